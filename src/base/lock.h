@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * Ranked mutexes.  A thread may only take a lock of a rank higher than every lock that it holds;
+ * lock_take checks this (our own bug otherwise).  Ranks are listed here and nowhere else.
+ */
+#include <pthread.h>
+#include <stdbool.h>
+
+enum lock_rank {
+	LOCK_RANK_VM = 10,      /* vm life cycle: vm->lock (pause, resume, reset requests) */
+	LOCK_RANK_MACHINE = 20, /* all device state of one machine */
+	LOCK_RANK_APIC = 30,    /* local APICs of one machine */
+	LOCK_RANK_MEM = 40,     /* memory map changes */
+	LOCK_RANK_CODE = 50,    /* marks of pages that hold decoded or translated code */
+	LOCK_RANK_VCPU = 60,    /* a vCPU's sleep/wake state */
+	LOCK_RANK_LOOP = 70,    /* event loop's timer list and posted work */
+	LOCK_RANK_CHARDEV = 80, /* output queues */
+	LOCK_RANK_LOG = 90,
+};
+
+struct lock {
+	pthread_mutex_t mutex;
+	enum lock_rank rank;
+	const char *name;
+};
+
+void lock_init(struct lock *l, enum lock_rank rank, const char *name);
+void lock_fini(struct lock *l);
+void lock_take(struct lock *l);
+void lock_drop(struct lock *l);
+/* lock_held - does the calling thread hold l?  For assertions. */
+bool lock_held(const struct lock *l);
+/* lock_wait - pthread_cond_wait on a held lock (rank bookkeeping kept). */
+void lock_wait(struct lock *l, pthread_cond_t *cond);
+/* lock_wait_until - the same until CLOCK_MONOTONIC deadline in ns; 0 or -ETIMEDOUT.  The
+ * condition must have been made by cond_init. */
+int lock_wait_until(struct lock *l, pthread_cond_t *cond, long long deadline_ns);
+/* cond_init - a condition variable on CLOCK_MONOTONIC. */
+void cond_init(pthread_cond_t *cond);

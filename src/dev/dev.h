@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * Device model base.  A device embeds struct dev as its first member; chips that a board wires have typed
+ * constructors in their own headers (pic_create(env, ...)), devices a person can name with -device are in
+ * the const table of dev/registry.c with their properties.  Devices know buses, memory, irq lines and
+ * back ends, never an engine.  All handlers and callbacks run with env->lock (the machine's) held, unless
+ * a header says otherwise.
+ */
+#include <stddef.h>
+#include <stdint.h>
+#include "base/base.h"
+#include "base/irq.h"
+#include "base/lock.h"
+#include "base/log.h"
+#include "base/loop.h"
+#include "mem/mem.h"
+#include "state/state.h"
+
+struct dev;
+struct err;
+
+/* What a device may use; owned by the machine, outlives every device. */
+struct dev_env {
+	struct mem *mem;
+	struct loop *loop;
+	struct vclock *clock;
+	struct lock *lock; /* the machine's device lock */
+	struct log *log;
+	/* Requests to the machine; callable with the lock held, done later on the loop thread. */
+	void (*request_reset)(void *opaque);
+	void (*request_poweroff)(void *opaque);
+	void (*request_exit)(void *opaque, int status); /* isa-debug-exit */
+	void *opaque;
+	struct dev *devs; /* all devices, in order of creation (singly linked, newest last) */
+};
+
+struct dev_prop { const char *name, *help, *def; }; /* ends with name == NULL */
+
+struct dev_ops {
+	const char *name;
+	void (*unrealize)(struct dev *d); /* unmap, cancel timers, free(d) */
+	void (*reset)(struct dev *d);	  /* power-on state */
+	void (*quiesce)(struct dev *d);	  /* stop touching guest memory and back ends; before save */
+	const struct state_desc *state;
+};
+
+struct dev {
+	const struct dev_ops *ops;
+	const char *id;
+	struct dev_env *env;
+	struct dev *next;
+};
+
+/* dev_add - enter a fully constructed device into env's list.  dev_reset_all, dev_destroy_all (newest
+ * first): lock held / no vCPU running. */
+void dev_add(struct dev *d, const struct dev_ops *ops, const char *id, struct dev_env *env);
+void dev_reset_all(struct dev_env *env);
+void dev_destroy_all(struct dev_env *env);
+void dev_quiesce_none(struct dev *d); /* for devices that need nothing */

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * Saved form of devices and CPUs: tables of fields, so that one description serves save, load, validation and
+ * dumps.  A stream is little-endian, self-describing by field name, versioned per description.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct err;
+
+enum state_kind {
+	STATE_U8, STATE_U16, STATE_U32, STATE_U64, STATE_BOOL, STATE_BYTES, /* size = count */
+	STATE_STRUCT, /* nested: sub */
+};
+
+struct state_field {
+	const char *name;
+	size_t offset;
+	enum state_kind kind;
+	uint32_t count;		       /* array length (1 for scalars); BYTES: length */
+	size_t stride;		       /* STRUCT arrays: size of an element */
+	const struct state_desc *sub;
+};
+
+struct state_desc {
+	const char *name;
+	uint32_t version;
+	const struct state_field *fields; /* ends with name == NULL */
+	/* Called after load with the values in place: 0, or -EINVAL with *e when a loaded value is
+	 * impossible (streams are hostile); re-derive what is derived (timers, lines). */
+	int (*post_load)(void *obj, struct err **e);
+	/* Called before save to bring fields up to date; may be NULL. */
+	void (*pre_save)(void *obj);
+};
+
+#define STATE_FIELD(type, member, kind_)                                                           \
+	{ .name = #member, .offset = offsetof(type, member), .kind = (kind_), .count = 1 }
+#define STATE_ARRAY(type, member, kind_)                                                           \
+	{ .name = #member, .offset = offsetof(type, member), .kind = (kind_),                      \
+	  .count = sizeof(((type *)0)->member) / sizeof(((type *)0)->member[0]) }
+#define STATE_BLOB(type, member)                                                                   \
+	{ .name = #member, .offset = offsetof(type, member), .kind = STATE_BYTES,                  \
+	  .count = sizeof(((type *)0)->member) }
+#define STATE_END { .name = NULL }
+
+struct state_buf { /* growing byte buffer of a writer; data is malloc'ed, caller frees */
+	uint8_t *data;
+	size_t len, cap;
+};
+
+void state_save(struct state_buf *out, const struct state_desc *d, void *obj);
+/* state_load - parse one object from data; *used gets the bytes consumed.  Nothing of obj changes unless
+ * the stream is well formed for d. */
+int state_load(const struct state_desc *d, void *obj, const uint8_t *data, size_t len,
+	       size_t *used, struct err **e);
