@@ -40,7 +40,7 @@ static inline bool log_on(const struct log *l, enum log_item item)
 /* log_printf - write unconditionally (the caller has asked log_on). */
 void log_printf(struct log *l, const char *fmt, ...) __attribute__((format(printf, 2, 3), cold));
 
-/* LOGF - write when the item is on.  Guest-triggered messages are rate limited by the sink. */
+/* LOGF - write when the item is on.  */
 #define LOGF(l, item, ...)                                                                         \
 	do {                                                                                       \
 		if (log_on(l, LOG_##item))                                                         \

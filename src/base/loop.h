@@ -26,6 +26,7 @@ void loop_post(struct loop *l, void (*fn)(void *opaque), void *opaque);
 
 /* Watch a descriptor; events are EPOLLIN/EPOLLOUT/...  The caller keeps owning fd.
  * All three calls: loop thread, or before the loop runs, or with `lock` held. */
+/* NULL: the descriptor cannot be watched (a regular file, which is always ready). */
 struct loop_fd *loop_fd_add(struct loop *l, int fd, uint32_t events, struct lock *lock,
 			    void (*fn)(void *opaque, uint32_t events), void *opaque);
 void loop_fd_modify(struct loop_fd *w, uint32_t events);

@@ -1,1 +1,142 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Guest time.  While running, guest nanoseconds = CLOCK_MONOTONIC - ns_base and guest TSC = host TSC -
+ * tsc_base; stopping freezes both and starting moves the bases, so that neither ever jumps.  Readers take
+ * no lock: a sequence count tells them to try again while the bases change.
+ */
+#include <cpuid.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <time.h>
+#include <x86intrin.h>
+#include "base/base.h"
+#include "base/loop.h"
+#include "base/vclock_int.h"
+
+struct vclock {
+	_Atomic uint32_t seq; /* odd while the fields below change */
+	_Atomic bool running;
+	_Atomic int64_t ns_base;  /* running: subtract from host time; stopped: the time itself */
+	_Atomic uint64_t tsc_base;
+	uint32_t tsc_khz;
+};
+
+int64_t host_now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * INT64_C(1000000000) + ts.tv_nsec;
+}
+
+/* TSC rate against CLOCK_MONOTONIC over a few milliseconds: the longest-window, least-delay pair wins. */
+static uint32_t tsc_measure(void)
+{
+	uint64_t t0 = __rdtsc(), t1;
+	int64_t n0 = host_now(), n1;
+
+	do {
+		n1 = host_now();
+		t1 = __rdtsc();
+	} while (n1 - n0 < 10000000);
+	return (uint32_t)((t1 - t0) * 1000000 / (uint64_t)(n1 - n0));
+}
+
+/* CPUID 15H gives the rate exactly where the host fills it in (SDM 2A CPUID); KVM hosts have 40000010H. */
+static uint32_t tsc_from_cpuid(void)
+{
+	uint32_t a, b, c, d;
+
+	if (__get_cpuid(0x15, &a, &b, &c, &d) && a && b && c)
+		return (uint32_t)((uint64_t)c * b / a / 1000);
+	__cpuid(0x40000000, a, b, c, d);
+	if (b == 0x4b4d564b && a >= 0x40000010) {
+		__cpuid(0x40000010, a, b, c, d);
+		return a;
+	}
+	return 0;
+}
+
+static uint32_t tsc_rate(void)
+{
+	uint32_t khz = tsc_from_cpuid();
+
+	return khz ? khz : tsc_measure();
+}
+
+struct vclock *vclock_create(void)
+{
+	struct vclock *c = xzalloc(sizeof(*c));
+
+	c->tsc_khz = tsc_rate();
+	return c;
+}
+
+void vclock_destroy(struct vclock *c)
+{
+	free(c);
+}
+
+static void vclock_switch(struct vclock *c, bool run)
+{
+	if (atomic_load(&c->running) == run)
+		return;
+	atomic_fetch_add(&c->seq, 1);
+	atomic_store(&c->ns_base, host_now() - atomic_load(&c->ns_base));
+	atomic_store(&c->tsc_base, __rdtsc() - atomic_load(&c->tsc_base));
+	atomic_store(&c->running, run);
+	atomic_fetch_add(&c->seq, 1);
+}
+
+void vclock_start(struct vclock *c)
+{
+	vclock_switch(c, true);
+}
+
+void vclock_stop(struct vclock *c)
+{
+	vclock_switch(c, false);
+}
+
+int64_t vclock_now(const struct vclock *c)
+{
+	uint32_t seq;
+	int64_t ns;
+
+	do {
+		seq = atomic_load(&c->seq);
+		ns = atomic_load(&c->ns_base);
+		if (atomic_load(&c->running))
+			ns = host_now() - ns;
+	} while ((seq & 1) || seq != atomic_load(&c->seq));
+	return ns;
+}
+
+uint64_t vclock_tsc(const struct vclock *c)
+{
+	uint64_t tsc;
+	uint32_t seq;
+
+	do {
+		seq = atomic_load(&c->seq);
+		tsc = atomic_load(&c->tsc_base);
+		if (atomic_load(&c->running))
+			tsc = __rdtsc() - tsc;
+	} while ((seq & 1) || seq != atomic_load(&c->seq));
+	return tsc;
+}
+
+uint32_t vclock_tsc_khz(const struct vclock *c)
+{
+	return c->tsc_khz;
+}
+
+int64_t vclock_host_delay(const struct vclock *c, int64_t deadline)
+{
+	int64_t d;
+
+	if (!atomic_load(&c->running))
+		return -1;
+	d = deadline - vclock_now(c);
+	return d > 0 ? d : 0;
+}
