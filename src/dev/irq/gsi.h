@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * Global system interrupts of a PC: 0..15 are the ISA IRQs, which reach both the 8259s and the I/O APIC (IRQ 0
+ * at pin 2, the others at their own number); 16..23 are I/O APIC pins only.  Several sources may share one.
+ */
+#include "dev/dev.h"
+
+#define GSI_COUNT 24
+
+struct gsi;
+struct ioapic;
+struct pic;
+
+struct gsi *gsi_create(struct dev_env *env, struct pic *pic, struct ioapic *ioapic);
+/* gsi_source - a new wire to gsi n; the levels of all its wires are ORed.  At most 32 for each n.
+ * Driven with env->lock held. */
+struct irq_line gsi_source(struct gsi *g, unsigned n);

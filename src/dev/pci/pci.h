@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * PCI (Local Bus 3.0): one root bus with configuration space by mechanism #1 (ports 0xcf8/0xcfc) and ECAM,
+ * functions with BARs that the guest sizes and moves, INTx wired to four or eight PIRQ lines.
+ * Everything runs with env->lock held.
+ */
+#include "dev/dev.h"
+
+#define PCI_DEVFN(slot, fn) ((uint8_t)((slot) << 3 | (fn)))
+#define PCI_SLOT(devfn) ((devfn) >> 3)
+#define PCI_FUNC(devfn) ((devfn) & 7)
+#define PCI_CONFIG_SIZE 256
+#define PCI_NUM_BARS 6
+#define PCI_ROM_BAR 6
+
+/* Configuration header (PCI 3.0 6.1). */
+#define PCI_VENDOR_ID 0x00
+#define PCI_DEVICE_ID 0x02
+#define PCI_COMMAND 0x04
+#define PCI_COMMAND_IO BIT(0)
+#define PCI_COMMAND_MEMORY BIT(1)
+#define PCI_COMMAND_MASTER BIT(2)
+#define PCI_COMMAND_PARITY BIT(6)
+#define PCI_COMMAND_SERR BIT(8)
+#define PCI_COMMAND_INTX_DISABLE BIT(10)
+#define PCI_STATUS 0x06
+#define PCI_STATUS_INTERRUPT BIT(3)
+#define PCI_STATUS_CAP_LIST BIT(4)
+#define PCI_REVISION_ID 0x08
+#define PCI_CLASS_PROG 0x09
+#define PCI_CLASS_DEVICE 0x0a
+#define PCI_CACHE_LINE_SIZE 0x0c
+#define PCI_LATENCY_TIMER 0x0d
+#define PCI_HEADER_TYPE 0x0e
+#define PCI_HEADER_MULTIFUNCTION 0x80
+#define PCI_BAR0 0x10
+#define PCI_SUBSYSTEM_VENDOR_ID 0x2c
+#define PCI_SUBSYSTEM_ID 0x2e
+#define PCI_ROM_ADDRESS 0x30
+#define PCI_CAPABILITY_LIST 0x34
+#define PCI_INTERRUPT_LINE 0x3c
+#define PCI_INTERRUPT_PIN 0x3d
+#define PCI_BAR_IO 0x1
+#define PCI_BAR_MEM64 0x4
+#define PCI_BAR_PREFETCH 0x8
+
+struct pci_bus;
+struct pci_dev;
+
+struct pci_bar {
+	struct io_region *io;	/* NULL: BAR absent */
+	uint64_t size;		/* power of two, >= 16 (memory) or >= 4 (I/O) */
+	uint8_t flags;		/* PCI_BAR_* */
+	bool mapped;
+	uint64_t addr;		/* where it is mapped */
+	struct mem_map *map;
+};
+
+struct pci_dev_ops {
+	struct dev_ops dev; /* first: name, unrealize, reset, state */
+	/* After a configuration write changed bytes [off, off+size); may be NULL. */
+	void (*config_written)(struct pci_dev *d, unsigned off, unsigned size);
+	/* Before a configuration read; may be NULL. */
+	void (*config_reading)(struct pci_dev *d, unsigned off, unsigned size);
+};
+
+struct pci_dev {
+	struct dev dev;
+	const struct pci_dev_ops *pops;
+	struct pci_bus *bus;
+	uint8_t devfn;
+	bool intx; /* level of the function's INTx request */
+	bool intx_out; /* what the bus sees (INTX_DISABLE applied) */
+	uint8_t cap_last; /* offset of the newest capability */
+	uint8_t config[PCI_CONFIG_SIZE];
+	uint8_t wmask[PCI_CONFIG_SIZE];	 /* bits the guest may write */
+	uint8_t w1cmask[PCI_CONFIG_SIZE]; /* bits cleared by writing one */
+	uint8_t init[PCI_CONFIG_SIZE];	 /* config at reset, taken by pci_dev_ready */
+	struct pci_bar bars[PCI_NUM_BARS + 1];
+};
+
+/* Identity of a function. */
+struct pci_id {
+	uint16_t vendor, device, subvendor, subdevice;
+	uint16_t class; /* base class << 8 | subclass */
+	uint8_t prog_if, revision, header, irq_pin; /* irq_pin 1..4, 0 none */
+};
+
+/* pci_bus_create - maps 0xcf8/0xcfc.  map_irq: pin (0..3) of a slot to the PIRQ number; set_pirq: the ORed
+ * level of PIRQ n (0..7) changed. */
+struct pci_bus *pci_bus_create(struct dev_env *env,
+			       unsigned (*map_irq)(unsigned slot, unsigned pin),
+			       void (*set_pirq)(void *opaque, unsigned n, bool level), void *opaque);
+/* pci_bus_ecam - show the bus's configuration space at base (256 MiB, bus 0 only populated), or nowhere. */
+void pci_bus_ecam(struct pci_bus *b, bool enable, uint64_t base, uint64_t size);
+/* pci_bus_pirq - present level of PIRQ n. */
+bool pci_bus_pirq(const struct pci_bus *b, unsigned n);
+/* pci_config_read/write - size 1, 2 or 4, naturally aligned; also for machine code that acts as firmware. */
+uint32_t pci_config_read(struct pci_bus *b, uint8_t devfn, unsigned off, unsigned size);
+void pci_config_write(struct pci_bus *b, uint8_t devfn, unsigned off, uint32_t val, unsigned size);
+/* pci_bus_dev - function at devfn, or NULL. */
+struct pci_dev *pci_bus_dev(const struct pci_bus *b, uint8_t devfn);
+/* pci_bus_free_slot - lowest slot >= first without functions, or -1. */
+int pci_bus_free_slot(const struct pci_bus *b, unsigned first);
+struct dev_env *pci_bus_env(const struct pci_bus *b);
+
+/*
+ * Making a function: allocate a struct that begins with struct pci_dev, pci_dev_init, add BARs and
+ * capabilities, adjust config/wmask, then pci_dev_ready (plugs it and remembers the reset values).
+ */
+void pci_dev_init(struct pci_dev *d, struct pci_bus *b, uint8_t devfn, const struct pci_id *id,
+		  const struct pci_dev_ops *ops, const char *name);
+void pci_dev_bar(struct pci_dev *d, unsigned n, uint8_t flags, struct io_region *io);
+/* pci_dev_cap - append a capability of len bytes (ID and next filled in); returns its offset. */
+unsigned pci_dev_cap(struct pci_dev *d, uint8_t id, unsigned off, unsigned len);
+void pci_dev_ready(struct pci_dev *d);
+/* pci_dev_fini - unplug and unmap; the caller frees. */
+void pci_dev_fini(struct pci_dev *d);
+/* pci_dev_reset - configuration space back to its values at pci_dev_ready. */
+void pci_dev_reset(struct pci_dev *d);
+/* pci_dev_irq - drive the function's INTx pin. */
+void pci_dev_irq(struct pci_dev *d, bool level);
+
+/* Fields that every function saves: put PCI_DEV_STATE first in its field table, and call pci_dev_post_load from
+ * its post_load. */
+extern const struct state_desc pci_dev_state;
+#define PCI_DEV_STATE(type, member)                                                                \
+	{ .name = "pci", .offset = offsetof(type, member), .kind = STATE_STRUCT, .count = 1,       \
+	  .sub = &pci_dev_state }
