@@ -69,6 +69,11 @@ bool lock_held(const struct lock *l)
 	return false;
 }
 
+bool lock_none_held(void)
+{
+	return lock_stack.n == 0;
+}
+
 void lock_wait(struct lock *l, pthread_cond_t *cond)
 {
 	bug_on(!lock_held(l));

@@ -31,6 +31,8 @@ void lock_take(struct lock *l);
 void lock_drop(struct lock *l);
 /* lock_held - does the calling thread hold l?  For assertions. */
 bool lock_held(const struct lock *l);
+/* lock_none_held - does the calling thread hold no lock at all? */
+bool lock_none_held(void);
 /* lock_wait - pthread_cond_wait on a held lock (rank bookkeeping kept). */
 void lock_wait(struct lock *l, pthread_cond_t *cond);
 /* lock_wait_until - the same until CLOCK_MONOTONIC deadline in ns; 0 or -ETIMEDOUT.  The

@@ -72,7 +72,8 @@ struct engine_ops {
 	bool (*has_work)(struct engine_vm *vm, unsigned cpu);
 	void (*get)(struct engine_vm *vm, unsigned cpu, struct x86_state *out); /* not running */
 	void (*set)(struct engine_vm *vm, unsigned cpu, const struct x86_state *in);
-	/* The memory map changed: drop cached translations everywhere before returning. */
+	/* The memory map changed: make every vCPU drop cached translations at its next instruction boundary.
+	 * Must not wait for vCPUs (the caller may hold the machine lock). */
 	void (*map_changed)(struct engine_vm *vm);
 	/* Debugger: set break/watchpoints and stepping of one vCPU (not running); translate linear. */
 	void (*debug)(struct engine_vm *vm, unsigned cpu, const struct engine_debug *d);

@@ -2,6 +2,7 @@
 #pragma once
 /* Address types that do not mix: guest-physical, guest-virtual (linear). */
 #include <stdint.h>
+#include "base/base.h"
 
 typedef struct {
 	uint64_t v;

@@ -8,9 +8,9 @@
  * agree.  The map from guest-physical addresses to RAM, ROM and device registers is a sorted flat
  * view, replaced as a whole when it changes; readers never lock.
  *
- * Threads: map changes need the memory-map lock, taken inside; they call the change listener
- * (mem_set_listener), which must stop every vCPU outside of guest memory accesses and drop cached
- * translations before it returns; after that the old view is freed.
+ * Threads: map changes take the memory-map lock inside and then call the change listener
+ * (mem_set_listener), which tells every vCPU to drop cached translations at its next instruction
+ * boundary (it must not wait for them: the caller holds the machine lock, which they may be waiting for).
  */
 #include <stdbool.h>
 #include <stddef.h>

@@ -23,13 +23,13 @@ struct mem;
 struct mem_page {
 	_Atomic uint64_t chunks; /* bit n: bytes 64n..64n+63 were decoded */
 	_Atomic uint32_t gen;	 /* raised when decoded bytes may have changed */
-	_Atomic uint8_t dirty;	 /* written since mem_dirty_take; 1 while the log is off */
+	_Atomic uint8_t clean;	 /* not written since mem_dirty_take; 0 while the log is off */
 	uint8_t guarded;	 /* protect() has completed since chunks left 0; under code lock */
 };
 
 /* Hooks of the engine.  protect(): make every vCPU stop using fast write translations of the page at
- * ram_off (UINT64_MAX: of all pages) and return only when none can be in use; called with no lock of
- * rank above LOCK_RANK_MACHINE held, from a vCPU thread or the loop thread. */
+ * ram_off (UINT64_MAX: of all pages) and return only when none can be in use; called with no lock
+ * held, from a vCPU thread or the loop thread. */
 struct page_ops {
 	void (*protect)(void *opaque, uint64_t ram_off);
 	void *opaque;
@@ -44,7 +44,7 @@ struct mem_page *mem_pages(const struct mem *m);
 static inline bool mem_page_fast_write(const struct mem_page *p)
 {
 	return atomic_load_explicit(&p->chunks, memory_order_relaxed) == 0 &&
-	       atomic_load_explicit(&p->dirty, memory_order_relaxed) != 0;
+	       atomic_load_explicit(&p->clean, memory_order_relaxed) == 0;
 }
 
 static inline uint32_t mem_code_gen(const struct mem_page *p)
@@ -57,7 +57,7 @@ static inline uint32_t mem_code_gen(const struct mem_page *p)
  * page_ops.protect (so: from a vCPU thread that may stop the others). */
 uint32_t mem_code_mark(struct mem *m, uint64_t ram_off, uint32_t len);
 
-/* mem_written - bytes [ram_off, ram_off+len) were just written: sets dirty, and raises the
+/* mem_written - bytes [ram_off, ram_off+len) were just written: marks them dirty, and raises the
  * generations of pages whose decoded chunks they hit.  True when any generation was raised.  Any thread. */
 bool mem_written(struct mem *m, uint64_t ram_off, uint64_t len);
 

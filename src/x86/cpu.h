@@ -186,7 +186,8 @@ void x86_raise_err(struct x86_cpu *c, uint8_t vector, uint32_t error)
  * guest code; leave: no longer runs guest code (halted, exiting).  begin: wait until every other vCPU is
  * outside or parked at a safe point, and hold them there until end; a running vCPU that sees X86_EV_EXCL
  * calls park.  begin may park the caller first when another one was quicker.  Threads that run no vCPU
- * may call begin/end with c NULL.  begin nests on one thread.
+ * may call begin/end with c NULL.  begin nests on one thread.  begin must be called with no lock held (a
+ * vCPU that waits for that lock would never park).
  */
 int x86_excl_init(struct x86_vm *vm);
 void x86_excl_fini(struct x86_vm *vm);
