@@ -58,7 +58,7 @@ struct x86_tlb_entry {
 	uint64_t gpa;	  /* guest-physical page */
 	uint64_t ram_off; /* RAM offset of the page, or UINT64_MAX when it is not RAM/ROM */
 	uint32_t flags;	  /* mmu.c: global, large, mmio... */
-};
+} __attribute__((aligned(64))); /* the slot's offset is then one shift and mask of the address */
 
 struct x86_tlb {
 	struct x86_tlb_entry e[X86_TLB_SIZE];
