@@ -32,6 +32,7 @@ TIME_SCALE = float(os.environ.get("TIME_SCALE", "1"))
 BOOT_TIMEOUT = 300
 
 KERNELS = {k: os.path.join(GUEST, k, "vmlinuz") for k in ("cloud", "amd64", "686-pae")}
+VMLINUX = os.path.join(GUEST, "cloud", "vmlinux")
 INITRD = os.path.join(GUEST, "initramfs-x86_64.img")
 INITRD_I386 = os.path.join(GUEST, "initramfs-i386.img")
 
