@@ -44,24 +44,33 @@ enum x86_view {
 };
 
 /*
- * Software TLB, direct-mapped by linear page number.  A tag is the page's linear address when accesses of
- * that kind may use the host address va + addend directly; otherwise its low bits are not zero
- * (invalid, MMIO, not fast-writable, watched) and a slow path decides.
+ * Software TLB, direct-mapped by linear page number, one per view.  A tag is the page's linear address when
+ * accesses of that kind may use the host address va + addend directly.  X86_TLB_SLOW is set in a tag that
+ * is a good translation, rights included, of which each access must take the slow path (MMIO, not
+ * fast-writable, watched, alignment-checked); X86_TLB_INVALID when there is no translation for that kind.
+ * What only slow paths want lies apart, so that a slot's offset is one shift and mask of the address.
  */
-#define X86_TLB_BITS 10
+#define X86_TLB_BITS 11
 #define X86_TLB_SIZE (1u << X86_TLB_BITS)
-#define X86_TLB_INVALID 1
+#define X86_TLB_INVALID BIT(0)
+#define X86_TLB_SLOW BIT(1)
 
 struct x86_tlb_entry {
 	uint64_t rd, wr, ex;
 	uintptr_t addend;
+};
+
+struct x86_tlb_info {
 	uint64_t gpa;	  /* guest-physical page */
 	uint64_t ram_off; /* RAM offset of the page, or UINT64_MAX when it is not RAM/ROM */
-	uint32_t flags;	  /* mmu.c: global, large, mmio... */
-} __attribute__((aligned(64))); /* the slot's offset is then one shift and mask of the address */
+	uint32_t flags;	  /* tlb.c */
+};
 
 struct x86_tlb {
 	struct x86_tlb_entry e[X86_TLB_SIZE];
+	struct x86_tlb_info info[X86_TLB_SIZE];
+	/* Slots that hold something, by what a flush must find: bit per slot. */
+	uint64_t used[X86_TLB_SIZE / 64], global[X86_TLB_SIZE / 64], large[X86_TLB_SIZE / 64];
 };
 
 /* cpu->events: reasons to leave guest code at the next instruction boundary. */
@@ -117,11 +126,22 @@ struct x86_cpu {
 	uint32_t dr6_hits;   /* data breakpoints hit by the running instruction (DR6 B0-B3, BD, BS) */
 	bool watch_active;   /* any enabled data breakpoint in DR7, or a debugger watchpoint */
 	bool single;	     /* engine must run one instruction at a time (TF, DR7, debugger) */
+	bool align_check;    /* CPL 3 with CR0.AM and RFLAGS.AC: misaligned data accesses are #AC */
+	bool code_written;   /* set when a store of this vCPU hit decoded code (any page) */
+	bool in_guest;	     /* excl.c: between enter and leave; under its lock */
 
 	unsigned index;
 	uint32_t apic_id;
 	struct x86_vm *vm;
 	struct log *log;
+	uint64_t pdpte[4];	  /* PAE paging: the PDPTE registers (SDM 3A 4.4.1) */
+	struct mem_range ram_win[2]; /* mmu.c: pieces of RAM last used, until the TLB is flushed */
+	struct mem_range io_win;     /* and the device registers last used */
+	unsigned ram_win_next;
+	struct x86_steal {	     /* kvmpv.c: steal-time accounting of this thread */
+		int64_t wall, cpu;   /* ns, when last looked at; wall 0: not running */
+		uint64_t stolen;
+	} steal;
 	struct x86_tlb tlbs[X86_VIEW_COUNT];
 	struct x86_debug *debug;  /* debugger's break and watchpoints, or NULL */
 	struct x86_exc_log { /* the last exceptions, for the report of a dead guest */
@@ -161,6 +181,21 @@ static inline void x86_set_rflags(struct x86_cpu *c, uint64_t v)
 /* x86_update_mode - recompute mode, tlb, watch_active and single after any change of CR0, CR4, EFER,
  * RFLAGS.VM/AC/TF, DR7 or a segment register. */
 void x86_update_mode(struct x86_cpu *c);
+
+/* x86_view_now - rights of explicit accesses at the current privilege (SDM 3A 4.6). */
+static inline enum x86_view x86_view_now(const struct x86_cpu *c)
+{
+	if (c->mode & X86_MODE_CPL3)
+		return X86_VIEW_USER;
+	return (c->s.cr4 & CR4_SMAP) && !(c->s.rflags & RFLAGS_AC) ? X86_VIEW_SUPER :
+								     X86_VIEW_SUPER_USER;
+}
+
+/* x86_update_ac - all that x86_update_mode does for a change of RFLAGS.AC alone at CPL 0-2 (STAC, CLAC). */
+static inline void x86_update_ac(struct x86_cpu *c)
+{
+	c->tlb = &c->tlbs[x86_view_now(c)];
+}
 
 /* x86_cpu_init - set the software fields of a vCPU whose s is valid; x86_cpu_fini releases them. */
 void x86_cpu_init(struct x86_cpu *c, struct x86_vm *vm, unsigned index, uint32_t apic_id);

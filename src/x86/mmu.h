@@ -11,39 +11,47 @@
 
 enum x86_access { X86_READ, X86_WRITE, X86_EXEC };
 
+_Static_assert(sizeof(struct x86_tlb_entry) == 1 << 5, "x86_tlb_slot scales by it");
+
 static inline struct x86_tlb_entry *x86_tlb_slot(struct x86_tlb *t, uint64_t va)
 {
-	return &t->e[(va >> PAGE_SHIFT) & (X86_TLB_SIZE - 1)];
+	return (void *)((char *)t->e + ((va >> (PAGE_SHIFT - 5)) & ((X86_TLB_SIZE - 1) << 5)));
 }
 
 /* Slow paths: TLB miss, page crossing, MMIO, code pages, watchpoints.  size 1, 2, 4 or 8. */
 uint64_t x86_ld_slow(struct x86_cpu *c, uint64_t va, unsigned size, enum x86_view view);
 void x86_st_slow(struct x86_cpu *c, uint64_t va, uint64_t val, unsigned size, enum x86_view view);
+/* The same in the current view: what the fast paths below fall back to. */
+uint64_t x86_ld_miss(struct x86_cpu *c, uint64_t va, unsigned size) __attribute__((cold));
+void x86_st_miss(struct x86_cpu *c, uint64_t va, uint64_t val, unsigned size)
+	__attribute__((cold));
+
+/* A tag that matches both the first and the last byte of an access. */
+#define x86_tlb_tag(va, size) (((va) + (size)-1) & ~(PAGE_SIZE - 1))
 
 #define X86_DEFINE_ACCESS(bits)                                                                    \
 	static inline uint##bits##_t x86_ld##bits(struct x86_cpu *c, uint64_t va)                  \
 	{                                                                                          \
 		struct x86_tlb_entry *e = x86_tlb_slot(c->tlb, va);                                \
                                                                                                    \
-		if (likely(e->rd == ((va + bits / 8 - 1) & ~(PAGE_SIZE - 1)))) {                   \
+		if (likely(e->rd == x86_tlb_tag(va, bits / 8))) {                                  \
 			uint##bits##_t v;                                                          \
 			__builtin_memcpy(&v, (const void *)(va + e->addend), bits / 8);            \
 			__asm__ volatile("" ::: "memory");                                         \
 			return v;                                                                  \
 		}                                                                                  \
-		return (uint##bits##_t)x86_ld_slow(c, va, bits / 8,                                \
-						   (enum x86_view)(c->tlb - c->tlbs));             \
+		return (uint##bits##_t)x86_ld_miss(c, va, bits / 8);                               \
 	}                                                                                          \
 	static inline void x86_st##bits(struct x86_cpu *c, uint64_t va, uint##bits##_t v)          \
 	{                                                                                          \
 		struct x86_tlb_entry *e = x86_tlb_slot(c->tlb, va);                                \
                                                                                                    \
-		if (likely(e->wr == ((va + bits / 8 - 1) & ~(PAGE_SIZE - 1)))) {                   \
+		if (likely(e->wr == x86_tlb_tag(va, bits / 8))) {                                  \
 			__asm__ volatile("" ::: "memory");                                         \
 			__builtin_memcpy((void *)(va + e->addend), &v, bits / 8);                  \
 			return;                                                                    \
 		}                                                                                  \
-		x86_st_slow(c, va, v, bits / 8, (enum x86_view)(c->tlb - c->tlbs));                \
+		x86_st_miss(c, va, v, bits / 8);                                                   \
 	}
 
 X86_DEFINE_ACCESS(8)
@@ -64,7 +72,7 @@ static inline void *x86_rmw_ptr(struct x86_cpu *c, uint64_t va, unsigned size)
 {
 	struct x86_tlb_entry *e = x86_tlb_slot(c->tlb, va);
 
-	if (likely(e->wr == ((va + size - 1) & ~(PAGE_SIZE - 1))))
+	if (likely(e->wr == x86_tlb_tag(va, size)))
 		return (void *)(va + e->addend);
 	return x86_rmw_probe(c, va, size);
 }
@@ -80,17 +88,21 @@ void x86_probe(struct x86_cpu *c, uint64_t va, unsigned len, enum x86_access acc
  * be accessed directly (*avail >= 1), or NULL when va must go through x86_ld/x86_st; unwinds on faults. */
 void *x86_span(struct x86_cpu *c, uint64_t va, enum x86_access access, uint64_t *avail);
 
-/* x86_fetch_page - translate the page of va for execution: fills *ram_off (UINT64_MAX when the code is not
- * in RAM/ROM; then read it byte by byte with x86_fetch_byte) and unwinds with #PF/#GP on faults. */
+/* x86_fetch_page - translate the page of va for execution: host address of the page's first byte, and its
+ * RAM offset in *ram_off.  Code outside of RAM and ROM: NULL and UINT64_MAX; then read it byte by byte
+ * with x86_fetch_byte.  Unwinds with #PF/#GP on faults. */
 const uint8_t *x86_fetch_page(struct x86_cpu *c, uint64_t va, uint64_t *ram_off);
 uint8_t x86_fetch_byte(struct x86_cpu *c, uint64_t va);
 
 /* x86_translate - debug translation: no faults, no A/D bits, any mode.  False when not mapped. */
 bool x86_translate(struct x86_cpu *c, uint64_t va, gpa *out);
 
-/* Flushes (this vCPU).  all: global pages too. */
+/* Flushes (this vCPU).  all: global pages too, and cached lookups in the memory map. */
 void x86_tlb_flush(struct x86_cpu *c, bool all);
 void x86_tlb_flush_page(struct x86_cpu *c, uint64_t va);
+/* x86_load_pdptes - PAE paging: read the four PDPTEs at cr3 into out; false when one has reserved bits set
+ * (SDM 3A 4.4.1). */
+bool x86_load_pdptes(struct x86_cpu *c, uint64_t cr3, uint64_t out[4]);
 /* x86_tlb_protect - turn fast write translations of the page at ram_off (UINT64_MAX: every page) into slow
  * ones.  Caller: inside x86_excl_begin/end, for each vCPU of the VM. */
 void x86_tlb_protect(struct x86_cpu *c, uint64_t ram_off);
