@@ -1,1 +1,101 @@
-"""x"""
+# SPDX-License-Identifier: Apache-2.0
+"""The terminal: it is raw while a guest has it, its escape keys work, and it is always restored."""
+
+import os
+import signal
+import termios
+
+from harness import (EMULATOR, FRIENDLY, INITRD, IS_QEMU, KERNELS, Process, assemble_bios,
+                     case, check, check_equal, doppel_only)
+
+# Echoes what is typed on COM1, a letter up: 'a' comes back as 'b'.
+ECHO = """
+    mov $0x3f8, %dx
+    mov $'!', %al
+    outb %al, %dx
+1:  mov $0x3fd, %dx
+    inb %dx, %al
+    test $1, %al
+    jz 1b
+    mov $0x3f8, %dx
+    inb %dx, %al
+    inc %al
+    outb %al, %dx
+    jmp 1b
+"""
+
+
+def mode(process):
+    return termios.tcgetattr(process.slave)
+
+
+def start_echo():
+    bios = assemble_bios(ECHO)
+    accel = "tcg" if IS_QEMU else "interp"
+    guest = Process(EMULATOR + ["-nodefaults", "-accel", accel, "-nographic", "-bios", bios,
+                                "-serial", "mon:stdio"], terminal=True)
+    guest.before = mode(guest)
+    guest.expect("!", 20)
+    return guest
+
+
+def check_restored(guest):
+    check_equal(mode(guest), guest.before, "terminal settings afterwards")
+
+
+@case("console/echo-and-leave", cost=4)
+def echo_and_leave():
+    guest = start_echo()
+    raw = mode(guest)
+    check(raw != guest.before, "the terminal's settings are as before")
+    check(not raw[3] & (termios.ICANON | termios.ECHO), "the terminal is not raw")
+    guest.send("a")
+    guest.expect("b", 10)
+    guest.send("\x03")		# ^C is the guest's
+    guest.expect("\x04", 10)
+    guest.send("\x01\x01")	# Ctrl-a Ctrl-a is one Ctrl-a for the guest
+    guest.expect("\x02", 10)
+    guest.send("\x01h")
+    guest.expect(r"(?i)C-a x|ctrl-a x", 10)
+    guest.send("y")
+    guest.expect("z", 10)
+    guest.send("\x01x")
+    guest.check_exit(0, 20)
+    check_restored(guest)
+
+
+@case("console/restored-after-SIGTERM", signal.SIGTERM, cost=3)
+@case("console/restored-after-SIGHUP", signal.SIGHUP, cost=3)
+@case("console/restored-after-SIGINT", signal.SIGINT, cost=3)
+def restored_after_signal(sig):
+    guest = start_echo()
+    os.kill(guest.popen.pid, sig)
+    guest.wait(20)
+    check_restored(guest)
+
+
+@case("console/restored-after-bad-option", cost=1)
+def restored_after_error():
+    accel = "tcg" if IS_QEMU else "interp"
+    guest = Process(EMULATOR + ["-accel", accel, "-nographic", "-kernel", "/nonexistent"],
+                    terminal=True)
+    before = mode(guest)
+    check_equal(guest.wait(20), 1, "exit status")
+    check_equal(mode(guest), before, "terminal settings afterwards")
+
+
+@case("console/friendly-run", cost=60)
+def friendly_run():
+    """doppel run tells how to leave, and leaves."""
+    doppel_only("doppel run has no counterpart in QEMU")
+    guest = Process([FRIENDLY, "run", "--kernel", KERNELS["cloud"], "--initrd", INITRD,
+                     "--append", "console=ttyS0", "-m", "512M", "-c", "2"], terminal=True)
+    before = mode(guest)
+    guest.expect(r"(?i)ctrl-a x", 20)
+    guest.expect("doppel guest ready", 300)
+    guest.expect("# ")
+    guest.send("nproc\n")
+    guest.expect(r"\r\n2\r\n", 30)
+    guest.send("\x01x")
+    guest.check_exit(0, 20)
+    check_equal(mode(guest), before, "terminal settings afterwards")
