@@ -14,6 +14,7 @@ enum lock_rank {
 	LOCK_RANK_MEM = 40,     /* memory map changes */
 	LOCK_RANK_CODE = 50,    /* marks of pages that hold decoded or translated code */
 	LOCK_RANK_VCPU = 60,    /* a vCPU's sleep/wake state */
+	LOCK_RANK_EXCL = 65,    /* x86/excl.c: who runs guest code */
 	LOCK_RANK_LOOP = 70,    /* event loop's timer list and posted work */
 	LOCK_RANK_CHARDEV = 80, /* output queues */
 	LOCK_RANK_LOG = 90,
