@@ -1,1 +1,495 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Theory of operation
+ *
+ * A character back end is a pair of descriptors, one to read and one to write, that its kind (stdio, socket...)
+ * opens and replaces, and this file moves the bytes.
+ *
+ * Output: a write goes to the descriptor at once when nothing is queued; what the kernel does not take waits
+ * in a bounded ring that the loop empties.  A full ring makes chardev_write short, and the front end is
+ * told when there is room again.  Nobody connected: output vanishes, as on a wire without a terminal.
+ *
+ * Input: the loop reads no more than the front end can take.  When that is nothing the descriptor is not
+ * watched until chardev_accept_input.  The order "set in_blocked, ask can_receive" on this side and "make room,
+ * clear in_blocked" on the other makes sure that no wake-up is lost.
+ *
+ * Threads: watches are added and removed on the loop thread only.  Others (vCPUs, under the front end's lock)
+ * write to the ring under cd->lock and kick the loop through an eventfd.  The order of locks is front.lock,
+ * then cd->lock; no loop function is called under cd->lock.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+#include "back/char/chardev_int.h"
+#include "base/err.h"
+
+#define FLUSH_MS 500 /* how long chardev_close waits for a slow reader */
+
+static void chardev_in_ready(void *opaque, uint32_t events);
+static void chardev_out_ready(void *opaque, uint32_t events);
+
+int fd_set_nonblock(int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	return flags < 0 ? -1 : fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+}
+
+static void chardev_kick(struct chardev *cd)
+{
+	uint64_t one = 1;
+
+	while (write(cd->kick_fd, &one, sizeof(one)) < 0 && errno == EINTR)
+		;
+}
+
+/* Take the front end's lock and copy its callbacks; false when nobody is attached. */
+static bool front_begin(struct chardev *cd, struct chardev_front *f)
+{
+	bool same;
+
+	lock_take(&cd->lock);
+	*f = cd->front;
+	same = cd->attached;
+	lock_drop(&cd->lock);
+	if (!same)
+		return false;
+	if (!f->lock)
+		return true;
+	lock_take(f->lock);
+	lock_take(&cd->lock);
+	same = cd->attached && cd->front.opaque == f->opaque;
+	lock_drop(&cd->lock);
+	if (!same)
+		lock_drop(f->lock);
+	return same;
+}
+
+static void front_end(const struct chardev_front *f)
+{
+	if (f->lock)
+		lock_drop(f->lock);
+}
+
+void chardev_event(struct chardev *cd, int event)
+{
+	struct chardev_front f;
+
+	if (!front_begin(cd, &f))
+		return;
+	if (f.event)
+		f.event(f.opaque, event);
+	front_end(&f);
+}
+
+/* write() that cannot raise SIGPIPE where that is possible; everywhere else the program ignores it. */
+static ssize_t fd_put(int fd, const void *buf, size_t len)
+{
+	ssize_t n;
+
+	do {
+		n = send(fd, buf, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+		if (n < 0 && errno == ENOTSOCK)
+			n = write(fd, buf, len);
+	} while (n < 0 && errno == EINTR);
+	return n;
+}
+
+/* Write straight to the descriptor.  Returns the bytes taken; an error marks the stream broken and takes all. */
+static size_t out_put_locked(struct chardev *cd, const uint8_t *buf, size_t len)
+{
+	size_t done = 0;
+
+	while (done < len) {
+		ssize_t n = fd_put(cd->out_fd, buf + done, len - done);
+
+		if (n < 0 && errno == EAGAIN)
+			break;
+		if (n <= 0) {
+			cd->out_broken = true;
+			return len;
+		}
+		done += (size_t)n;
+	}
+	return done;
+}
+
+static size_t queue_add_locked(struct chardev *cd, const uint8_t *buf, size_t len)
+{
+	len = min_u64(len, CHARDEV_QUEUE - cd->q_len);
+	for (size_t i = 0; i < len; i++)
+		cd->queue[(cd->q_head + cd->q_len + i) % CHARDEV_QUEUE] = buf[i];
+	cd->q_len += (uint32_t)len;
+	return len;
+}
+
+/* Write out as much of the ring as the descriptor takes. */
+static void queue_drain_locked(struct chardev *cd)
+{
+	while (cd->q_len && !cd->out_broken) {
+		uint32_t run = (uint32_t)min_u64(cd->q_len, CHARDEV_QUEUE - cd->q_head);
+		size_t n = out_put_locked(cd, cd->queue + cd->q_head, run);
+
+		cd->q_head = (cd->q_head + (uint32_t)n) % CHARDEV_QUEUE;
+		cd->q_len -= (uint32_t)n;
+		if (n < run)
+			break;
+	}
+	if (cd->out_broken)
+		cd->q_len = 0;
+}
+
+size_t chardev_write(struct chardev *cd, const uint8_t *buf, size_t len)
+{
+	size_t done = len;
+	bool kick = false;
+
+	lock_take(&cd->lock);
+	if (cd->out_fd >= 0 && !cd->out_broken) {
+		uint32_t before = cd->q_len;
+
+		done = before ? 0 : out_put_locked(cd, buf, len);
+		done += queue_add_locked(cd, buf + done, len - done);
+		if (done < len)
+			cd->out_starved = true;
+		kick = cd->out_broken || (!before && cd->q_len);
+	}
+	lock_drop(&cd->lock);
+	if (kick)
+		chardev_kick(cd);
+	return done;
+}
+
+void chardev_print(struct chardev *cd, const char *text)
+{
+	chardev_write(cd, (const uint8_t *)text, strlen(text));
+}
+
+/* The peer left, or writing to it failed. */
+static void chardev_hangup(struct chardev *cd)
+{
+	if (cd->kind->hangup) {
+		chardev_stream_close(cd);
+		cd->kind->hangup(cd);
+	}
+}
+
+/* Bytes that the front end takes now.  Zero: chardev_accept_input or chardev_attach will kick the loop. */
+static size_t chardev_room(struct chardev *cd)
+{
+	struct chardev_front f;
+	size_t room = 0;
+
+	atomic_store(&cd->in_blocked, true);
+	if (front_begin(cd, &f)) {
+		room = f.can_receive(f.opaque);
+		front_end(&f);
+	}
+	if (room)
+		atomic_store(&cd->in_blocked, false);
+	return room;
+}
+
+static void chardev_deliver(struct chardev *cd, uint8_t *buf, size_t len)
+{
+	struct chardev_front f;
+	bool quit = false;
+	int event = -1;
+
+	if (cd->esc.on)
+		len = chardev_escape_filter(cd, buf, len, &event, &quit);
+	if (front_begin(cd, &f)) {
+		if (len)
+			f.receive(f.opaque, buf, len);
+		if (event >= 0 && f.event)
+			f.event(f.opaque, event);
+		front_end(&f);
+	}
+	if (quit && cd->esc.quit)
+		cd->esc.quit(cd->esc.opaque);
+}
+
+/* Read once.  False when there is no more to read now. */
+static bool chardev_read_some(struct chardev *cd)
+{
+	uint8_t buf[512];
+	size_t room = chardev_room(cd);
+	ssize_t n;
+
+	if (!room)
+		return false;
+	n = read(cd->in_fd, buf, min_u64(room, sizeof(buf)));
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return false;
+	if (n <= 0) {
+		cd->in_eof = true;
+		return false;
+	}
+	chardev_deliver(cd, buf, (size_t)n);
+	return cd->in_fd >= 0;
+}
+
+/* Make in_w watch for `events`; 0: for nothing. */
+static void chardev_watch_in(struct chardev *cd, uint32_t events)
+{
+	if (cd->in_events == events)
+		return;
+	loop_fd_remove(cd->in_w);
+	cd->in_w = NULL;
+	cd->in_events = events;
+	if (!events)
+		return;
+	cd->in_w = loop_fd_add(cd->loop, cd->in_fd, events, NULL, chardev_in_ready, cd);
+	if (!cd->in_w)
+		cd->in_events = 0;
+}
+
+/* Watch the input when the front end has room; without room only for the peer's leaving. */
+static void chardev_pump_in(struct chardev *cd)
+{
+	if (cd->in_fd < 0)
+		return;
+	if (cd->in_eof) {
+		chardev_watch_in(cd, 0);
+	} else if (!chardev_room(cd)) {
+		chardev_watch_in(cd, cd->kind->peer_left && !cd->in_left ? EPOLLRDHUP : 0);
+	} else {
+		chardev_watch_in(cd, EPOLLIN);
+		while (!cd->in_w && chardev_read_some(cd)) /* a file: always ready */
+			;
+	}
+}
+
+static void chardev_in_ready(void *opaque, uint32_t events)
+{
+	struct chardev *cd = opaque;
+
+	if (!cd->in_w)
+		return;
+	if (cd->in_events & EPOLLIN) {
+		chardev_read_some(cd);
+	} else {
+		cd->in_left = true;
+		cd->kind->peer_left(cd);
+	}
+	if (cd->in_eof && cd->kind->hangup)
+		chardev_hangup(cd);
+	else
+		chardev_pump_in(cd);
+}
+
+static void chardev_tell_writable(struct chardev *cd)
+{
+	struct chardev_front f;
+
+	if (!front_begin(cd, &f))
+		return;
+	if (f.writable)
+		f.writable(f.opaque);
+	front_end(&f);
+}
+
+/* Write what is queued, watch the output while something is left. */
+static void chardev_pump_out(struct chardev *cd)
+{
+	bool room, broken, left;
+	int fd;
+
+	lock_take(&cd->lock);
+	queue_drain_locked(cd);
+	fd = cd->out_fd;
+	broken = cd->out_broken;
+	left = cd->q_len != 0;
+	room = cd->out_starved && cd->q_len <= CHARDEV_QUEUE / 2;
+	if (room)
+		cd->out_starved = false;
+	lock_drop(&cd->lock);
+	if (left && !cd->out_w) {
+		cd->out_w = loop_fd_add(cd->loop, fd, EPOLLOUT, NULL, chardev_out_ready, cd);
+	} else if (!left && cd->out_w) {
+		loop_fd_remove(cd->out_w);
+		cd->out_w = NULL;
+	}
+	if (room)
+		chardev_tell_writable(cd);
+	if (broken)
+		chardev_hangup(cd);
+}
+
+static void chardev_out_ready(void *opaque, uint32_t events)
+{
+	struct chardev *cd = opaque;
+
+	if (cd->out_w)
+		chardev_pump_out(cd);
+}
+
+static void chardev_kicked(void *opaque, uint32_t events)
+{
+	struct chardev *cd = opaque;
+	uint64_t n;
+
+	while (read(cd->kick_fd, &n, sizeof(n)) < 0 && errno == EINTR)
+		;
+	if (cd->in_fd >= 0 && !cd->announced) {
+		cd->announced = true;
+		chardev_event(cd, CHARDEV_EV_OPENED);
+	}
+	chardev_pump_out(cd);
+	chardev_pump_in(cd);
+	if (cd->in_eof && cd->in_fd >= 0 && cd->kind->hangup)
+		chardev_hangup(cd);
+}
+
+void chardev_stream_open(struct chardev *cd, int in_fd, int out_fd)
+{
+	bug_on(cd->in_fd >= 0 || cd->out_fd >= 0);
+	cd->in_fd = in_fd;
+	cd->in_eof = cd->in_left = false;
+	cd->announced = false;
+	lock_take(&cd->lock);
+	cd->out_fd = out_fd;
+	cd->out_broken = false;
+	lock_drop(&cd->lock);
+	chardev_kick(cd);
+}
+
+void chardev_stream_close(struct chardev *cd)
+{
+	bool starved;
+	int out_fd;
+
+	chardev_watch_in(cd, 0);
+	loop_fd_remove(cd->out_w);
+	cd->out_w = NULL;
+	lock_take(&cd->lock);
+	out_fd = cd->out_fd;
+	cd->out_fd = -1;
+	cd->out_broken = false;
+	cd->q_len = 0;
+	starved = cd->out_starved;
+	cd->out_starved = false;
+	lock_drop(&cd->lock);
+	if (cd->in_fd >= 0)
+		close(cd->in_fd);
+	if (out_fd >= 0 && out_fd != cd->in_fd)
+		close(out_fd);
+	cd->in_fd = -1;
+	if (cd->announced)
+		chardev_event(cd, CHARDEV_EV_CLOSED);
+	cd->announced = false;
+	if (starved)
+		chardev_tell_writable(cd);
+}
+
+int chardev_attach(struct chardev *cd, const struct chardev_front *front, struct err **e)
+{
+	bool busy;
+
+	lock_take(&cd->lock);
+	busy = cd->attached;
+	if (!busy) {
+		cd->front = *front;
+		cd->attached = true;
+	}
+	lock_drop(&cd->lock);
+	if (busy)
+		return err_set(e, EBUSY, "character device '%s' is in use", cd->id);
+	chardev_kick(cd);
+	return 0;
+}
+
+void chardev_detach(struct chardev *cd)
+{
+	lock_take(&cd->lock);
+	cd->attached = false;
+	lock_drop(&cd->lock);
+}
+
+void chardev_accept_input(struct chardev *cd)
+{
+	if (atomic_exchange(&cd->in_blocked, false))
+		chardev_kick(cd);
+}
+
+const char *chardev_id(const struct chardev *cd)
+{
+	return cd->id;
+}
+
+const char *chardev_where(const struct chardev *cd)
+{
+	return cd->where;
+}
+
+bool chardev_is_mux(const struct chardev *cd)
+{
+	return cd->mux;
+}
+
+static int64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * INT64_C(1000) + ts.tv_nsec / 1000000;
+}
+
+/* Give a reader that is merely slow the chance to see the last words. */
+static void chardev_flush(struct chardev *cd)
+{
+	int64_t deadline = now_ms() + FLUSH_MS;
+
+	lock_take(&cd->lock);
+	while (cd->out_fd >= 0 && cd->q_len && !cd->out_broken && now_ms() < deadline) {
+		struct pollfd p = { .fd = cd->out_fd, .events = POLLOUT };
+
+		queue_drain_locked(cd);
+		if (cd->q_len)
+			poll(&p, 1, 20);
+	}
+	lock_drop(&cd->lock);
+}
+
+struct chardev *chardev_new(struct loop *loop, const char *id, const struct chardev_kind *kind)
+{
+	struct chardev *cd = xzalloc(sizeof(*cd));
+
+	cd->kind = kind;
+	cd->loop = loop;
+	cd->id = xstrdup(id);
+	cd->in_fd = cd->out_fd = -1;
+	lock_init(&cd->lock, LOCK_RANK_CHARDEV, "chardev");
+	cd->kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	bug_on(cd->kick_fd < 0);
+	cd->kick_w = loop_fd_add(loop, cd->kick_fd, EPOLLIN, NULL, chardev_kicked, cd);
+	return cd;
+}
+
+void chardev_free(struct chardev *cd)
+{
+	loop_fd_remove(cd->kick_w);
+	close(cd->kick_fd);
+	lock_fini(&cd->lock);
+	free(cd->where);
+	free(cd->id);
+	free(cd);
+}
+
+void chardev_close(struct chardev *cd)
+{
+	if (!cd)
+		return;
+	chardev_flush(cd);
+	chardev_detach(cd);
+	chardev_stream_close(cd);
+	cd->kind->close(cd);
+	chardev_free(cd);
+}

@@ -35,6 +35,10 @@ int chardev_open_opts(struct chardev **out, struct loop *loop, const char *opts,
 const char *chardev_id(const struct chardev *cd);
 /* chardev_where - what to tell a person ("pty: /dev/pts/3"), or NULL. */
 const char *chardev_where(const struct chardev *cd);
+/* chardev_is_mux - was it asked for as "mon:..." or with mux=on, that is with escape keys? */
+bool chardev_is_mux(const struct chardev *cd);
+/* chardev_kinds_help - the kinds of -chardev, one line each, to stdout. */
+void chardev_kinds_help(void);
 void chardev_close(struct chardev *cd); /* flushes, restores the terminal; NULL is fine */
 
 /* chardev_attach - set or replace the front end; -EBUSY with *e when one is attached. */
