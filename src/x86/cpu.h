@@ -126,7 +126,8 @@ struct x86_cpu {
 	uint32_t dr6_hits;   /* data breakpoints hit by the running instruction (DR6 B0-B3, BD, BS) */
 	bool watch_active;   /* any enabled data breakpoint in DR7, or a debugger watchpoint */
 	bool single;	     /* engine must run one instruction at a time (TF, DR7, debugger) */
-	bool align_check;    /* CPL 3 with CR0.AM and RFLAGS.AC: misaligned data accesses are #AC */
+	bool step_follows;   /* debug.c: TF after, not before, this instruction decides its trap */
+	bool align_check;    /* CR0.AM and RFLAGS.AC, when last at CPL 3: its data accesses must be aligned */
 	bool code_written;   /* set when a store of this vCPU hit decoded code (any page) */
 	bool in_guest;	     /* excl.c: between enter and leave; under its lock */
 
@@ -134,6 +135,8 @@ struct x86_cpu {
 	uint32_t apic_id;
 	struct x86_vm *vm;
 	struct log *log;
+	uint64_t phys_reserved;	  /* address bits that page-table entries may not set: 51..MAXPHYADDR */
+	bool pages_1g;		  /* CPUID offers 1 GiB pages */
 	uint64_t pdpte[4];	  /* PAE paging: the PDPTE registers (SDM 3A 4.4.1) */
 	struct mem_range ram_win[2]; /* mmu.c: pieces of RAM last used, until the TLB is flushed */
 	struct mem_range io_win;     /* and the device registers last used */
