@@ -39,8 +39,8 @@ void x86_sysexit(struct x86_cpu *c, unsigned opsize);
 
 /* --- exc.c: exceptions and interrupts [branch] (SDM 3A 6) --- */
 enum x86_int_kind {
-	X86_INT_SOFT,	  /* INT n, INTO: rip pushed = next */
-	X86_INT_SOFT_BP,  /* INT3 */
+	X86_INT_SOFT,	  /* INT n: rip pushed = next */
+	X86_INT_SOFT_BP,  /* INT3, INTO: like INT n, but no business of IOPL or VME in V86 mode */
 	X86_INT_ICEBP,	  /* INT1 */
 };
 void x86_int_soft(struct x86_cpu *c, uint8_t vector, enum x86_int_kind kind, uint64_t next);
@@ -57,6 +57,9 @@ bool x86_poll_events(struct x86_cpu *c);
 bool x86_after_insn(struct x86_cpu *c, bool tf);
 /* x86_before_insn - instruction breakpoints (DR0-3, unless RF) at s.rip: true when a #DB was delivered. */
 bool x86_before_insn(struct x86_cpu *c);
+/* x86_io_break - IN or OUT touched a port: note I/O breakpoints (CR4.DE) for x86_after_insn.  Call when
+ * c->single. */
+void x86_io_break(struct x86_cpu *c, uint16_t port, unsigned size);
 
 /* --- cr.c: control, debug, extended control registers (SDM 3A 2.5, 17.2) --- */
 /* x86_set_cr - MOV to CR0/2/3/4/8: checks (#GP), PAE PDPTE load, mode and TLB effects. */
