@@ -13,9 +13,9 @@ struct x86_cpuid;
 struct x86_cpu;
 
 /* Features as (leaf, subleaf, register, bit); the list is in feature.def:
- * X86_FEATURE(SYM, "name", leaf, subleaf, reg, bit). */
+ * X86_FEATURE(SYM, "name", leaf, subleaf, reg, bit, level, host). */
 enum x86_feature {
-#define X86_FEATURE(sym, name, leaf, sub, reg, bit) X86_FEAT_##sym,
+#define X86_FEATURE(sym, name, leaf, sub, reg, bit, level, host) X86_FEAT_##sym,
 #include "x86/feature.def"
 #undef X86_FEATURE
 	X86_FEAT_COUNT
@@ -34,5 +34,13 @@ bool x86_cpuid_has(const struct x86_cpuid *m, enum x86_feature f);
 /* x86_cpuid_query - the CPUID instruction as this vCPU sees it now (OSXSAVE, APIC ID, XSAVE size follow its
  * state). out: eax, ebx, ecx, edx. */
 void x86_cpuid_query(const struct x86_cpu *c, uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
+/* x86_cpuid_amd - is the vendor AMD (or Hygon)?  Else Intel's rules hold. */
+bool x86_cpuid_amd(const struct x86_cpuid *m);
+/* x86_cpuid_signature - family, model and stepping as CPUID leaf 1 EAX and RDX after reset have them. */
+uint32_t x86_cpuid_signature(const struct x86_cpuid *m);
+/* x86_cpuid_xcr0 - bits that XCR0 may have; 0 without XSAVE. */
+uint64_t x86_cpuid_xcr0(const struct x86_cpuid *m);
+/* x86_cpuid_tsc_khz - rate of the guest's TSC. */
+uint32_t x86_cpuid_tsc_khz(const struct x86_cpuid *m);
 /* x86_cpuid_phys_bits - guest-physical address width (MAXPHYADDR). */
 unsigned x86_cpuid_phys_bits(const struct x86_cpuid *m);
