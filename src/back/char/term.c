@@ -4,8 +4,8 @@
  *
  * term_enter saves the terminal's modes and hooks every signal that can end the process.  The handler restores
  * the modes, puts the action that was there before in its place and lets the signal happen again: by
- * returning to the faulting instruction, or by raising it.  A handler that somebody installs later (the engine's
- * for faults of bounced instructions) must chain to the action that it replaced.
+ * returning to the faulting instruction, or by raising it.  A handler that somebody installs later must chain to
+ * the action that it replaced.
  * SIGTSTP restores and stops; SIGCONT makes the terminal raw again when we are in its foreground.
  * Everything called from handlers is async-signal-safe (POSIX 2.4.3): tcsetattr, tcgetpgrp, sigaction, raise.
  */
@@ -86,7 +86,9 @@ static void term_hook(void)
 	sigfillset(&sa.sa_mask);
 	for (size_t i = 0; i < ARRAY_SIZE(fatal_signals); i++) {
 		sigaction(fatal_signals[i], NULL, &term.old[i]);
-		if (term.old[i].sa_handler != SIG_IGN)
+		/* Somebody's handler does not end the process: an engine's, that is, for faults of the
+		 * instructions it tries on the host. */
+		if (term.old[i].sa_handler == SIG_DFL)
 			sigaction(fatal_signals[i], &sa, NULL);
 	}
 	sa.sa_flags = SA_ONSTACK | SA_RESTART;

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* doppel explain: the dialect's words for a friendly command line. */
+#include <stdio.h>
+#include <string.h>
+#include "main/cmdline.h"
+
+static void explain_word(const char *w)
+{
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+				    "%+,-./:=@_";
+
+	putchar(' ');
+	if (*w && strspn(w, plain) == strlen(w)) {
+		fputs(w, stdout);
+		return;
+	}
+	putchar('\'');
+	for (; *w; w++)
+		fputs(*w == '\'' ? "'\\''" : (char[]){ *w, 0 }, stdout);
+	putchar('\'');
+}
+
+static void explain_opt(const char *name, const char *arg)
+{
+	explain_word(name);
+	if (arg)
+		explain_word(arg);
+}
+
+static void explain_use(const char *name, const struct cmd_use *use)
+{
+	if (use->arg)
+		explain_opt(name, use->arg);
+}
+
+static void explain_list(const char *name, const struct cmd_list *l)
+{
+	for (size_t i = 0; i < l->n; i++)
+		explain_opt(name, l->use[i].arg);
+}
+
+static void explain_flag(const char *name, bool on)
+{
+	if (on)
+		explain_opt(name, NULL);
+}
+
+void cmdline_explain(const struct cmdline *c)
+{
+	char mem[32];
+
+	if (c->timeout_ms) /* the same status, 124, ends both */
+		printf("timeout --foreground %g ", (double)c->timeout_ms / 1000);
+	printf("doppel-system-x86_64");
+	explain_opt("-accel", c->cfg.accel);
+	explain_opt("-machine", c->cfg.machine);
+	explain_use("-cpu", &c->cpu);
+	snprintf(mem, sizeof(mem), "%lluK", (unsigned long long)(c->cfg.mem_size >> 10));
+	explain_opt("-m", mem);
+	explain_use("-smp", &c->smp);
+	if (c->cfg.name)
+		explain_opt("-name", c->cfg.name);
+	explain_flag("-nodefaults", c->nodefaults);
+	explain_flag("-nographic", c->nographic);
+	explain_list("-chardev", &c->chardevs);
+	explain_list("-serial", &c->serials);
+	explain_use("-debugcon", &c->debugcon);
+	explain_list("-global", &c->globals);
+	explain_list("-device", &c->devices);
+	if (c->cfg.bios)
+		explain_opt("-bios", c->cfg.bios);
+	explain_use("-kernel", &c->kernel);
+	explain_use("-initrd", &c->initrd);
+	if (c->cfg.append)
+		explain_opt("-append", c->cfg.append);
+	explain_flag("-no-reboot", c->cfg.no_reboot);
+	explain_flag("-no-shutdown", c->cfg.no_shutdown);
+	explain_flag("-S", c->cfg.start_paused);
+	explain_use("-gdb", &c->gdb);
+	explain_use("-d", &c->log);
+	explain_use("-D", &c->log_file);
+	explain_use("-pidfile", &c->pidfile);
+	putchar('\n');
+}

@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * From a parsed command line to a running machine.  Things are opened in the order of struct launch, and
+ * closed in reverse by launch_fini, which copes with any part missing.
+ */
+#include "main/launch.h"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "back/char/chardev.h"
+#include "base/base.h"
+#include "base/err.h"
+#include "base/kvlist.h"
+#include "base/log.h"
+#include "base/loop.h"
+#include "ctl/gdbstub.h"
+#include "main/cmdline.h"
+#include "main/pidfile.h"
+#include "main/watch.h"
+
+struct launch {
+	const struct cmdline *c;
+	struct vm_config cfg;
+	struct loop *loop;
+	struct log *log;
+	int pidfile; /* -1: none */
+	struct chardev **chardevs; /* all, named and unnamed */
+	size_t n_chardevs;
+	struct vm_device_opt *devices;
+	char **strings;
+	size_t n_strings;
+	struct watch *watch;
+	struct vm *vm;
+	struct gdbstub *gdb;
+};
+
+static const char *launch_own(struct launch *l, char *s)
+{
+	l->strings = xrealloc(l->strings, (l->n_strings + 1) * sizeof(*l->strings));
+	l->strings[l->n_strings++] = s;
+	return s;
+}
+
+static int launch_log(struct launch *l, struct err **e)
+{
+	const struct cmdline *c = l->c;
+	int r = 0;
+
+	l->log = log_create();
+	if (c->log.arg) {
+		r = log_enable(l->log, c->log.arg, e);
+		if (r)
+			cmd_blame(e, &c->log);
+	}
+	if (!r && c->log_file.arg) {
+		r = log_open(l->log, c->log_file.arg, e);
+		if (r)
+			cmd_blame(e, &c->log_file);
+	}
+	return r;
+}
+
+static struct chardev *chardev_find(const struct launch *l, const char *id)
+{
+	for (size_t i = 0; i < l->n_chardevs; i++)
+		if (!strcmp(chardev_id(l->chardevs[i]), id))
+			return l->chardevs[i];
+	return NULL;
+}
+
+/* The person left by the escape key. */
+static void launch_quit(void *opaque)
+{
+	struct launch *l = opaque;
+
+	if (l->vm)
+		vm_quit(l->vm, 0);
+}
+
+static void launch_add_chardev(struct launch *l, struct chardev *cd)
+{
+	const char *where = chardev_where(cd);
+
+	l->chardevs = xrealloc(l->chardevs, (l->n_chardevs + 1) * sizeof(struct chardev *));
+	l->chardevs[l->n_chardevs++] = cd;
+	if (chardev_is_mux(cd))
+		chardev_set_escape(cd, launch_quit, l);
+	if (where && !strncmp(where, "pty: ", 5)) { /* the words that tools look for */
+		printf("char device redirected to %s (label %s)\n", where + 5, chardev_id(cd));
+		fflush(stdout);
+	}
+}
+
+static int launch_chardevs(struct launch *l, struct err **e)
+{
+	for (size_t i = 0; i < l->c->chardevs.n; i++) {
+		const struct cmd_use *use = &l->c->chardevs.use[i];
+		struct chardev *cd;
+		int r = chardev_open_opts(&cd, l->loop, use->arg, e);
+
+		if (!r && chardev_find(l, chardev_id(cd))) {
+			r = err_set(e, EEXIST, "there is another '%s'", chardev_id(cd));
+			chardev_close(cd);
+		}
+		if (r) {
+			cmd_blame(e, use);
+			return r;
+		}
+		launch_add_chardev(l, cd);
+	}
+	return 0;
+}
+
+/* The back end of a port: a new one, or with chardev:ID one that -chardev made.  "none": NULL. */
+static int launch_port(struct launch *l, const struct cmd_use *use, const char *id,
+		       struct chardev **out, struct err **e)
+{
+	int r = 0;
+
+	*out = NULL;
+	if (!strcmp(use->arg, "none"))
+		return 0;
+	if (!strncmp(use->arg, "chardev:", 8)) {
+		*out = chardev_find(l, use->arg + 8);
+		if (!*out)
+			r = err_set(e, ENOENT, "there is no -chardev with id '%s'", use->arg + 8);
+	} else {
+		r = chardev_open(out, l->loop, id, use->arg, e);
+		if (!r)
+			launch_add_chardev(l, *out);
+	}
+	if (r)
+		cmd_blame(e, use);
+	return r;
+}
+
+static int launch_ports(struct launch *l, struct err **e)
+{
+	static const char *const ids[] = { "serial0", "serial1", "serial2", "serial3" };
+
+	for (size_t i = 0; i < l->c->serials.n; i++) {
+		const struct cmd_use *use = &l->c->serials.use[i];
+		struct chardev **port = &l->cfg.serial[i];
+		int r = launch_port(l, use, ids[i], port, e);
+
+		if (r)
+			return r;
+		for (size_t j = 0; j < i && *port; j++) {
+			if (*port != l->cfg.serial[j])
+				continue;
+			r = err_set(e, EBUSY, "it is in use by another serial port");
+			cmd_blame(e, use);
+			return r;
+		}
+	}
+	if (!l->c->debugcon.arg)
+		return 0;
+	return launch_port(l, &l->c->debugcon, "debugcon", &l->cfg.debugcon, e);
+}
+
+/* The properties that -global gives to a driver, in front of the device's own. */
+static char *device_props(const struct launch *l, const char *driver, const char *own)
+{
+	char *props = xstrdup(own);
+
+	for (size_t i = l->c->globals.n; i-- > 0;) {
+		const char *g = l->c->globals.use[i].arg;
+		size_t len = strlen(driver);
+		char *more;
+
+		if (strncmp(g, driver, len) || g[len] != '.')
+			continue;
+		more = xasprintf(*props ? "%s,%s" : "%s%s", g + len + 1, props);
+		free(props);
+		props = more;
+	}
+	return props;
+}
+
+/* Where -global isa-debugcon.iobase= puts the debug console of -debugcon. */
+static int launch_debugcon_port(struct launch *l, struct err **e)
+{
+	struct kvlist kv = { 0 };
+	char *props = device_props(l, "isa-debugcon", "");
+	uint64_t port = 0;
+	int r = kv_parse(&kv, props, NULL, e);
+
+	if (!r)
+		r = kv_uint(&kv, "iobase", 1, 0xffff, &port, e);
+	l->cfg.debugcon_port = (uint16_t)port;
+	kv_free(&kv);
+	free(props);
+	if (r)
+		err_prefix(e, "-global isa-debugcon");
+	return r;
+}
+
+static void launch_devices(struct launch *l)
+{
+	const struct cmd_list *d = &l->c->devices;
+
+	l->devices = xcalloc(d->n + 1, sizeof(*l->devices));
+	for (size_t i = 0; i < d->n; i++) {
+		const char *arg = d->use[i].arg;
+		size_t len = strcspn(arg, ",");
+		const char *driver = launch_own(l, xasprintf("%.*s", (int)len, arg));
+
+		l->devices[i].driver = driver;
+		l->devices[i].props = launch_own(l, device_props(l, driver,
+								 arg[len] ? arg + len + 1 : ""));
+	}
+	l->cfg.devices = l->devices;
+	l->cfg.n_devices = d->n;
+}
+
+static int launch_gdb(struct launch *l, struct err **e)
+{
+	int r;
+
+	if (!l->c->gdb.arg || !strcmp(l->c->gdb.arg, "none"))
+		return 0;
+	r = gdbstub_create(&l->gdb, l->vm, l->loop, l->c->gdb.arg, e);
+	if (r)
+		cmd_blame(e, &l->c->gdb);
+	return r;
+}
+
+static int launch_pidfile(struct launch *l, struct err **e)
+{
+	int r;
+
+	if (!l->c->pidfile.arg)
+		return 0;
+	r = pidfile_create(l->c->pidfile.arg, &l->pidfile, e);
+	if (r)
+		cmd_blame(e, &l->c->pidfile);
+	return r;
+}
+
+static int launch_open(struct launch *l, struct err **e)
+{
+	int r = launch_log(l, e);
+
+	if (!r)
+		r = launch_pidfile(l, e);
+	if (!r)
+		r = launch_chardevs(l, e);
+	if (!r)
+		r = launch_ports(l, e);
+	if (!r)
+		r = launch_debugcon_port(l, e);
+	if (r)
+		return r;
+	launch_devices(l);
+	l->cfg.log = l->log;
+	l->cfg.loop = l->loop;
+	/* Back ends that wait for a client are open now: from here on signals end the machine in good order,
+	 * on the loop.  vCPU threads inherit that they do not take them. */
+	l->watch = watch_create(l->loop, l->c->prog);
+	r = vm_create(&l->vm, &l->cfg, e);
+	if (r)
+		return r;
+	watch_vm(l->watch, l->vm, l->c->timeout_ms);
+	return launch_gdb(l, e);
+}
+
+static void launch_fini(struct launch *l)
+{
+	gdbstub_destroy(l->gdb);
+	vm_destroy(l->vm);
+	watch_destroy(l->watch);
+	for (size_t i = l->n_chardevs; i-- > 0;)
+		chardev_close(l->chardevs[i]);
+	free(l->chardevs);
+	free(l->devices);
+	for (size_t i = 0; i < l->n_strings; i++)
+		free(l->strings[i]);
+	free(l->strings);
+	if (l->pidfile >= 0)
+		pidfile_remove(l->c->pidfile.arg, l->pidfile);
+	log_destroy(l->log);
+	loop_destroy(l->loop);
+}
+
+/* The first line of doppel run: what runs the machine, why, and how to leave. */
+static void launch_banner(const struct launch *l)
+{
+	const struct engine_ops *engine = vm_engine(l->vm, NULL);
+	bool console = false;
+
+	for (size_t i = 0; i < l->n_chardevs; i++)
+		console |= chardev_is_mux(l->chardevs[i]);
+	fprintf(stderr, "doppel %s: engine %s (%s)%s\n", DOPPEL_VERSION, engine->name,
+		l->c->accel.opt ? "asked for" : "the only one yet",
+		console ? "; Ctrl-a x leaves, Ctrl-a h helps" : "");
+}
+
+int launch(const struct cmdline *c, int *status, struct err **e)
+{
+	struct launch l = { .c = c, .cfg = c->cfg, .pidfile = -1, .loop = loop_create() };
+	int r = launch_open(&l, e);
+
+	if (!r) {
+		if (c->friendly)
+			launch_banner(&l);
+		*status = vm_run(l.vm);
+	}
+	launch_fini(&l);
+	return r;
+}

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the options mean together: defaults, and conflicts that show only when all are known. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "base/err.h"
+#include "engine/engine.h"
+#include "main/cmdline.h"
+#include "x86/cpuid.h"
+
+static const char *const firmware_dirs[] = { "/usr/share/seabios", "/usr/share/qemu" };
+
+static bool is_file(const char *path)
+{
+	struct stat st;
+
+	return !stat(path, &st) && !S_ISDIR(st.st_mode);
+}
+
+/* A firmware image by its path, or by its bare name in the places where images are. */
+static const char *firmware_find(struct cmdline *c, const char *name)
+{
+	size_t n = c->data_dirs.n + ARRAY_SIZE(firmware_dirs);
+
+	if (is_file(name) || strchr(name, '/'))
+		return name;
+	for (size_t i = 0; i < n; i++) {
+		const char *dir = i < c->data_dirs.n ? c->data_dirs.use[i].arg :
+						       firmware_dirs[i - c->data_dirs.n];
+		const char *path = cmdline_own(c, xasprintf("%s/%s", dir, name));
+
+		if (is_file(path))
+			return path;
+	}
+	return NULL;
+}
+
+static int check_boot(struct cmdline *c, struct err **e)
+{
+	const char *dash = c->friendly ? "--" : "-";
+
+	if (c->initrd.arg && !c->kernel.arg)
+		return err_set(e, EINVAL, "%s: only with %skernel", c->initrd.opt, dash);
+	if (c->append.arg && !c->kernel.arg)
+		return err_set(e, EINVAL, "%s: only with %skernel", c->append.opt, dash);
+	if (c->bios.arg) {
+		c->cfg.bios = firmware_find(c, c->bios.arg);
+		if (!c->cfg.bios || access(c->cfg.bios, R_OK)) {
+			int r = err_set(e, c->cfg.bios ? errno : ENOENT, "%s",
+					strerror(c->cfg.bios ? errno : ENOENT));
+
+			cmd_blame(e, &c->bios);
+			return r;
+		}
+	} else if (!c->kernel.arg) {
+		c->cfg.bios = c->friendly ? NULL : firmware_find(c, "bios-256k.bin");
+		if (!c->cfg.bios)
+			return err_set(e, EINVAL, "nothing to boot: give %skernel FILE or %sbios FILE", dash,
+				       dash);
+	}
+	return 0;
+}
+
+static int check_cpu(struct cmdline *c, struct err **e)
+{
+	struct x86_cpuid *model = NULL;
+	int r = x86_cpuid_create(&model, c->cfg.cpu ? c->cfg.cpu : "max", c->cfg.n_cpus, 1000000, e);
+
+	if (r && c->cpu.arg)
+		cmd_blame(e, &c->cpu);
+	x86_cpuid_destroy(model);
+	return r;
+}
+
+/* Without a wish, or when no wish can be met, the interpreter runs the machine. */
+static void default_engine(struct cmdline *c)
+{
+	if (c->cfg.accel)
+		return;
+	c->cfg.accel = "interp";
+	if (c->fallback)
+		fprintf(stderr, "%s: warning: %s%s%s: not there yet: %s; using the interpreter\n", c->prog,
+			c->accel.opt, c->accel.arg ? " " : "", c->accel.arg ? c->accel.arg : "",
+			c->fallback);
+}
+
+static void add_serial(struct cmdline *c, const char *arg)
+{
+	cmd_list_add(&c->serials, (struct cmd_use){ .opt = "-serial", .arg = arg });
+}
+
+/* A dialect machine has one serial port unless told otherwise: on the terminal with -nographic, else on a
+ * display, which does not exist. */
+static void default_serial(struct cmdline *c)
+{
+	if (c->serials.n)
+		return;
+	if (c->friendly || (c->nographic && !c->nodefaults))
+		add_serial(c, "mon:stdio");
+	else if (!c->nodefaults)
+		add_serial(c, "null");
+}
+
+int cmdline_check(struct cmdline *c, struct err **e)
+{
+	int r;
+
+	if (!c->cfg.machine)
+		c->cfg.machine = "pc";
+	if (!c->cfg.n_cpus)
+		c->cfg.n_cpus = 1;
+	if (!c->cfg.mem_size)
+		c->cfg.mem_size = (c->friendly ? 512 : 128) * MiB;
+	if (c->friendly && c->kernel.arg && !c->cfg.append)
+		c->cfg.append = "console=ttyS0";
+	r = check_boot(c, e);
+	if (!r)
+		r = check_cpu(c, e);
+	if (r)
+		return r;
+	default_engine(c);
+	default_serial(c);
+	return 0;
+}
