@@ -43,6 +43,14 @@ struct state_desc {
 #define STATE_BLOB(type, member)                                                                   \
 	{ .name = #member, .offset = offsetof(type, member), .kind = STATE_BYTES,                  \
 	  .count = sizeof(((type *)0)->member) }
+/* STATE_STRUCTS - an array (or, STATE_SUB, one) of nested structures described by desc. */
+#define STATE_STRUCTS(type, member, desc)                                                          \
+	{ .name = #member, .offset = offsetof(type, member), .kind = STATE_STRUCT,                 \
+	  .count = sizeof(((type *)0)->member) / sizeof(((type *)0)->member[0]),                   \
+	  .stride = sizeof(((type *)0)->member[0]), .sub = &(desc) }
+#define STATE_SUB(type, member, desc)                                                              \
+	{ .name = #member, .offset = offsetof(type, member), .kind = STATE_STRUCT, .count = 1,     \
+	  .stride = sizeof(((type *)0)->member), .sub = &(desc) }
 #define STATE_END { .name = NULL }
 
 struct state_buf { /* growing byte buffer of a writer; data is malloc'ed, caller frees */

@@ -10,7 +10,7 @@ struct apics;
 struct gsi;
 struct hpet;
 
-/* hpet_create - takes the wires to gsi 0, 8 (legacy replacement) and 2, 20-23 from g. */
+/* hpet_create - takes the wires to gsi 0, 8 (legacy replacement) and 20-23 from g. */
 struct hpet *hpet_create(struct dev_env *env, struct gsi *g, struct apics *apics);
 /* hpet_pit_in, hpet_rtc_in - outputs of the PIT and the RTC pass through the HPET, which cuts them off while
  * legacy replacement routing is on. */

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Wires of a PC's interrupts to its controllers (ACPI 6.4 5.2.13: GSIs; IRQ 0 is overridden to pin 2). */
+#include "dev/irq/gsi.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/err.h"
+#include "dev/irq/ioapic.h"
+#include "dev/irq/pic.h"
+
+#define ISA_IRQS 16
+#define SOURCES 32
+
+struct gsi {
+	struct dev dev;
+	struct irq_line pic[ISA_IRQS], ioapic[GSI_COUNT];
+	uint32_t levels[GSI_COUNT]; /* bit per source */
+	uint8_t sources[GSI_COUNT];
+};
+
+static void gsi_set(void *opaque, int n, bool level)
+{
+	struct gsi *g = opaque;
+	unsigned gsi = (unsigned)n / SOURCES;
+	uint32_t bit = 1u << (unsigned)n % SOURCES, old = g->levels[gsi];
+
+	g->levels[gsi] = level ? old | bit : old & ~bit;
+	if (!old == !g->levels[gsi])
+		return;
+	if (gsi < ISA_IRQS)
+		irq_set(&g->pic[gsi], level);
+	irq_set(&g->ioapic[gsi ? gsi : 2], level);
+}
+
+struct irq_line gsi_source(struct gsi *g, unsigned n)
+{
+	bug_on(n >= GSI_COUNT || g->sources[n] >= SOURCES);
+	return (struct irq_line){ .set = gsi_set, .opaque = g,
+				  .n = (int)(n * SOURCES + g->sources[n]++) };
+}
+
+/* The wires follow their drivers, which are reset on their own. */
+static void gsi_reset(struct dev *d)
+{
+}
+
+static void gsi_unrealize(struct dev *d)
+{
+	free(container_of(d, struct gsi, dev));
+}
+
+static int gsi_post_load(void *obj, struct err **e)
+{
+	struct gsi *g = obj;
+
+	for (unsigned n = 0; n < GSI_COUNT; n++)
+		if (g->sources[n] < SOURCES && g->levels[n] >> g->sources[n])
+			return err_set(e, EINVAL, "saved state of gsi: unknown source");
+	return 0;
+}
+
+static const struct state_field gsi_fields[] = {
+	STATE_ARRAY(struct gsi, levels, STATE_U32),
+	STATE_END,
+};
+
+static const struct state_desc gsi_state = {
+	.name = "gsi", .version = 1, .fields = gsi_fields, .post_load = gsi_post_load,
+};
+
+static const struct dev_ops gsi_ops = {
+	.name = "gsi", .unrealize = gsi_unrealize, .reset = gsi_reset,
+	.quiesce = dev_quiesce_none, .state = &gsi_state,
+};
+
+struct gsi *gsi_create(struct dev_env *env, struct pic *pic, struct ioapic *ioapic)
+{
+	struct gsi *g = xzalloc(sizeof(*g));
+
+	for (unsigned i = 0; i < ISA_IRQS; i++)
+		g->pic[i] = pic_input(pic, i);
+	for (unsigned i = 0; i < GSI_COUNT; i++)
+		g->ioapic[i] = ioapic_input(ioapic, i);
+	dev_add(&g->dev, &gsi_ops, "gsi", env);
+	return g;
+}
