@@ -1,1 +1,340 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* A virtual machine from configuration to end. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+#include "base/err.h"
+#include "dev/registry.h"
+#include "machine/vm_int.h"
+#include "x86/cpuid.h"
+
+#define RAM_MIN MiB
+
+static void request_reset(void *opaque)
+{
+	vm_request(opaque, REQ_RESET, true);
+	vcpus_kick(opaque);
+}
+
+static void request_poweroff(void *opaque)
+{
+	vm_request(opaque, REQ_POWEROFF, true);
+	vcpus_kick(opaque);
+}
+
+static void request_exit(void *opaque, int status)
+{
+	vm_quit(opaque, status);
+}
+
+static void map_changed(void *opaque)
+{
+	struct vm *vm = opaque;
+
+	vm->engine->map_changed(vm->ev);
+}
+
+/* Everything of the configuration that can be judged by itself. */
+static int check_config(struct vm *vm, const struct vm_config *cfg, struct err **e)
+{
+	const char *machine = cfg->machine ? cfg->machine : boards[0]->name;
+
+	vm->board = board_find(machine);
+	if (!vm->board)
+		return err_set(e, EINVAL, "unknown machine '%s' (try '-machine help')", machine);
+	if (cfg->n_cpus < 1 || cfg->n_cpus > vm->board->max_cpus)
+		return err_set(e, EINVAL, "a machine has 1 to %u CPUs, not %u", vm->board->max_cpus, cfg->n_cpus);
+	if (cfg->mem_size < RAM_MIN)
+		return err_set(e, EINVAL, "guest RAM must be at least 1 MiB");
+	if (cfg->mem_size > 1024 * GiB * 1024)
+		return err_set(e, EINVAL, "guest RAM cannot be larger than 1 PiB");
+	if (cfg->kernel && cfg->bios)
+		return err_set(e, EINVAL, "a kernel is started without firmware: give a kernel or a BIOS, not both");
+	if (!cfg->kernel && !cfg->bios)
+		return err_set(e, EINVAL, "nothing to start: give a kernel or a BIOS");
+	if (!cfg->kernel && (cfg->initrd || (cfg->append && *cfg->append)))
+		return err_set(e, EINVAL, "%s without a kernel", cfg->initrd ? "an initrd" : "a kernel command line");
+	for (size_t i = 0; i < cfg->n_devices; i++) {
+		int r = dev_create_check(cfg->devices[i].driver, cfg->devices[i].props, e);
+
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
+static int open_images(struct vm *vm, const struct vm_config *cfg, struct err **e)
+{
+	int r = 0;
+
+	if (cfg->kernel)
+		r = image_open(&vm->kernel, "kernel", cfg->kernel, e);
+	if (!r && cfg->initrd)
+		r = image_open(&vm->initrd, "initrd", cfg->initrd, e);
+	if (!r && cfg->bios)
+		r = image_open(&vm->firmware, "firmware", cfg->bios, e);
+	return r;
+}
+
+static int create_engine(struct vm *vm, const struct vm_config *cfg, struct err **e)
+{
+	struct engine_config ec = {
+		.mem = vm->mem,
+		.log = vm->log,
+		.clock = vm->clock,
+		.cpuid = vm->cpuid,
+		.n_cpus = vm->n_cpus,
+		.host = &vm_host_ops,
+		.host_opaque = vm,
+	};
+	const struct engine_ops *engine = cfg->accel ? engine_find(cfg->accel) : engine_list()[0];
+	int r;
+
+	if (!engine)
+		return err_set(e, EINVAL, "unknown accelerator '%s' (try '-accel help')", cfg->accel);
+	r = engine->probe(e);
+	if (r)
+		return r;
+	vm->engine = engine;
+	r = engine->vm_init(&vm->ev, &ec, e);
+	if (!r)
+		mem_set_listener(vm->mem, map_changed, vm);
+	return r;
+}
+
+static int create_cpus(struct vm *vm, const struct vm_config *cfg, struct err **e)
+{
+	int r = x86_cpuid_create(&vm->cpuid, cfg->cpu ? cfg->cpu : "max", vm->n_cpus,
+				 vclock_tsc_khz(vm->clock), e);
+
+	if (r)
+		return r;
+	vm->phys_bits = x86_cpuid_phys_bits(vm->cpuid);
+	if (4 * GiB + vm->ram.above_4g > BIT(vm->phys_bits))
+		return err_set(e, EINVAL, "guest RAM does not fit in the CPU model's %u address bits", vm->phys_bits);
+	vm->cpus = xcalloc(vm->n_cpus, sizeof(*vm->cpus));
+	for (unsigned i = 0; i < vm->n_cpus; i++) {
+		struct vcpu *v = &vm->cpus[i];
+
+		v->vm = vm;
+		v->index = i;
+		v->stop = -1;
+		lock_init(&v->lock, LOCK_RANK_VCPU, "vcpu");
+		cond_init(&v->wake);
+		cond_init(&v->parked_cond);
+	}
+	return create_engine(vm, cfg, e);
+}
+
+static int create_devices(struct vm *vm, const struct vm_config *cfg, struct err **e)
+{
+	struct pc_config pc = {
+		.board = vm->board,
+		.ram = vm->ram,
+		.n_cpus = vm->n_cpus,
+		.phys_bits = vm->phys_bits,
+		.firmware = vm->firmware.fd >= 0 ? &vm->firmware : NULL,
+		.debugcon = cfg->debugcon,
+		.debugcon_port = cfg->debugcon_port,
+		.apics_ops = &vm_apics_ops,
+		.apics_opaque = vm,
+	};
+	struct dev_slots slots = { .env = &vm->env };
+	int r;
+
+	memcpy(pc.serial, cfg->serial, sizeof(pc.serial));
+	r = pc_create(&vm->pc, &vm->env, &pc, e);
+	if (r)
+		return r;
+	slots.gsi = vm->pc.gsi;
+	slots.pci = vm->board->bus(vm->pc.chipset);
+	for (size_t i = 0; i < cfg->n_devices && !r; i++)
+		r = dev_create(&slots, cfg->devices[i].driver, cfg->devices[i].props, e);
+	if (!r)
+		pc_firmware_items(&vm->pc);
+	return r;
+}
+
+static int create_event(struct vm *vm, struct err **e)
+{
+	vm->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (vm->event < 0)
+		return err_set(e, errno, "cannot make an eventfd: %s", strerror(errno));
+	vm->event_watch = loop_fd_add(vm->loop, vm->event, EPOLLIN, NULL, vm_event, vm);
+	return 0;
+}
+
+static void init_fields(struct vm *vm, const struct vm_config *cfg)
+{
+	lock_init(&vm->lock, LOCK_RANK_VM, "vm");
+	lock_init(&vm->dev_lock, LOCK_RANK_MACHINE, "machine");
+	vm->status = -1;
+	vm->event = -1;
+	vm->kernel.fd = vm->initrd.fd = vm->firmware.fd = -1;
+	vm->name = xstrdup(cfg->name ? cfg->name : "doppel");
+	vm->cmdline = xstrdup(cfg->append ? cfg->append : "");
+	vm->no_reboot = cfg->no_reboot;
+	vm->no_shutdown = cfg->no_shutdown;
+	vm->start_paused = cfg->start_paused;
+	vm->log = cfg->log;
+	vm->loop = cfg->loop;
+	vm->clock = vclock_create();
+	vm->env = (struct dev_env){
+		.loop = vm->loop,
+		.clock = vm->clock,
+		.lock = &vm->dev_lock,
+		.log = vm->log,
+		.request_reset = request_reset,
+		.request_poweroff = request_poweroff,
+		.request_exit = request_exit,
+		.opaque = vm,
+	};
+}
+
+static int create(struct vm *vm, const struct vm_config *cfg, struct err **e)
+{
+	uint64_t size = align_up(cfg->mem_size, PAGE_SIZE);
+	int r = check_config(vm, cfg, e);
+
+	if (!r)
+		r = open_images(vm, cfg, e);
+	if (!r)
+		r = create_event(vm, e);
+	if (r)
+		return r;
+	ram_split(&vm->ram, size, vm->board->ram_threshold, vm->board->ram_low);
+	vm->n_cpus = cfg->n_cpus;
+	r = mem_create(&vm->mem, pc_ram_total(&vm->ram, vm->firmware.fd >= 0 ? vm->firmware.size : 0), vm->log, e);
+	if (r)
+		return r;
+	vm->env.mem = vm->mem;
+	r = create_cpus(vm, cfg, e);
+	if (!r)
+		r = create_devices(vm, cfg, e);
+	if (!r)
+		r = vm_reset_now(vm, e);
+	return r ? r : vcpus_start(vm, e);
+}
+
+int vm_create(struct vm **out, const struct vm_config *cfg, struct err **e)
+{
+	struct vm *vm = xzalloc(sizeof(*vm));
+	int r;
+
+	init_fields(vm, cfg);
+	r = create(vm, cfg, e);
+	if (r) {
+		vm_destroy(vm);
+		return r;
+	}
+	*out = vm;
+	return 0;
+}
+
+static void stats_line(void *opaque, const char *line)
+{
+	log_printf(opaque, "stats: %s\n", line);
+}
+
+static void write_stats(struct vm *vm)
+{
+	double seconds = vcpus_seconds(vm);
+	uint64_t insns = vm->engine->insns(vm->ev);
+
+	log_printf(vm->log, "stats: %llu instructions in %.3f s of vCPU time, %.1f M instructions/s\n",
+		   (unsigned long long)insns, seconds, seconds > 0 ? (double)insns / seconds / 1e6 : 0.0);
+	vm->engine->stats(vm->ev, stats_line, vm->log);
+}
+
+int vm_run(struct vm *vm)
+{
+	if (!vm->start_paused)
+		vm_resume(vm);
+	loop_run(vm->loop);
+	lock_take(&vm->lock);
+	vm_stop_locked(vm);
+	vm->finished = true;
+	lock_drop(&vm->lock);
+	if (log_on(vm->log, LOG_STATS))
+		write_stats(vm);
+	if (vm->hook.stopped)
+		vm->hook.stopped(vm->hook.opaque, VM_STOP_EXIT, 0);
+	return vm->status < 0 ? 0 : vm->status;
+}
+
+static void destroy_cpus(struct vm *vm)
+{
+	if (vm->ev)
+		vm->engine->vm_fini(vm->ev);
+	for (unsigned i = 0; vm->cpus && i < vm->n_cpus; i++) {
+		lock_fini(&vm->cpus[i].lock);
+		pthread_cond_destroy(&vm->cpus[i].wake);
+		pthread_cond_destroy(&vm->cpus[i].parked_cond);
+	}
+	free(vm->cpus);
+	x86_cpuid_destroy(vm->cpuid);
+}
+
+void vm_destroy(struct vm *vm)
+{
+	if (!vm)
+		return;
+	if (vm->cpus)
+		vcpus_end(vm);
+	lock_take(&vm->dev_lock);
+	dev_destroy_all(&vm->env);
+	lock_drop(&vm->dev_lock);
+	if (vm->mem)
+		mem_set_listener(vm->mem, NULL, NULL);
+	destroy_cpus(vm);
+	mem_destroy(vm->mem);
+	if (vm->event_watch)
+		loop_fd_remove(vm->event_watch);
+	if (vm->event >= 0)
+		close(vm->event);
+	vclock_destroy(vm->clock);
+	image_close(&vm->kernel);
+	image_close(&vm->initrd);
+	image_close(&vm->firmware);
+	lock_fini(&vm->dev_lock);
+	lock_fini(&vm->lock);
+	free(vm->cmdline);
+	free(vm->name);
+	free(vm);
+}
+
+unsigned vm_cpus(const struct vm *vm)
+{
+	return vm->n_cpus;
+}
+
+const struct engine_ops *vm_engine(const struct vm *vm, struct engine_vm **ev)
+{
+	if (ev)
+		*ev = vm->ev;
+	return vm->engine;
+}
+
+struct mem *vm_mem(const struct vm *vm)
+{
+	return vm->mem;
+}
+
+struct dev_env *vm_env(const struct vm *vm)
+{
+	return (struct dev_env *)&vm->env;
+}
+
+const struct vm_machine_info *vm_machines(void)
+{
+	static const struct vm_machine_info list[] = {
+		{ "pc", "Intel 440FX, PIIX3 and PIIX4 (1996)" },
+		{ "q35", "Intel Q35 and ICH9, PCI Express (2009)" },
+		{ NULL, NULL },
+	};
+
+	return list;
+}

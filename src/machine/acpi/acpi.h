@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * ACPI tables of a machine (ACPI 6.4).  One builder serves both ways to the guest: placed by us (acpi_place), or
+ * placed by firmware that runs the linker script in fw_cfg (acpi_loader_script).
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "machine/bytes.h"
+#include "machine/ram.h"
+
+/* What of a board its tables tell; const in each board. */
+struct acpi_board {
+	uint16_t pm_evt, pm_cnt, pm_tmr; /* ports of the PM1a blocks and the PM timer */
+	uint16_t pm_base, pm_len;	 /* the whole PM register range */
+	uint16_t gpe;
+	uint8_t gpe_len;
+	uint16_t reset_port;
+	uint8_t reset_value;
+	uint64_t ecam_base, ecam_size; /* size 0: no ECAM */
+	uint32_t isa_adr;	       /* _ADR of the ISA bridge */
+	unsigned n_pirqs;	       /* 4 or 8 interrupt link devices */
+	bool pirq_gsi;		       /* PIRQ n is wired to GSI 16 + n when the I/O APIC is used */
+	/* PIRQ of INTx pin (0..3) of a slot. */
+	unsigned (*pirq)(unsigned slot, unsigned pin);
+};
+
+struct acpi_config {
+	const struct acpi_board *board;
+	struct ram_layout ram;
+	unsigned n_cpus;
+	unsigned phys_bits; /* guest-physical address width */
+	uint16_t com_ports[4]; /* I/O base of each serial port; 0: absent */
+	uint8_t com_irqs[4];
+};
+
+enum acpi_blob { ACPI_BLOB_TABLES, ACPI_BLOB_RSDP, ACPI_BLOB_COUNT };
+
+#define ACPI_FIXUPS 32
+struct acpi_tables {
+	struct bytes blob[ACPI_BLOB_COUNT];
+	struct acpi_pointer { /* at blob[in]+off: an offset into blob[to], to become an address */
+		enum acpi_blob in, to;
+		uint32_t off;
+		uint8_t size;
+	} pointer[ACPI_FIXUPS];
+	unsigned n_pointers;
+	struct acpi_sum { /* bytes [start, start+len) of blob[in] sum to 0 by the byte at off */
+		enum acpi_blob in;
+		uint32_t off, start, len;
+	} sum[ACPI_FIXUPS];
+	unsigned n_sums;
+};
+
+void acpi_build(struct acpi_tables *t, const struct acpi_config *cfg);
+void acpi_free(struct acpi_tables *t);
+/* acpi_place - the blobs as they must be at these guest-physical addresses (multiples of 64). */
+void acpi_place(struct acpi_tables *t, uint64_t tables, uint64_t rsdp);
+/* acpi_loader_script - "etc/table-loader" for files named "etc/acpi/tables" and "etc/acpi/rsdp". */
+void acpi_loader_script(const struct acpi_tables *t, struct bytes *out);
+
+#define ACPI_FILE_TABLES "etc/acpi/tables"
+#define ACPI_FILE_RSDP "etc/acpi/rsdp"
+#define ACPI_FILE_LOADER "etc/table-loader"
+
+/* dsdt.c: the definition block after its header. */
+void acpi_dsdt_body(struct bytes *b, const struct acpi_config *cfg);
+
+/* Address windows for PCI memory, as the DSDT tells and devices are placed by. */
+#define PCI_MEM_END 0xfec00000u
+uint64_t acpi_pci_mem_start(const struct acpi_config *cfg);

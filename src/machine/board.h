@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * Boards.  `pc` and `q35` differ in their chip set and where it puts things, which struct board_ops tells; all else
+ * is struct pc (pc.c).
+ */
+#include <stdbool.h>
+#include <stdint.h>
+#include "machine/acpi/acpi.h"
+#include "machine/boot/image.h"
+#include "machine/ram.h"
+
+struct acpi_pm;
+struct apics;
+struct apics_ops;
+struct chardev;
+struct dev_env;
+struct err;
+struct fwcfg;
+struct gsi;
+struct pam_config;
+struct pci_bus;
+struct pic;
+struct rtc;
+
+struct board_ops {
+	const char *name, *help;
+	uint64_t ram_threshold, ram_low; /* ram_split */
+	unsigned max_cpus;
+	struct acpi_board acpi;
+	/* Make the host bridge and what comes with it. */
+	void *(*create)(struct dev_env *env, struct gsi *gsi, const struct pam_config *pam);
+	struct pci_bus *(*bus)(void *chipset);
+	struct acpi_pm *(*pm)(void *chipset);
+	/* Do what firmware does to the chips, for a guest that starts without. */
+	void (*setup)(void *chipset, uint64_t pci_mem);
+};
+
+extern const struct board_ops board_pc, board_q35;
+/* board_find - by -machine name; NULL when unknown.  boards: NULL-terminated. */
+extern const struct board_ops *const boards[];
+const struct board_ops *board_find(const char *name);
+
+struct pc_config {
+	const struct board_ops *board;
+	struct ram_layout ram;
+	unsigned n_cpus;
+	unsigned phys_bits;
+	const struct image *firmware; /* NULL: none */
+	struct chardev *serial[4];
+	struct chardev *debugcon;
+	uint16_t debugcon_port;
+	const struct apics_ops *apics_ops;
+	void *apics_opaque;
+};
+
+struct pc {
+	const struct board_ops *board;
+	struct dev_env *env;
+	struct ram_layout ram;
+	struct acpi_config acpi;
+	struct apics *apics;
+	struct pic *pic;
+	struct gsi *gsi;
+	struct rtc *rtc;
+	struct fwcfg *fwcfg;
+	void *chipset;
+	bool firmware;
+};
+
+/* pc_ram_total - bytes that mem_create must hold for RAM and a firmware image (size 0: none). */
+uint64_t pc_ram_total(const struct ram_layout *ram, uint64_t firmware_size);
+/* pc_create - map RAM and firmware, make and wire the chips.  On failure the devices made so far are in env's
+ * list, for dev_destroy_all.  The chips refer to apics_opaque and the chardevs until they are destroyed. */
+int pc_create(struct pc *pc, struct dev_env *env, const struct pc_config *cfg, struct err **e);
+/* pc_firmware_items - fw_cfg contents and CMOS bytes; once, before the first reset. */
+void pc_firmware_items(struct pc *pc);
+/* pc_e820_direct - memory map for a guest without firmware. */
+void pc_e820_direct(const struct pc *pc, struct e820_map *out);
+/* pc_setup_direct - after reset of the devices: chips set up as firmware would, ACPI and SMBIOS tables in guest
+ * RAM.  env->lock held.  Returns 0 with *rsdp set, or -errno with *e. */
+int pc_setup_direct(struct pc *pc, uint64_t *rsdp, struct err **e);

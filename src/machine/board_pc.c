@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `pc`: Intel 440FX with PIIX3 and PIIX4. */
+#include "dev/pci/i440fx.h"
+#include "machine/board.h"
+
+static void *create(struct dev_env *env, struct gsi *gsi, const struct pam_config *pam)
+{
+	return i440fx_create(env, gsi, pam);
+}
+
+static struct pci_bus *bus(void *chipset)
+{
+	return i440fx_bus(chipset);
+}
+
+static struct acpi_pm *pm(void *chipset)
+{
+	return i440fx_pm(chipset);
+}
+
+static void setup(void *chipset, uint64_t pci_mem)
+{
+	i440fx_setup(chipset, pci_mem);
+}
+
+static unsigned pirq(unsigned slot, unsigned pin)
+{
+	return (slot - 1 + pin) & 3;
+}
+
+/* RAM that would reach 3.5 GiB is cut at 3 GiB, to leave room for PCI. */
+const struct board_ops board_pc = {
+	.name = "pc",
+	.help = "Intel 440FX, PIIX3 and PIIX4 (1996)",
+	.ram_threshold = 0xe0000000,
+	.ram_low = 0xc0000000,
+	.max_cpus = 255,
+	.acpi = {
+		.pm_evt = I440FX_PM_BASE + I440FX_PM_EVT,
+		.pm_cnt = I440FX_PM_BASE + I440FX_PM_CNT,
+		.pm_tmr = I440FX_PM_BASE + I440FX_PM_TMR,
+		.pm_base = I440FX_PM_BASE,
+		.pm_len = 0x40,
+		.gpe = I440FX_GPE_BASE,
+		.gpe_len = I440FX_GPE_LEN,
+		.reset_port = I440FX_RESET_PORT,
+		.reset_value = I440FX_RESET_VALUE,
+		.isa_adr = 0x00010000,
+		.n_pirqs = 4,
+		.pirq = pirq,
+	},
+	.create = create,
+	.bus = bus,
+	.pm = pm,
+	.setup = setup,
+};

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `q35`: Intel Q35 with ICH9. */
+#include "dev/pci/q35.h"
+#include "machine/board.h"
+
+static void *create(struct dev_env *env, struct gsi *gsi, const struct pam_config *pam)
+{
+	return q35_create(env, gsi, pam);
+}
+
+static struct pci_bus *bus(void *chipset)
+{
+	return q35_bus(chipset);
+}
+
+static struct acpi_pm *pm(void *chipset)
+{
+	return q35_pm(chipset);
+}
+
+static void setup(void *chipset, uint64_t pci_mem)
+{
+	q35_setup(chipset, pci_mem);
+}
+
+static unsigned pirq(unsigned slot, unsigned pin)
+{
+	return slot < 25 ? 4 + ((slot + pin) & 3) : pin;
+}
+
+/* RAM that would reach ECAM at 2.75 GiB is cut at 2 GiB. */
+const struct board_ops board_q35 = {
+	.name = "q35",
+	.help = "Intel Q35 and ICH9, PCI Express (2009)",
+	.ram_threshold = Q35_ECAM_BASE,
+	.ram_low = 0x80000000,
+	.max_cpus = 255,
+	.acpi = {
+		.pm_evt = ICH9_PM_BASE + ICH9_PM_EVT,
+		.pm_cnt = ICH9_PM_BASE + ICH9_PM_CNT,
+		.pm_tmr = ICH9_PM_BASE + ICH9_PM_TMR,
+		.pm_base = ICH9_PM_BASE,
+		.pm_len = 0x80,
+		.gpe = ICH9_PM_BASE + ICH9_PM_GPE,
+		.gpe_len = ICH9_GPE_LEN,
+		.reset_port = ICH9_RESET_PORT,
+		.reset_value = ICH9_RESET_VALUE,
+		.ecam_base = Q35_ECAM_BASE,
+		.ecam_size = Q35_ECAM_SIZE,
+		.isa_adr = 0x001f0000,
+		.n_pirqs = 8,
+		.pirq_gsi = true,
+		.pirq = pirq,
+	},
+	.create = create,
+	.bus = bus,
+	.pm = pm,
+	.setup = setup,
+};

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What both boards share: memory, the chips of the ISA world, interrupt controllers, timers, tables. */
+#include <errno.h>
+#include <string.h>
+#include "base/err.h"
+#include "dev/char/debugcon.h"
+#include "dev/char/uart.h"
+#include "dev/dev.h"
+#include "dev/fwcfg.h"
+#include "dev/irq/apic.h"
+#include "dev/irq/gsi.h"
+#include "dev/irq/ioapic.h"
+#include "dev/irq/pic.h"
+#include "dev/legacy/i8042.h"
+#include "dev/legacy/misc.h"
+#include "dev/pci/pam.h"
+#include "dev/timer/hpet.h"
+#include "dev/timer/pit.h"
+#include "dev/timer/rtc.h"
+#include "machine/board.h"
+#include "machine/smbios.h"
+
+#define FIRMWARE_MAX (16 * MiB)
+#define FIRMWARE_UNIT (64 * KiB)
+#define FIRMWARE_LOW (128 * KiB) /* shown below 1 MiB */
+#define DEBUGCON_PORT 0x402
+
+/* CMOS bytes that firmware reads. */
+#define CMOS_EQUIPMENT 0x14
+#define CMOS_BOOT_FLAGS 0x38
+#define CMOS_BOOT_ORDER 0x3d
+#define CMOS_CPUS 0x5f
+
+/* Where tables lie in RAM without firmware; SMBIOS' anchor must be in the last 64 KiB below 1 MiB. */
+#define TABLES_BASE FW_AREA
+#define SMBIOS_ANCHOR 0xf0000u
+#define SMBIOS_TABLES 0xf0040u
+#define RSDP_BASE 0xf8000u
+
+static const struct {
+	uint16_t port;
+	uint8_t irq;
+} com_ports[4] = { { 0x3f8, 4 }, { 0x2f8, 3 }, { 0x3e8, 4 }, { 0x2e8, 3 } };
+
+const struct board_ops *const boards[] = { &board_pc, &board_q35, NULL };
+
+const struct board_ops *board_find(const char *name)
+{
+	for (int i = 0; boards[i]; i++)
+		if (!strcmp(boards[i]->name, name))
+			return boards[i];
+	return NULL;
+}
+
+uint64_t pc_ram_total(const struct ram_layout *ram, uint64_t firmware_size)
+{
+	return ram->below_4g + ram->above_4g + align_up(firmware_size, PAGE_SIZE);
+}
+
+static void map_ram(struct mem *mem, const struct ram_layout *ram, struct pam_config *pam)
+{
+	uint64_t low = mem_ram_alloc(mem, ram->below_4g);
+
+	pam->ram_off = low;
+	mem_map_ram(mem, GPA(0), VGA_HOLE, low, 0);
+	if (ram->below_4g > FW_AREA_END)
+		mem_map_ram(mem, GPA(FW_AREA_END), ram->below_4g - FW_AREA_END, low + FW_AREA_END, 0);
+	if (ram->above_4g)
+		mem_map_ram(mem, GPA(4 * GiB), ram->above_4g, mem_ram_alloc(mem, ram->above_4g), 0);
+}
+
+static int map_firmware(struct mem *mem, const struct image *fw, struct err **e)
+{
+	uint64_t off, low = min_u64(fw->size, FIRMWARE_LOW);
+	int r;
+
+	if (fw->size > FIRMWARE_MAX || fw->size % FIRMWARE_UNIT)
+		return err_set(e, EINVAL, "firmware '%s' has %llu bytes, not a multiple of 64 KiB up to 16 MiB",
+			       fw->path, (unsigned long long)fw->size);
+	off = mem_ram_alloc(mem, fw->size);
+	r = image_read(fw, 0, mem_ram_base(mem) + off, fw->size, e);
+	if (r)
+		return r;
+	mem_map_rom(mem, GPA(4 * GiB - fw->size), fw->size, off, NULL, 0);
+	mem_map_rom(mem, GPA(FW_AREA_END - low), low, off + fw->size - low, NULL, 0);
+	return 0;
+}
+
+static int create_ports(struct pc *pc, const struct pc_config *cfg, struct err **e)
+{
+	int r = 0;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(com_ports) && !r; i++) {
+		char id[16] = { 's', 'e', 'r', 'i', 'a', 'l', (char)('0' + i) };
+		struct uart *u;
+
+		if (!cfg->serial[i])
+			continue;
+		r = uart_create(&u, pc->env, id, com_ports[i].port, gsi_source(pc->gsi, com_ports[i].irq),
+				cfg->serial[i], e);
+		pc->acpi.com_ports[i] = com_ports[i].port;
+		pc->acpi.com_irqs[i] = com_ports[i].irq;
+	}
+	if (!r && cfg->debugcon) {
+		struct debugcon *d;
+
+		r = debugcon_create(&d, pc->env, cfg->debugcon_port ? cfg->debugcon_port : DEBUGCON_PORT,
+				    cfg->debugcon, e);
+	}
+	return r;
+}
+
+static void create_chips(struct pc *pc, const struct pc_config *cfg, const struct pam_config *pam)
+{
+	const struct irq_line unused = { 0 };
+	struct hpet *hpet;
+
+	pc->apics = apics_create(pc->env, cfg->n_cpus, cfg->apics_ops, cfg->apics_opaque);
+	pc->pic = pic_create(pc->env, apics_extint(pc->apics));
+	pc->gsi = gsi_create(pc->env, pc->pic, ioapic_create(pc->env, pc->apics));
+	pc->chipset = cfg->board->create(pc->env, pc->gsi, pam);
+	hpet = hpet_create(pc->env, pc->gsi, pc->apics);
+	pit_create(pc->env, hpet_pit_in(hpet));
+	pc->rtc = rtc_create(pc->env, hpet_rtc_in(hpet));
+	dma8237_create(pc->env);
+	port92_create(pc->env, unused);
+	i8042_create(pc->env, gsi_source(pc->gsi, 1), gsi_source(pc->gsi, 12), unused);
+	pc->fwcfg = fwcfg_create(pc->env);
+}
+
+int pc_create(struct pc *pc, struct dev_env *env, const struct pc_config *cfg, struct err **e)
+{
+	struct pam_config pam;
+	int r = 0;
+
+	*pc = (struct pc){
+		.board = cfg->board,
+		.env = env,
+		.ram = cfg->ram,
+		.firmware = cfg->firmware != NULL,
+		.acpi = {
+			.board = &cfg->board->acpi,
+			.ram = cfg->ram,
+			.n_cpus = cfg->n_cpus,
+			.phys_bits = cfg->phys_bits,
+		},
+	};
+	mem_begin(env->mem);
+	map_ram(env->mem, &cfg->ram, &pam);
+	if (cfg->firmware)
+		r = map_firmware(env->mem, cfg->firmware, e);
+	if (!r) {
+		create_chips(pc, cfg, &pam);
+		r = create_ports(pc, cfg, e);
+	}
+	mem_commit(env->mem);
+	return r;
+}
+
+static void add_file(struct pc *pc, const char *name, const struct bytes *b)
+{
+	fwcfg_add_file(pc->fwcfg, name, b->p, (uint32_t)b->len);
+}
+
+static void smbios_for(const struct pc *pc, struct smbios *s)
+{
+	smbios_build(s, &(struct smbios_config){ pc->board->name, pc->ram, pc->acpi.n_cpus });
+}
+
+static void add_tables(struct pc *pc)
+{
+	struct acpi_tables acpi;
+	struct bytes script = { 0 };
+	struct smbios smbios;
+	struct e820_map e820;
+
+	acpi_build(&acpi, &pc->acpi);
+	acpi_loader_script(&acpi, &script);
+	add_file(pc, ACPI_FILE_TABLES, &acpi.blob[ACPI_BLOB_TABLES]);
+	add_file(pc, ACPI_FILE_RSDP, &acpi.blob[ACPI_BLOB_RSDP]);
+	add_file(pc, ACPI_FILE_LOADER, &script);
+	bytes_free(&script);
+	acpi_free(&acpi);
+	smbios_for(pc, &smbios);
+	add_file(pc, "etc/smbios/smbios-anchor", &smbios.anchor);
+	add_file(pc, "etc/smbios/smbios-tables", &smbios.tables);
+	smbios_free(&smbios);
+	e820_build_firmware(&e820, &pc->ram);
+	fwcfg_add_file(pc->fwcfg, "etc/e820", e820.e, (uint32_t)(e820.n * sizeof(e820.e[0])));
+}
+
+void pc_firmware_items(struct pc *pc)
+{
+	unsigned n = pc->acpi.n_cpus;
+
+	fwcfg_add_u64(pc->fwcfg, FW_CFG_RAM_SIZE, pc->ram.below_4g + pc->ram.above_4g);
+	fwcfg_add_u16(pc->fwcfg, FW_CFG_NB_CPUS, (uint16_t)n);
+	fwcfg_add_u16(pc->fwcfg, FW_CFG_MAX_CPUS, (uint16_t)n);
+	fwcfg_add_u16(pc->fwcfg, FW_CFG_NOGRAPHIC, 1);
+	fwcfg_add_u16(pc->fwcfg, FW_CFG_BOOT_MENU, 0);
+	fwcfg_add_file(pc->fwcfg, "bootorder", "", 1);
+	fwcfg_add_file(pc->fwcfg, "bios-geometry", "", 1);
+	add_tables(pc);
+	rtc_cmos_set_memory(pc->rtc, pc->ram.below_4g, pc->ram.above_4g);
+	rtc_cmos_set(pc->rtc, CMOS_EQUIPMENT, 0x02); /* coprocessor; no display, no floppy */
+	rtc_cmos_set(pc->rtc, CMOS_BOOT_ORDER, 0x02); /* first disk */
+	rtc_cmos_set(pc->rtc, CMOS_BOOT_FLAGS, 0);
+	rtc_cmos_set(pc->rtc, CMOS_CPUS, (uint8_t)(n - 1));
+}
+
+void pc_e820_direct(const struct pc *pc, struct e820_map *out)
+{
+	e820_build_direct(out, &pc->ram, pc->board->acpi.ecam_base, pc->board->acpi.ecam_size);
+}
+
+static int put(struct pc *pc, uint64_t addr, const struct bytes *b, uint64_t limit, struct err **e)
+{
+	if (b->len > limit - addr)
+		return err_set(e, E2BIG, "machine tables for %u CPUs do not fit below 1 MiB", pc->acpi.n_cpus);
+	if (mem_dma_write(pc->env->mem, GPA(addr), b->p, b->len))
+		return err_set(e, ENOMEM, "guest RAM is too small for the machine's tables");
+	return 0;
+}
+
+int pc_setup_direct(struct pc *pc, uint64_t *rsdp, struct err **e)
+{
+	struct acpi_tables acpi;
+	struct smbios smbios;
+	int r;
+
+	pc->board->setup(pc->chipset, acpi_pci_mem_start(&pc->acpi));
+	acpi_build(&acpi, &pc->acpi);
+	acpi_place(&acpi, TABLES_BASE, RSDP_BASE);
+	r = put(pc, TABLES_BASE, &acpi.blob[ACPI_BLOB_TABLES], SMBIOS_ANCHOR, e);
+	if (!r)
+		r = put(pc, RSDP_BASE, &acpi.blob[ACPI_BLOB_RSDP], FW_AREA_END, e);
+	acpi_free(&acpi);
+	if (r)
+		return r;
+	smbios_for(pc, &smbios);
+	smbios_place(&smbios, SMBIOS_TABLES);
+	r = put(pc, SMBIOS_ANCHOR, &smbios.anchor, SMBIOS_TABLES, e);
+	if (!r)
+		r = put(pc, SMBIOS_TABLES, &smbios.tables, RSDP_BASE, e);
+	smbios_free(&smbios);
+	*rsdp = RSDP_BASE;
+	return r;
+}
