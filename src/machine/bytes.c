@@ -24,7 +24,10 @@ void bytes_put(struct bytes *b, const void *p, size_t n)
 
 void bytes_zero(struct bytes *b, size_t n)
 {
-	memset(bytes_room(b, n), 0, n);
+	uint8_t *to = bytes_room(b, n);
+
+	if (n)
+		memset(to, 0, n);
 }
 
 void bytes_u8(struct bytes *b, uint8_t v)

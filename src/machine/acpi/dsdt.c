@@ -268,12 +268,13 @@ static void link_status(struct bytes *b, const char *reg)
 static void link_current(struct bytes *b, const char *reg)
 {
 	static const uint32_t none[] = { 0 };
-	struct aml_mark m = aml_method(b, "_CRS", 0, true);
 	struct bytes r = { 0 };
+	struct aml_mark m;
 
 	res_interrupts(&r, none, 1);
 	aml_name_op(b, "BUFF");
 	aml_resources(b, &r);
+	m = aml_method(b, "_CRS", 0, true);
 	aml_op(b, AML_CREATE_DWORD_FIELD);
 	aml_name(b, "BUFF");
 	aml_int(b, 5);
