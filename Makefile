@@ -18,7 +18,7 @@ help:
 	@echo "make clean      remove what was built; make distclean: and the guests"
 
 build: build/build.ninja
-	@ninja -C build
+	@ninja -C build doppel doppel-system-x86_64
 
 build/build.ninja:
 	meson setup --buildtype=release -Db_ndebug=false build
@@ -38,6 +38,7 @@ run:
 		--append 'console=ttyS0' -m $(MEM) -c $(CPUS)
 
 check: build
+	@ninja -C build
 	@tools/check
 
 bench: build
