@@ -37,8 +37,7 @@ run:
 	@build/doppel run --kernel $(GUEST)/cloud/vmlinuz --initrd $(GUEST)/initramfs-x86_64.img \
 		--append 'console=ttyS0' -m $(MEM) -c $(CPUS)
 
-check: build
-	@ninja -C build
+check:
 	@tools/check
 
 bench: build
