@@ -137,6 +137,7 @@ void x86_cpu_set(struct x86_cpu *c, const struct x86_state *in)
 	c->shutdown = false;
 	c->delivering = 0;
 	c->dr6_hits = 0;
+	c->pv_refresh = true;
 	x86_update_mode(c);
 	x86_tlb_flush(c, true);
 	/* A state with bad PDPTEs cannot have come about; what a guest sees then is a page fault. */

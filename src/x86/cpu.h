@@ -141,6 +141,7 @@ struct x86_cpu {
 	struct mem_range ram_win[2]; /* mmu.c: pieces of RAM last used, until the TLB is flushed */
 	struct mem_range io_win;     /* and the device registers last used */
 	unsigned ram_win_next;
+	bool pv_refresh;	     /* kvmpv.c: the state came from elsewhere, write kvmclock anew */
 	struct x86_steal {	     /* kvmpv.c: steal-time accounting of this thread */
 		int64_t wall, cpu;   /* ns, when last looked at; wall 0: not running */
 		uint64_t stolen;

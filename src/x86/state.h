@@ -181,6 +181,10 @@ enum x86_vector {
  * (RUNNABLE) or not (WAIT_SIPI). */
 void x86_state_reset(struct x86_state *s, bool bsp);
 
+/* Saved form (state/state.h), of a struct x86_state. */
+struct state_desc;
+extern const struct state_desc x86_state_desc;
+
 /* x86_cpl - current privilege level. */
 static inline unsigned x86_cpl(const struct x86_state *s)
 {
