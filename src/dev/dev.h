@@ -35,7 +35,11 @@ struct dev_env {
 	struct dev *devs; /* all devices, in order of creation (singly linked, newest last) */
 };
 
-struct dev_prop { const char *name, *help, *def; }; /* ends with name == NULL */
+/* A property of a device made by -device: a number up to max, or (max 0) a string; def NULL: none. */
+struct dev_prop {
+	const char *name, *help, *def;
+	uint64_t max;
+};
 
 struct dev_ops {
 	const char *name;

@@ -14,6 +14,7 @@
 
 struct gsi {
 	struct dev dev;
+	struct pic *chip;
 	struct irq_line pic[ISA_IRQS], ioapic[GSI_COUNT];
 	uint32_t levels[GSI_COUNT]; /* bit per source */
 	uint8_t sources[GSI_COUNT];
@@ -38,6 +39,11 @@ struct irq_line gsi_source(struct gsi *g, unsigned n)
 	bug_on(n >= GSI_COUNT || g->sources[n] >= SOURCES);
 	return (struct irq_line){ .set = gsi_set, .opaque = g,
 				  .n = (int)(n * SOURCES + g->sources[n]++) };
+}
+
+void gsi_set_elcr(struct gsi *g, uint16_t levels)
+{
+	pic_set_elcr(g->chip, levels);
 }
 
 /* The wires follow their drivers, which are reset on their own. */
@@ -78,6 +84,7 @@ struct gsi *gsi_create(struct dev_env *env, struct pic *pic, struct ioapic *ioap
 {
 	struct gsi *g = xzalloc(sizeof(*g));
 
+	g->chip = pic;
 	for (unsigned i = 0; i < ISA_IRQS; i++)
 		g->pic[i] = pic_input(pic, i);
 	for (unsigned i = 0; i < GSI_COUNT; i++)

@@ -16,3 +16,5 @@ struct gsi *gsi_create(struct dev_env *env, struct pic *pic, struct ioapic *ioap
 /* gsi_source - a new wire to gsi n; the levels of all its wires are ORed.  At most 32 for each n.
  * Driven with env->lock held. */
 struct irq_line gsi_source(struct gsi *g, unsigned n);
+/* gsi_set_elcr - 8259 inputs that firmware makes level-triggered (bit per ISA IRQ). */
+void gsi_set_elcr(struct gsi *g, uint16_t levels);

@@ -244,13 +244,24 @@ static uint64_t elcr_read(void *opaque, uint64_t off, unsigned size)
 	return p->chip[off & 1].elcr;
 }
 
+static void set_elcr(struct chip *c, uint8_t val)
+{
+	c->elcr = val & c->elcr_mask;
+	c->irr = (c->irr & (uint8_t)~c->elcr) | (c->lines & c->elcr);
+}
+
 static void elcr_write(void *opaque, uint64_t off, uint64_t val, unsigned size)
 {
 	struct pic *p = opaque;
-	struct chip *c = &p->chip[off & 1];
 
-	c->elcr = (uint8_t)val & c->elcr_mask;
-	c->irr = (c->irr & (uint8_t)~c->elcr) | (c->lines & c->elcr);
+	set_elcr(&p->chip[off & 1], (uint8_t)val);
+	pic_update(p);
+}
+
+void pic_set_elcr(struct pic *p, uint16_t levels)
+{
+	set_elcr(&p->chip[0], (uint8_t)levels);
+	set_elcr(&p->chip[1], (uint8_t)(levels >> 8));
 	pic_update(p);
 }
 

@@ -12,3 +12,5 @@ struct irq_line pic_input(struct pic *p, unsigned irq);
 /* pic_ack - the CPU's interrupt acknowledge cycle: the vector (a spurious one, IR7, when nothing is
  * pending any more).  env->lock held. */
 uint8_t pic_ack(struct pic *p);
+/* pic_set_elcr - level-triggered inputs, as firmware sets them (bit per IRQ).  env->lock held. */
+void pic_set_elcr(struct pic *p, uint16_t levels);

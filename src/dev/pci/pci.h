@@ -87,7 +87,7 @@ struct pci_id {
 	uint8_t prog_if, revision, header, irq_pin; /* irq_pin 1..4, 0 none */
 };
 
-/* pci_bus_create - maps 0xcf8/0xcfc.  map_irq: pin (0..3) of a slot to the PIRQ number; set_pirq: the ORed
+/* pci_bus_create - maps 0xcf8/0xcfc and the reset control register 0xcf9.  map_irq: pin (0..3) of a slot to the PIRQ number; set_pirq: the ORed
  * level of PIRQ n (0..7) changed. */
 struct pci_bus *pci_bus_create(struct dev_env *env,
 			       unsigned (*map_irq)(unsigned slot, unsigned pin),
@@ -104,6 +104,9 @@ struct pci_dev *pci_bus_dev(const struct pci_bus *b, uint8_t devfn);
 /* pci_bus_free_slot - lowest slot >= first without functions, or -1. */
 int pci_bus_free_slot(const struct pci_bus *b, unsigned first);
 struct dev_env *pci_bus_env(const struct pci_bus *b);
+/* pci_bus_assign - what firmware does: give every BAR an address, from mem_base and io_base up, switch decoding
+ * and mastering on, and put irq[PIRQ & 3] in the interrupt line registers. */
+void pci_bus_assign(struct pci_bus *b, uint64_t mem_base, uint16_t io_base, const uint8_t irq[4]);
 
 /*
  * Making a function: allocate a struct that begins with struct pci_dev, pci_dev_init, add BARs and
@@ -122,9 +125,9 @@ void pci_dev_reset(struct pci_dev *d);
 /* pci_dev_irq - drive the function's INTx pin. */
 void pci_dev_irq(struct pci_dev *d, bool level);
 
-/* Fields that every function saves: put PCI_DEV_STATE first in its field table, and call pci_dev_post_load from
- * its post_load. */
+/* What every function saves: put PCI_DEV_STATE first in its field table.  Mappings and the INTx output follow
+ * when it is loaded. */
 extern const struct state_desc pci_dev_state;
 #define PCI_DEV_STATE(type, member)                                                                \
 	{ .name = "pci", .offset = offsetof(type, member), .kind = STATE_STRUCT, .count = 1,       \
-	  .sub = &pci_dev_state }
+	  .stride = sizeof(struct pci_dev), .sub = &pci_dev_state }

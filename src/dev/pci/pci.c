@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A PCI function: configuration space, BARs, interrupt pin (PCI Local Bus 3.0 6.1-6.2).
+ *
+ * config holds what the guest reads.  wmask says which bits it may write, w1cmask which it clears by writing one.
+ * A BAR is decoded while the command register allows its kind and it holds an address that fits; the values that
+ * sizing leaves in it for a moment (all ones) do not.  BARs rank below RAM and board devices.
+ */
+#include "dev/pci/pci.h"
+
+#include <string.h>
+
+#include "dev/pci/pci_int.h"
+
+#define BAR_PRIO (-1)
+
+static unsigned bar_offset(unsigned n)
+{
+	return n == PCI_ROM_BAR ? PCI_ROM_ADDRESS : PCI_BAR0 + 4 * n;
+}
+
+static uint16_t command(const struct pci_dev *d)
+{
+	return get_le16(d->config + PCI_COMMAND);
+}
+
+/* bar_target - where BAR n shall be decoded, or false: nowhere. */
+static bool bar_target(const struct pci_dev *d, unsigned n, uint64_t *addr)
+{
+	const struct pci_bar *bar = &d->bars[n];
+	const uint8_t *reg = d->config + bar_offset(n);
+	uint64_t limit = UINT64_C(0xffffffff), a = get_le32(reg);
+	uint16_t enable = PCI_COMMAND_MEMORY;
+
+	if (bar->flags & PCI_BAR_IO) {
+		enable = PCI_COMMAND_IO;
+		limit = 0xffff;
+		a &= ~UINT64_C(3);
+	} else if (n == PCI_ROM_BAR) {
+		if (!(a & 1))
+			return false;
+		a &= ~UINT64_C(0x7ff);
+	} else {
+		a &= ~UINT64_C(0xf);
+		if (bar->flags & PCI_BAR_MEM64) {
+			a |= (uint64_t)get_le32(reg + 4) << 32;
+			limit = BIT(52) - 1;
+		}
+	}
+	*addr = a;
+	/* The last byte at the limit is the sizing pattern (or the reset vector). */
+	return (command(d) & enable) && a && a <= limit && bar->size - 1 < limit - a;
+}
+
+static void bar_unmap(struct pci_dev *d, struct pci_bar *bar)
+{
+	struct mem *mem = d->dev.env->mem;
+
+	if (!bar->mapped)
+		return;
+	if (bar->flags & PCI_BAR_IO)
+		pio_unmap(mem, bar->map);
+	else
+		mem_unmap(mem, bar->map);
+	bar->mapped = false;
+}
+
+static void bar_map(struct pci_dev *d, struct pci_bar *bar, uint64_t addr)
+{
+	struct mem *mem = d->dev.env->mem;
+
+	if (bar->flags & PCI_BAR_IO)
+		bar->map = pio_map(mem, (uint16_t)addr, bar->io, BAR_PRIO);
+	else
+		bar->map = mem_map_io(mem, GPA(addr), bar->io, BAR_PRIO);
+	bar->mapped = true;
+	bar->addr = addr;
+}
+
+static void bar_update(struct pci_dev *d, struct pci_bar *bar, bool on, uint64_t addr)
+{
+	struct mem *mem = d->dev.env->mem;
+
+	if (on == bar->mapped && (!on || addr == bar->addr))
+		return;
+	if (on && bar->mapped) {
+		if (bar->flags & PCI_BAR_IO)
+			pio_move(mem, bar->map, (uint16_t)addr);
+		else
+			mem_move(mem, bar->map, GPA(addr));
+		bar->addr = addr;
+	} else if (on) {
+		bar_map(d, bar, addr);
+	} else {
+		bar_unmap(d, bar);
+	}
+}
+
+static void bars_update(struct pci_dev *d)
+{
+	mem_begin(d->dev.env->mem);
+	for (unsigned n = 0; n <= PCI_ROM_BAR; n++) {
+		uint64_t addr = 0;
+
+		if (d->bars[n].io)
+			bar_update(d, &d->bars[n], bar_target(d, n, &addr), addr);
+	}
+	mem_commit(d->dev.env->mem);
+}
+
+static bool intx_target(const struct pci_dev *d)
+{
+	return d->intx && !(command(d) & PCI_COMMAND_INTX_DISABLE);
+}
+
+static void intx_update(struct pci_dev *d)
+{
+	bool out = intx_target(d);
+
+	if (out == d->intx_out)
+		return;
+	d->intx_out = out;
+	pci_bus_intx(d->bus, d, out);
+}
+
+static void set_intx_status(struct pci_dev *d)
+{
+	uint16_t st = get_le16(d->config + PCI_STATUS) & (uint16_t)~PCI_STATUS_INTERRUPT;
+
+	put_le16(d->config + PCI_STATUS, st | (d->intx ? (uint16_t)PCI_STATUS_INTERRUPT : 0));
+}
+
+void pci_dev_irq(struct pci_dev *d, bool level)
+{
+	if (d->intx == level || !d->config[PCI_INTERRUPT_PIN])
+		return;
+	d->intx = level;
+	set_intx_status(d);
+	intx_update(d);
+}
+
+uint32_t pci_dev_config_read(struct pci_dev *d, unsigned off, unsigned size)
+{
+	uint32_t val = 0;
+
+	if (!range_fits(off, size, PCI_CONFIG_SIZE))
+		return (uint32_t)mask_size(size);
+	if (d->pops->config_reading)
+		d->pops->config_reading(d, off, size);
+	memcpy(&val, d->config + off, size);
+	return val;
+}
+
+static bool overlaps(unsigned off, unsigned size, unsigned reg, unsigned len)
+{
+	return off < reg + len && reg < off + size;
+}
+
+void pci_dev_config_write(struct pci_dev *d, unsigned off, uint32_t val, unsigned size)
+{
+	if (!range_fits(off, size, PCI_CONFIG_SIZE))
+		return;
+	for (unsigned i = 0; i < size; i++) {
+		uint8_t b = (uint8_t)(val >> (8 * i)), w = d->wmask[off + i];
+		uint8_t *c = &d->config[off + i];
+
+		*c = (uint8_t)((*c & ~w) | (b & w));
+		*c &= (uint8_t)~(b & d->w1cmask[off + i]);
+	}
+	if (overlaps(off, size, PCI_COMMAND, 2) || overlaps(off, size, PCI_BAR0, 24) ||
+	    overlaps(off, size, PCI_ROM_ADDRESS, 4)) {
+		bars_update(d);
+		intx_update(d);
+	}
+	if (d->pops->config_written)
+		d->pops->config_written(d, off, size);
+}
+
+void pci_dev_init(struct pci_dev *d, struct pci_bus *b, uint8_t devfn, const struct pci_id *id,
+		  const struct pci_dev_ops *ops, const char *name)
+{
+	uint8_t *c = d->config;
+
+	d->pops = ops;
+	d->bus = b;
+	d->devfn = devfn;
+	put_le16(c + PCI_VENDOR_ID, id->vendor);
+	put_le16(c + PCI_DEVICE_ID, id->device);
+	c[PCI_REVISION_ID] = id->revision;
+	c[PCI_CLASS_PROG] = id->prog_if;
+	put_le16(c + PCI_CLASS_DEVICE, id->class);
+	c[PCI_HEADER_TYPE] = id->header;
+	put_le16(c + PCI_SUBSYSTEM_VENDOR_ID, id->subvendor);
+	put_le16(c + PCI_SUBSYSTEM_ID, id->subdevice);
+	c[PCI_INTERRUPT_PIN] = id->irq_pin;
+	put_le16(d->wmask + PCI_COMMAND,
+		 PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | PCI_COMMAND_PARITY |
+			 PCI_COMMAND_SERR | PCI_COMMAND_INTX_DISABLE);
+	put_le16(d->w1cmask + PCI_STATUS, 0xf900); /* error bits */
+	d->wmask[PCI_CACHE_LINE_SIZE] = 0xff;
+	d->wmask[PCI_LATENCY_TIMER] = 0xff;
+	d->wmask[PCI_INTERRUPT_LINE] = 0xff;
+	dev_add(&d->dev, &ops->dev, name, pci_bus_env(b));
+}
+
+void pci_dev_bar(struct pci_dev *d, unsigned n, uint8_t flags, struct io_region *io)
+{
+	uint8_t *reg = d->config + bar_offset(n), *mask = d->wmask + bar_offset(n);
+	uint64_t m = ~(io->size - 1);
+
+	bug_on(n > PCI_ROM_BAR || !is_pow2(io->size));
+	bug_on(io->size < (flags & PCI_BAR_IO ? 4 : n == PCI_ROM_BAR ? 2 * KiB : 16));
+	d->bars[n] = (struct pci_bar){ .io = io, .size = io->size, .flags = flags };
+	if (n == PCI_ROM_BAR) {
+		put_le32(mask, (uint32_t)m | 1);
+		return;
+	}
+	put_le32(reg, flags);
+	put_le32(mask, (uint32_t)m & (flags & PCI_BAR_IO ? ~3u : ~0xfu));
+	if (flags & PCI_BAR_MEM64) {
+		bug_on(n >= PCI_NUM_BARS - 1);
+		put_le32(mask + 4, (uint32_t)(m >> 32));
+	}
+}
+
+unsigned pci_dev_cap(struct pci_dev *d, uint8_t id, unsigned off, unsigned len)
+{
+	uint8_t *c = d->config;
+
+	bug_on(off < 0x40 || (off & 3) || !range_fits(off, len, PCI_CONFIG_SIZE));
+	c[d->cap_last ? d->cap_last + 1u : PCI_CAPABILITY_LIST] = (uint8_t)off;
+	c[off] = id;
+	c[off + 1] = 0;
+	d->cap_last = (uint8_t)off;
+	put_le16(c + PCI_STATUS, get_le16(c + PCI_STATUS) | PCI_STATUS_CAP_LIST);
+	return off;
+}
+
+void pci_dev_ready(struct pci_dev *d)
+{
+	memcpy(d->init, d->config, sizeof(d->init));
+	pci_bus_plug(d->bus, d);
+}
+
+void pci_dev_fini(struct pci_dev *d)
+{
+	d->intx = false;
+	intx_update(d);
+	for (unsigned n = 0; n <= PCI_ROM_BAR; n++)
+		bar_unmap(d, &d->bars[n]);
+	pci_bus_unplug(d->bus, d);
+}
+
+void pci_dev_reset(struct pci_dev *d)
+{
+	d->intx = false;
+	memcpy(d->config, d->init, sizeof(d->config));
+	intx_update(d);
+	bars_update(d);
+}
+
+/* The interrupt wires are saved by those who receive them: only the book-keeping follows here. */
+static int pci_dev_post_load(void *obj, struct err **e)
+{
+	struct pci_dev *d = obj;
+	bool out;
+
+	for (unsigned i = 0; i < PCI_CONFIG_SIZE; i++) {
+		uint8_t w = d->wmask[i] | d->w1cmask[i];
+
+		d->config[i] = (uint8_t)((d->config[i] & w) | (d->init[i] & ~w));
+	}
+	d->intx = d->intx && d->config[PCI_INTERRUPT_PIN];
+	set_intx_status(d);
+	out = intx_target(d);
+	if (out != d->intx_out)
+		pci_bus_intx_count(d->bus, d, out);
+	d->intx_out = out;
+	bars_update(d);
+	return 0;
+}
+
+static const struct state_field pci_dev_fields[] = {
+	STATE_BLOB(struct pci_dev, config),
+	STATE_FIELD(struct pci_dev, intx, STATE_BOOL),
+	STATE_END,
+};
+
+const struct state_desc pci_dev_state = {
+	.name = "pci", .version = 1, .fields = pci_dev_fields, .post_load = pci_dev_post_load,
+};
