@@ -119,7 +119,8 @@ static void do_reset(struct vm *vm)
 		return;
 	}
 	lock_take(&vm->lock);
-	was = vm->running;
+	was = vm->running || vm->restart;
+	vm->restart = false;
 	vm_stop_locked(vm);
 	lock_drop(&vm->lock);
 	if (vm_reset_now(vm, &e)) {
@@ -180,6 +181,7 @@ static void triple_fault(struct vm *vm, unsigned cpu)
 		return;
 	}
 	fprintf(stderr, "doppel: the guest restarts\n");
+	vm->restart = true;
 	vm_request(vm, REQ_RESET, true);
 }
 

@@ -68,6 +68,7 @@ struct vm {
 	struct vcpu *cpus;
 
 	struct vm_debug_hook hook;
+	bool restart;	       /* go on after the reset that has been requested */
 	unsigned quick_deaths; /* triple faults in a row, each soon after a reset */
 	int64_t reset_time;    /* vclock */
 };

@@ -184,7 +184,7 @@ int boot_multiboot(const struct boot_config *cfg, struct x86_state *s, struct er
 {
 	struct mb_block block = { 0 };
 	uint64_t end = 0, initrd = 0;
-	uint32_t entry;
+	uint32_t entry = 0;
 	int r = load_kernel(cfg, &entry, &end, e);
 
 	if (!r)

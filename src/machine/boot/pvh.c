@@ -59,7 +59,7 @@ int boot_pvh(const struct boot_config *cfg, struct x86_state *s, struct err **e)
 	struct pvh_info info = { 0 };
 	struct elf_image elf;
 	uint64_t end = 0, initrd = 0;
-	uint32_t entry;
+	uint32_t entry = 0;
 	int r = elf_parse(k, &elf, e);
 
 	if (!r)
