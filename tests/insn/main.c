@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * insn-test: every instruction form, random states, this host's processor against an engine.
+ *
+ *	insn-test [--cases N] [--seed S] [--jobs J] [--engine NAME] [--only SUBSTRING] [--list] [--skips]
+ *	insn-test --form NAME --seed-case S	one case again, with its report
+ *
+ * Work is split over J child processes.  A child that dies reports the case it died in through shared memory
+ * and is started again behind it.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "base/base.h"
+#include "engine/engine.h"
+#include "insn.h"
+
+#define JOBS_MAX 16
+#define REPORTS_MAX 20 /* full reports of one child */
+
+struct options {
+	uint64_t cases, seed, one_seed;
+	unsigned jobs;
+	const char *engine, *only, *form;
+	bool list, skips, one;
+};
+
+/* Shared with the parent: counts, and where each child is. */
+struct job_state {
+	uint64_t passed, failed, next;
+	unsigned reports;
+	struct {
+		uint64_t passed, failed;
+	} group[ZYDIS_ISA_SET_MAX_VALUE + 1];
+};
+
+struct tester {
+	const struct options *o;
+	struct forms forms;
+	struct soft *soft;
+	uint8_t (*template)[4096];
+	struct icase c;
+	struct iresult native, engine;
+};
+
+static void make_template(struct tester *t)
+{
+	struct rng r = { 0x646f7070656c };
+
+	t->template = xcalloc(PG_COUNT, 4096);
+	for (unsigned p = 0; p < PG_COUNT; p++)
+		for (unsigned i = 0; i < 4096; i += 8)
+			put_le64(t->template[p] + i, arena_pages[p].exec ? UINT64_C(0xcccccccccccccccc) :
+									   rng_u64(&r));
+	native_memory((const uint8_t (*)[4096])t->template);
+}
+
+static bool tester_init(struct tester *t, const struct options *o)
+{
+	const struct engine_ops *ops = engine_find(o->engine);
+	const char *why;
+
+	t->o = o;
+	if (!ops) {
+		fprintf(stderr, "insn-test: no engine \"%s\"\n", o->engine);
+		return false;
+	}
+	make_template(t);
+	t->soft = soft_create(ops, (const uint8_t (*)[4096])t->template);
+	if (!t->soft)
+		return false;
+	/* After the engine's own signal handlers, so that ours see faults first. */
+	if (!native_init(&why)) {
+		fprintf(stderr, "insn-test: %s\n", why);
+		return false;
+	}
+	forms_make(&t->forms, soft_cpuid(t->soft));
+	return true;
+}
+
+static void tester_fini(struct tester *t)
+{
+	forms_free(&t->forms);
+	soft_destroy(t->soft);
+	free(t->template);
+}
+
+/* NULL: equal. */
+static const char *run_case(struct tester *t, enum skip_kind kind)
+{
+	const char *why;
+
+	native_run(&t->c, &t->native);
+	if (!soft_run(t->soft, &t->c, &t->engine, &why))
+		return why;
+	return compare_results(&t->c, &t->native, &t->engine, kind);
+}
+
+static uint64_t case_seed(const struct options *o, uint64_t n)
+{
+	struct rng r = { o->seed * UINT64_C(0x9e3779b97f4a7c15) + n };
+
+	return rng_u64(&r);
+}
+
+static void count(struct job_state *js, const struct form *f, bool ok)
+{
+	if (ok) {
+		js->passed++;
+		js->group[f->group].passed++;
+	} else {
+		js->failed++;
+		js->group[f->group].failed++;
+	}
+}
+
+static void run_job(struct tester *t, struct job_state *js, unsigned job)
+{
+	struct itimerval watchdog = { .it_value = { .tv_sec = 20 } };
+	const char *why;
+
+	for (; js->next < t->o->cases; js->next += t->o->jobs) {
+		const struct form *f = &t->forms.f[js->next % t->forms.n];
+		enum skip_kind kind = skip_form(f, &why);
+		const char *diff;
+
+		if ((js->next / t->o->jobs) % 1024 == 0)
+			setitimer(ITIMER_REAL, &watchdog, NULL); /* a case that hangs kills the child */
+		if (kind == SKIP_ALL || (t->o->only && !strstr(f->name, t->o->only)))
+			continue;
+		if (!gen_case(&t->c, f, case_seed(t->o, js->next), soft_cpuid(t->soft)))
+			continue;
+		diff = run_case(t, kind);
+		count(js, f, !diff);
+		if (diff && js->reports++ < REPORTS_MAX) {
+			report_case(stdout, &t->c, &t->native, &t->engine, diff);
+			fflush(stdout);
+		}
+	}
+}
+
+static void report_death(struct tester *t, const struct job_state *js, int status)
+{
+	const struct form *f = &t->forms.f[js->next % t->forms.n];
+
+	printf("DIED (%s %d) in %s\n  again: --form %s --seed-case %#" PRIx64 "\n",
+	       WIFSIGNALED(status) ? "signal" : "status",
+	       WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status), f->name, f->name,
+	       case_seed(t->o, js->next));
+	fflush(stdout);
+}
+
+/* One job to its end: children are started again behind a case that kills them. */
+static void supervise(struct tester *t, struct job_state *js, unsigned job)
+{
+	for (;;) {
+		pid_t pid = fork();
+		int status;
+
+		if (pid == 0) {
+			run_job(t, js, job);
+			_exit(0);
+		}
+		if (pid < 0 || waitpid(pid, &status, 0) < 0)
+			exit(1);
+		if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+			return;
+		report_death(t, js, status);
+		count(js, &t->forms.f[js->next % t->forms.n], false);
+		js->next += t->o->jobs;
+		if (js->failed > 1000)
+			return;
+	}
+}
+
+static int summary(struct job_state *js, unsigned jobs)
+{
+	uint64_t passed = 0, failed = 0;
+
+	for (unsigned g = 0; g <= ZYDIS_ISA_SET_MAX_VALUE; g++) {
+		uint64_t p = 0, f = 0;
+
+		for (unsigned j = 0; j < jobs; j++) {
+			p += js[j].group[g].passed;
+			f += js[j].group[g].failed;
+		}
+		if (p || f)
+			printf("%-16s %8" PRIu64 " passed, %" PRIu64 " failed\n",
+			       ZydisISASetGetString((ZydisISASet)g), p, f);
+		passed += p;
+		failed += f;
+	}
+	printf("%" PRIu64 " passed, %" PRIu64 " failed\n", passed, failed);
+	return failed || !passed;
+}
+
+static int run_all(struct tester *t)
+{
+	unsigned jobs = t->o->jobs;
+	struct job_state *js = mmap(NULL, sizeof(*js) * jobs, PROT_READ | PROT_WRITE,
+				    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pid_t pid[JOBS_MAX];
+	int rc;
+
+	if (js == MAP_FAILED)
+		return 1;
+	printf("%u forms, %" PRIu64 " cases, seed %" PRIu64 ", engine %s\n", t->forms.n, t->o->cases,
+	       t->o->seed, t->o->engine);
+	fflush(stdout);
+	for (unsigned j = 0; j < jobs; j++) {
+		js[j].next = j;
+		pid[j] = fork();
+		if (pid[j] == 0) {
+			supervise(t, &js[j], j);
+			_exit(0);
+		}
+	}
+	for (unsigned j = 0; j < jobs; j++)
+		waitpid(pid[j], NULL, 0);
+	rc = summary(js, jobs);
+	munmap(js, sizeof(*js) * jobs);
+	return rc;
+}
+
+static int run_one(struct tester *t)
+{
+	for (unsigned i = 0; i < t->forms.n; i++) {
+		const struct form *f = &t->forms.f[i];
+		const char *diff, *why;
+
+		if (strcmp(f->name, t->o->form))
+			continue;
+		if (!gen_case(&t->c, f, t->o->one_seed, soft_cpuid(t->soft)))
+			return 1;
+		diff = run_case(t, skip_form(f, &why));
+		report_case(stdout, &t->c, &t->native, &t->engine, diff ? diff : "equal");
+		return diff != NULL;
+	}
+	fprintf(stderr, "insn-test: no form \"%s\"\n", t->o->form);
+	return 1;
+}
+
+static int list_forms(struct tester *t, bool skips)
+{
+	for (unsigned i = 0; i < t->forms.n; i++) {
+		const struct form *f = &t->forms.f[i];
+		const char *why;
+		enum skip_kind k = skip_form(f, &why);
+
+		if (skips && k != SKIP_NO)
+			printf("%s: %s: %s\n", f->name, k == SKIP_ALL ? "not run" : "shape only", why);
+		else if (!skips)
+			printf("%s\n", f->name);
+	}
+	printf("%u forms\n", t->forms.n);
+	return 0;
+}
+
+static bool parse(struct options *o, int argc, char **argv)
+{
+	for (int i = 1; i < argc; i++) {
+		const char *a = argv[i], *v = i + 1 < argc ? argv[i + 1] : NULL;
+
+		if (!strcmp(a, "--list"))
+			o->list = true;
+		else if (!strcmp(a, "--skips"))
+			o->skips = true;
+		else if (!v)
+			return false;
+		else if (!strcmp(a, "--cases"))
+			o->cases = strtoull(v, NULL, 0), i++;
+		else if (!strcmp(a, "--seed"))
+			o->seed = strtoull(v, NULL, 0), i++;
+		else if (!strcmp(a, "--jobs"))
+			o->jobs = (unsigned)strtoul(v, NULL, 0), i++;
+		else if (!strcmp(a, "--engine"))
+			o->engine = v, i++;
+		else if (!strcmp(a, "--only"))
+			o->only = v, i++;
+		else if (!strcmp(a, "--form"))
+			o->form = v, i++;
+		else if (!strcmp(a, "--seed-case"))
+			o->one_seed = strtoull(v, NULL, 0), o->one = true, i++;
+		else
+			return false;
+	}
+	return o->jobs >= 1 && o->jobs <= JOBS_MAX && (!o->one || o->form);
+}
+
+int main(int argc, char **argv)
+{
+	struct options o = { .cases = 1200000, .seed = 1, .engine = "interp" };
+	struct tester *t = xzalloc(sizeof(*t));
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	int rc = 1;
+
+	o.jobs = cpus < 1 ? 1 : cpus > JOBS_MAX ? JOBS_MAX : (unsigned)cpus;
+	if (!parse(&o, argc, argv)) {
+		fprintf(stderr, "usage: insn-test [--cases N] [--seed S] [--jobs J] [--engine NAME] "
+				"[--only TEXT] [--list] [--skips] [--form NAME --seed-case S]\n");
+		return 2;
+	}
+	if (tester_init(t, &o)) {
+		if (o.list || o.skips)
+			rc = list_forms(t, o.skips);
+		else if (o.one)
+			rc = run_one(t);
+		else
+			rc = run_all(t);
+		tester_fini(t);
+	}
+	free(t);
+	return rc;
+}
