@@ -233,14 +233,12 @@ static bool header_valid(const struct x86_cpu *c, const struct bounce_stub *s, c
 			 bool compact)
 {
 	uint64_t bv = h[0], comp = h[1];
-	uint32_t leaf[4];
 
 	if (s->elem == FORM_XSAVES && !compact)
 		return false;
 	if (!compact)
 		return !(bv & ~c->s.xcr0) && !comp && !h[2];
-	x86_cpuid_query(c, 0xd, 1, leaf);
-	if (!(leaf[0] & BIT(1))) /* XSAVEC and compacted XRSTOR */
+	if (!x86_cpuid_has(c->vm->cpuid, X86_FEAT_XSAVEC))
 		return false;
 	return !((comp & ~XCOMP_COMPACT) & ~c->s.xcr0) && !(bv & ~comp) && bytes_zero(h + 2, 48);
 }
