@@ -64,6 +64,8 @@ void gdb_error(struct gdbstub *g, int errnum)
 	rsp_text_free(&t);
 }
 
+static void gdb_stopped(void *opaque, enum vm_stop why, unsigned cpu);
+
 static void gdb_expedite(struct gdbstub *g, struct rsp_text *t)
 {
 	static const uint8_t regs[] = { 6, 7, 16 }; /* rbp, rsp, rip: what every backtrace starts with */
@@ -130,6 +132,8 @@ void gdb_resume(struct gdbstub *g, int only, int step)
 		vm_run_one(g->vm, (unsigned)only);
 	else
 		vm_resume(g->vm);
+	if (!vm_running(g->vm)) /* it is dead: only a reset helps */
+		gdb_stopped(g, VM_STOP_DEAD, g->stop_cpu);
 }
 
 int gdb_bp_set(struct gdbstub *g, unsigned type, uint64_t addr, uint64_t len)
@@ -223,7 +227,7 @@ static void gdb_stopped(void *opaque, enum vm_stop why, unsigned cpu)
 	if (why == VM_STOP_DEBUG)
 		gdb_stop_reason(g);
 	else if (why == VM_STOP_DEAD)
-		gdb_tell(g, "The CPU has shut down: a triple fault, or the engine cannot go on.\n");
+		gdb_tell(g, "The machine has shut down; 'monitor system_reset' starts it again.\n");
 	gdb_send_stop(g);
 }
 
