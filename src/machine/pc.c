@@ -149,12 +149,11 @@ int pc_create(struct pc *pc, struct dev_env *env, const struct pc_config *cfg, s
 	map_ram(env->mem, &cfg->ram, &pam);
 	if (cfg->firmware)
 		r = map_firmware(env->mem, cfg->firmware, e);
-	if (!r) {
-		create_chips(pc, cfg, &pam);
-		r = create_ports(pc, cfg, e);
-	}
 	mem_commit(env->mem);
-	return r;
+	if (r)
+		return r;
+	create_chips(pc, cfg, &pam);
+	return create_ports(pc, cfg, e);
 }
 
 static void add_file(struct pc *pc, const char *name, const struct bytes *b)

@@ -142,7 +142,11 @@ static int create_devices(struct vm *vm, const struct vm_config *cfg, struct err
 		.apics_ops = &vm_apics_ops,
 		.apics_opaque = vm,
 	};
-	struct dev_slots slots = { .env = &vm->env };
+	struct dev_slots slots = {
+		.env = &vm->env,
+		.find_chardev = cfg->find_chardev,
+		.opaque = cfg->find_chardev_opaque,
+	};
 	int r;
 
 	memcpy(pc.serial, cfg->serial, sizeof(pc.serial));

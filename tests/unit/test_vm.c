@@ -244,10 +244,10 @@ static void test_two(void **state)
 
 	for (int i = 0; i < 2; i++)
 		assert_int_equal(pthread_create(&t[i], NULL, run_one, &two[i]), 0);
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < 2; i++)
 		pthread_join(t[i], NULL);
-		assert_int_equal(two[i].status, 0x43);
-	}
+	assert_int_equal(two[0].status, 0x43);
+	assert_int_equal(two[1].status, 0x43);
 }
 
 /* One after the other on one loop, and half of them torn down without having run. */
@@ -352,7 +352,8 @@ static void test_public_api(void **state)
 	unlink(path);
 }
 
-int main(void)
+/* test-vm [PATTERN]: only the tests whose names match. */
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_refused),	  cmocka_unit_test(test_ends),
@@ -362,5 +363,7 @@ int main(void)
 		cmocka_unit_test(test_public_api),
 	};
 
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
