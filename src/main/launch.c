@@ -61,8 +61,10 @@ static int launch_log(struct launch *l, struct err **e)
 	return r;
 }
 
-static struct chardev *chardev_find(const struct launch *l, const char *id)
+static struct chardev *chardev_find(void *opaque, const char *id)
 {
+	const struct launch *l = opaque;
+
 	for (size_t i = 0; i < l->n_chardevs; i++)
 		if (!strcmp(chardev_id(l->chardevs[i]), id))
 			return l->chardevs[i];
@@ -159,7 +161,18 @@ static int launch_ports(struct launch *l, struct err **e)
 	return launch_port(l, &l->c->debugcon, "debugcon", &l->cfg.debugcon, e);
 }
 
-/* The properties that -global gives to a driver, in front of the device's own. */
+/* Does "k=v,k=v" set the property that "name=..." sets? */
+static bool props_have(const char *props, const char *assign)
+{
+	size_t len = strcspn(assign, "=") + 1;
+
+	for (const char *p = props; *p; p += strcspn(p, ","), p += *p == ',')
+		if (!strncmp(p, assign, len))
+			return true;
+	return false;
+}
+
+/* A device's own properties and, for those it does not set, what -global says; the last -global counts. */
 static char *device_props(const struct launch *l, const char *driver, const char *own)
 {
 	char *props = xstrdup(own);
@@ -169,7 +182,7 @@ static char *device_props(const struct launch *l, const char *driver, const char
 		size_t len = strlen(driver);
 		char *more;
 
-		if (strncmp(g, driver, len) || g[len] != '.')
+		if (strncmp(g, driver, len) || g[len] != '.' || props_have(props, g + len + 1))
 			continue;
 		more = xasprintf(*props ? "%s,%s" : "%s%s", g + len + 1, props);
 		free(props);
@@ -255,6 +268,8 @@ static int launch_open(struct launch *l, struct err **e)
 	launch_devices(l);
 	l->cfg.log = l->log;
 	l->cfg.loop = l->loop;
+	l->cfg.find_chardev = chardev_find;
+	l->cfg.find_chardev_opaque = l;
 	/* Back ends that wait for a client are open now: from here on signals end the machine in good order,
 	 * on the loop.  vCPU threads inherit that they do not take them. */
 	l->watch = watch_create(l->loop, l->c->prog);

@@ -98,10 +98,11 @@ static void default_serial(struct cmdline *c)
 {
 	if (c->serials.n)
 		return;
-	if (c->friendly || (c->nographic && !c->nodefaults))
-		add_serial(c, "mon:stdio");
-	else if (!c->nodefaults)
-		add_serial(c, "null");
+	for (size_t i = 0; i < c->devices.n; i++)
+		if (!strncmp(c->devices.use[i].arg, "isa-serial", 10))
+			return;
+	if (!c->nodefaults)
+		add_serial(c, c->friendly || c->nographic ? "mon:stdio" : "null");
 }
 
 int cmdline_check(struct cmdline *c, struct err **e)

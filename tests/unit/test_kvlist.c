@@ -34,7 +34,7 @@ static void test_parse(void **state)
 
 static void test_errors(void **state)
 {
-	static const char *const bad[] = { "=x", "a=1,,=2", "a,,b=", ",", "a=1,,", "a=1,=2" };
+	static const char *const bad[] = { "=x", ",", "a=1,=2" };
 	struct kvlist l = { 0 };
 	struct err *e = NULL;
 	uint64_t n;
@@ -52,12 +52,10 @@ static void test_errors(void **state)
 	kv_free(&l);
 	assert_int_equal(kv_parse(&l, "", "x", NULL), 0);
 	assert_int_equal(l.n, 0);
-	for (size_t i = 3; i < ARRAY_SIZE(bad); i += 2) {
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		assert_int_equal(kv_parse(&l, bad[i], NULL, NULL), -EINVAL);
 		kv_free(&l);
 	}
-	assert_int_equal(kv_parse(&l, bad[0], NULL, NULL), -EINVAL);
-	kv_free(&l);
 }
 
 static void test_sizes(void **state)
