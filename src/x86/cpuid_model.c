@@ -290,24 +290,25 @@ static int set_feature(struct x86_cpuid *m, bool forced[], const char *name, boo
 static int parse_item(struct x86_cpuid *m, bool forced[], char *item, struct err **e)
 {
 	char *eq = strchr(item, '=');
+	const char *val = eq ? eq + 1 : "on"; /* a bare name switches on, as QEMU has it */
 	bool on;
 	int r;
 
-	for (char *p = item; *p && p != eq; p++)
+	if (!*item)
+		return err_set(e, EINVAL, "empty CPU property");
+	if (eq)
+		*eq = 0;
+	for (char *p = item; *p; p++)
 		if (*p == '_' || *p == '.')
 			*p = '-';
 	if (!eq && (*item == '+' || *item == '-'))
 		return set_feature(m, forced, item + 1, *item == '+', e);
-	if (!eq) /* as QEMU has it: a bare name switches on */
-		return *item ? set_feature(m, forced, item, true, e) :
-			       err_set(e, EINVAL, "empty CPU property");
-	*eq = 0;
-	r = set_property(m, item, eq + 1, e);
+	r = set_property(m, item, val, e);
 	if (r <= 0)
 		return r;
 	if (find_feature(item) < 0)
 		return err_set(e, EINVAL, "unknown CPU property '%s'", item);
-	r = parse_bool(item, eq + 1, &on, e);
+	r = parse_bool(item, val, &on, e);
 	return r ? r : set_feature(m, forced, item, on, e);
 }
 
