@@ -358,8 +358,6 @@ static void gates(void)
 	idt_default(0x20);
 	e[0] |= 1ull << 40;
 	in.flags = FL_IF;
-	outb(0x21, 0xff);
-	outb(0xa1, 0xff);
 	run_k(s_int20);
 	check_trap("trap gate", 0x20, 0);
 	check_eq("IF pushed", trap.flags & FL_IF, FL_IF);

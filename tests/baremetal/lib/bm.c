@@ -224,6 +224,8 @@ void run_u(const char *snippet)
 void bm_main(void);
 void bm_main(void)
 {
+	outb(0x21, 0xff); /* no interrupts but those that an image asks for */
+	outb(0xa1, 0xff);
 	for (unsigned v = 0; v < 256; v++)
 		idt_default(v);
 	idt_load(sizeof(idt) - 1);
