@@ -59,6 +59,8 @@ static uint32_t mode_of(const struct x86_state *s)
 
 static bool watches(const struct x86_cpu *c)
 {
+	if (likely(!(c->s.dr7 & 0xff) && !c->debug))
+		return false;
 	for (unsigned n = 0; n < 4; n++)
 		if (DR7_ENABLED(c->s.dr7, n) && (DR7_RW(c->s.dr7, n) & 1))
 			return true;
@@ -138,6 +140,7 @@ void x86_cpu_set(struct x86_cpu *c, const struct x86_state *in)
 	c->delivering = 0;
 	c->dr6_hits = 0;
 	c->pv_refresh = true;
+	c->steal = (struct x86_steal){ 0 };
 	x86_update_mode(c);
 	x86_tlb_flush(c, true);
 	/* A state with bad PDPTEs cannot have come about; what a guest sees then is a page fault. */
