@@ -28,7 +28,7 @@ static char *kv_word(const char **p)
 static void kv_push(struct kvlist *l, char *key, char *val, bool flag)
 {
 	l->kv = xrealloc(l->kv, (l->n + 1) * sizeof(*l->kv));
-	l->kv[l->n++] = (struct kv){ .key = key, .val = val, .flag = flag };
+	l->kv[l->n++] = (struct kv){.key = key, .val = val, .flag = flag};
 }
 
 void kv_add(struct kvlist *l, const char *key, const char *val)
@@ -70,7 +70,7 @@ void kv_free(struct kvlist *l)
 		free(l->kv[i].val);
 	}
 	free(l->kv);
-	*l = (struct kvlist){ 0 };
+	*l = (struct kvlist){0};
 }
 
 const char *kv_get(struct kvlist *l, const char *key)
@@ -96,8 +96,8 @@ static bool word_in(const char *s, const char *const *words)
 
 int kv_bool(struct kvlist *l, const char *key, bool *out, struct err **e)
 {
-	static const char *const yes[] = { "on", "yes", "true", "y", NULL };
-	static const char *const no[] = { "off", "no", "false", "n", NULL };
+	static const char *const yes[] = {"on", "yes", "true", "y", NULL};
+	static const char *const no[] = {"off", "no", "false", "n", NULL};
 	const char *v = kv_get(l, key);
 
 	if (!v)
@@ -116,8 +116,9 @@ int kv_uint(struct kvlist *l, const char *key, uint64_t lo, uint64_t hi, uint64_
 	if (!v)
 		return 0;
 	if (!parse_uint(v, lo, hi, out))
-		return err_set(e, EINVAL, "parameter '%s' expects a number from %llu to %llu, not '%s'",
-			       key, (unsigned long long)lo, (unsigned long long)hi, v);
+		return err_set(e, EINVAL,
+			       "parameter '%s' expects a number from %llu to %llu, not '%s'", key,
+			       (unsigned long long)lo, (unsigned long long)hi, v);
 	return 0;
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * Option lists of command lines: "value,key=value,flag".  Parsed once, each pair asked for by name; pairs
- * that nobody asked for are errors (kv_finish).  A comma in a value is written twice.
+ * Option lists of command lines: "value,key=value,flag".  Parsed once, each pair asked for by name;
+ * pairs that nobody asked for are errors (kv_finish).  A comma in a value is written twice.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -21,8 +21,8 @@ struct kvlist {
 	size_t n;
 };
 
-/* kv_parse - split s.  The first word, when it has no "=", is the value of key `implied` (NULL: there is
- * no such word).  0, or -EINVAL with *e.  The list needs kv_free either way. */
+/* kv_parse - split s.  The first word, when it has no "=", is the value of key `implied` (NULL:
+ * there is no such word).  0, or -EINVAL with *e.  The list needs kv_free either way. */
 int kv_parse(struct kvlist *l, const char *s, const char *implied, struct err **e);
 /* kv_add - append a pair (copied). */
 void kv_add(struct kvlist *l, const char *key, const char *val);
@@ -40,6 +40,6 @@ int kv_finish(const struct kvlist *l, struct err **e);
 
 /* parse_uint - all of s as a number in lo..hi; false when it is not one. */
 bool parse_uint(const char *s, uint64_t lo, uint64_t hi, uint64_t *out);
-/* parse_size - a number, perhaps with a fraction, and a suffix B, K, M, G, T (either case); without a
- * suffix it counts `unit` bytes.  False when malformed or past 64 bits. */
+/* parse_size - a number, perhaps with a fraction, and a suffix B, K, M, G, T (either case); without
+ * a suffix it counts `unit` bytes.  False when malformed or past 64 bits. */
 bool parse_size(const char *s, uint64_t unit, uint64_t *bytes);

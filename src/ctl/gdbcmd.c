@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Packets that act: registers, memory, breakpoints, running.  One function each, found by the first letter. */
+/* Packets that act: registers, memory, breakpoints, running.  One function each, found by the first
+ * letter. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,7 +43,7 @@ static struct x86_state *state_get(struct gdbstub *g)
 static void cmd_get_all(struct gdbstub *g, char *args, size_t len)
 {
 	struct x86_state *s = state_get(g);
-	struct rsp_text t = { 0 };
+	struct rsp_text t = {0};
 	uint8_t v[GDBREG_MAX_BYTES];
 
 	for (unsigned n = 0; gdbreg_size(n); n++) {
@@ -80,7 +81,7 @@ static void cmd_get_one(struct gdbstub *g, char *args, size_t len)
 	const char *p = args;
 	uint64_t n;
 	uint8_t v[GDBREG_MAX_BYTES];
-	struct rsp_text t = { 0 };
+	struct rsp_text t = {0};
 	struct x86_state *s;
 
 	if (!rsp_number(&p, &n) || *p || n >= gdbreg_count()) {
@@ -128,7 +129,7 @@ static void cmd_read(struct gdbstub *g, char *args, size_t arglen)
 	uint64_t addr, len;
 	uint8_t *buf;
 	size_t n;
-	struct rsp_text t = { 0 };
+	struct rsp_text t = {0};
 
 	if (!addr_len(&p, &addr, &len) || *p) {
 		gdb_error(g, EINVAL);
@@ -325,7 +326,7 @@ static bool vcont_parse(struct gdbstub *g, const char *p, char *action)
 
 static void vcont(struct gdbstub *g, const char *args)
 {
-	struct resume r = { .first = -1, .step = -1 };
+	struct resume r = {.first = -1, .step = -1};
 	unsigned n = vm_cpus(g->vm);
 	char *action = xzalloc(n);
 	bool ok = vcont_parse(g, args, action);
@@ -340,8 +341,8 @@ static void vcont(struct gdbstub *g, const char *args)
 			r.step = (int)i;
 	}
 	free(action);
-	/* CPUs that gdb wants stopped stay stopped.  When it names some of many, one of them runs: nobody can tell
-	 * that the others got no time before the next stop. */
+	/* CPUs that gdb wants stopped stay stopped.  When it names some of many, one of them runs:
+	 * nobody can tell that the others got no time before the next stop. */
 	if (!ok || !r.n_run)
 		gdb_error(g, EINVAL);
 	else if (r.n_run == n && n > 1)
@@ -389,13 +390,27 @@ static const struct {
 	char letter;
 	void (*fn)(struct gdbstub *g, char *args, size_t len);
 } commands[] = {
-	{ '?', cmd_stop_reason }, { 'g', cmd_get_all },	     { 'G', cmd_set_all },
-	{ 'p', cmd_get_one },	  { 'P', cmd_set_one },	     { 'm', cmd_read },
-	{ 'M', cmd_write_hex },	  { 'X', cmd_write_binary }, { 'Z', cmd_bp_set },
-	{ 'z', cmd_bp_clear },	  { 'H', cmd_select },	     { 'T', cmd_alive },
-	{ 'c', cmd_continue },	  { 's', cmd_step },	     { 'C', cmd_continue_signal },
-	{ 'S', cmd_step_signal }, { 'v', cmd_v },	     { 'D', cmd_detach },
-	{ 'k', cmd_kill },	  { 'q', cmd_query },	     { 'Q', cmd_query },
+	{'?', cmd_stop_reason},
+	{'g', cmd_get_all},
+	{'G', cmd_set_all},
+	{'p', cmd_get_one},
+	{'P', cmd_set_one},
+	{'m', cmd_read},
+	{'M', cmd_write_hex},
+	{'X', cmd_write_binary},
+	{'Z', cmd_bp_set},
+	{'z', cmd_bp_clear},
+	{'H', cmd_select},
+	{'T', cmd_alive},
+	{'c', cmd_continue},
+	{'s', cmd_step},
+	{'C', cmd_continue_signal},
+	{'S', cmd_step_signal},
+	{'v', cmd_v},
+	{'D', cmd_detach},
+	{'k', cmd_kill},
+	{'q', cmd_query},
+	{'Q', cmd_query},
 };
 
 void gdb_command(struct gdbstub *g, char *buf, size_t len)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Linear memory for a debugger: RAM, ROM (also written to, as a breakpoint or a patch needs), device registers. */
+/* Linear memory for a debugger: RAM, ROM (also written to, as a breakpoint or a patch needs),
+ * device registers. */
 #include <string.h>
 #include "ctl/gdbstub_int.h"
 #include "mem/mem.h"

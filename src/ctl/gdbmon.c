@@ -7,7 +7,7 @@
 
 static void mon_print(struct gdbstub *g, const char *text)
 {
-	struct rsp_text t = { 0 };
+	struct rsp_text t = {0};
 
 	rsp_put(&t, "O", 1);
 	rsp_hex(&t, text, strlen(text));
@@ -37,8 +37,9 @@ static void mon_cpus(struct gdbstub *g)
 		g->engine->get(g->ev, i, s);
 		line = xasprintf("%c CPU %u: cs %04x rip %016llx%s\n", i == g->cpu ? '*' : ' ', i,
 				 s->seg[X86_CS].sel, (unsigned long long)s->rip,
-				 s->mp_state == X86_MP_HALTED ? " (halted)" :
-				 s->mp_state != X86_MP_RUNNABLE ? " (not started)" : "");
+				 s->mp_state == X86_MP_HALTED	  ? " (halted)"
+				 : s->mp_state != X86_MP_RUNNABLE ? " (not started)"
+								  : "");
 		mon_print(g, line);
 		free(line);
 		free(s);
@@ -66,12 +67,12 @@ static const struct {
 	const char *name, *help;
 	void (*fn)(struct gdbstub *g);
 } commands[] = {
-	{ "help", "this list", mon_help },
-	{ "info registers", "all registers of the selected CPU", mon_registers },
-	{ "info cpus", "the CPUs", mon_cpus },
-	{ "system_reset", "reset the machine", mon_reset },
-	{ "system_powerdown", "press the power button", mon_powerdown },
-	{ "quit", "switch the machine off", mon_quit },
+	{"help", "this list", mon_help},
+	{"info registers", "all registers of the selected CPU", mon_registers},
+	{"info cpus", "the CPUs", mon_cpus},
+	{"system_reset", "reset the machine", mon_reset},
+	{"system_powerdown", "press the power button", mon_powerdown},
+	{"quit", "switch the machine off", mon_quit},
 };
 
 static void mon_help(struct gdbstub *g)

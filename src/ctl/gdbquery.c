@@ -9,12 +9,14 @@
 
 static void query_supported(struct gdbstub *g, char *args)
 {
-	struct rsp_text t = { 0 };
+	struct rsp_text t = {0};
 
 	g->swbreak = strstr(args, "swbreak+") != NULL;
 	g->hwbreak = strstr(args, "hwbreak+") != NULL;
-	rsp_printf(&t, "PacketSize=%x;QStartNoAckMode+;qXfer:features:read+;qXfer:threads:read+;"
-		       "vContSupported+;swbreak+;hwbreak+", RSP_MAX);
+	rsp_printf(&t,
+		   "PacketSize=%x;QStartNoAckMode+;qXfer:features:read+;qXfer:threads:read+;"
+		   "vContSupported+;swbreak+;hwbreak+",
+		   RSP_MAX);
 	gdb_reply(g, t.s);
 	rsp_text_free(&t);
 }
@@ -28,10 +30,11 @@ static void query_no_ack(struct gdbstub *g, char *args)
 /* A piece of a document: "OFFSET,LENGTH". */
 static void query_piece(struct gdbstub *g, const char *args, const struct rsp_text *doc)
 {
-	struct rsp_text t = { 0 };
+	struct rsp_text t = {0};
 	uint64_t off, len;
 
-	if (!rsp_number(&args, &off) || *args++ != ',' || !rsp_number(&args, &len) || off > doc->len) {
+	if (!rsp_number(&args, &off) || *args++ != ',' || !rsp_number(&args, &len) ||
+	    off > doc->len) {
 		gdb_error(g, EINVAL);
 		return;
 	}
@@ -44,7 +47,7 @@ static void query_piece(struct gdbstub *g, const char *args, const struct rsp_te
 
 static void query_features(struct gdbstub *g, char *args)
 {
-	struct rsp_text doc = { 0 };
+	struct rsp_text doc = {0};
 
 	if (strncmp(args, "target.xml:", 11)) {
 		gdb_error(g, 0);
@@ -57,7 +60,7 @@ static void query_features(struct gdbstub *g, char *args)
 
 static void query_threads(struct gdbstub *g, char *args)
 {
-	struct rsp_text doc = { 0 };
+	struct rsp_text doc = {0};
 
 	rsp_printf(&doc, "<?xml version=\"1.0\"?><threads>");
 	for (unsigned i = 0; i < vm_cpus(g->vm); i++)
@@ -69,7 +72,7 @@ static void query_threads(struct gdbstub *g, char *args)
 
 static void query_first_threads(struct gdbstub *g, char *args)
 {
-	struct rsp_text t = { 0 };
+	struct rsp_text t = {0};
 
 	for (unsigned i = 0; i < vm_cpus(g->vm); i++)
 		rsp_printf(&t, "%c%x", i ? ',' : 'm', i + 1);
@@ -84,7 +87,7 @@ static void query_more_threads(struct gdbstub *g, char *args)
 
 static void query_current(struct gdbstub *g, char *args)
 {
-	struct rsp_text t = { 0 };
+	struct rsp_text t = {0};
 
 	rsp_printf(&t, "QC%x", g->cpu + 1);
 	gdb_reply(g, t.s);
@@ -93,7 +96,8 @@ static void query_current(struct gdbstub *g, char *args)
 
 static const char *cpu_condition(struct gdbstub *g, unsigned cpu)
 {
-	static const char *const names[] = { "runnable", "halted", "waiting for SIPI", "not initialized" };
+	static const char *const names[] = {"runnable", "halted", "waiting for SIPI",
+					    "not initialized"};
 	struct x86_state *s = xzalloc_aligned(64, sizeof(*s));
 	unsigned mp;
 
@@ -105,7 +109,7 @@ static const char *cpu_condition(struct gdbstub *g, unsigned cpu)
 
 static void query_thread_info(struct gdbstub *g, char *args)
 {
-	struct rsp_text text = { 0 }, t = { 0 };
+	struct rsp_text text = {0}, t = {0};
 	const char *p = args;
 	int cpu;
 
@@ -146,17 +150,17 @@ static const struct {
 	const char *prefix;
 	void (*fn)(struct gdbstub *g, char *args);
 } queries[] = {
-	{ "qSupported", query_supported },
-	{ "QStartNoAckMode", query_no_ack },
-	{ "qXfer:features:read:", query_features },
-	{ "qXfer:threads:read::", query_threads },
-	{ "qfThreadInfo", query_first_threads },
-	{ "qsThreadInfo", query_more_threads },
-	{ "qThreadExtraInfo,", query_thread_info },
-	{ "qC", query_current },
-	{ "qAttached", query_attached },
-	{ "qSymbol:", query_symbols },
-	{ "qRcmd,", query_monitor },
+	{"qSupported", query_supported},
+	{"QStartNoAckMode", query_no_ack},
+	{"qXfer:features:read:", query_features},
+	{"qXfer:threads:read::", query_threads},
+	{"qfThreadInfo", query_first_threads},
+	{"qsThreadInfo", query_more_threads},
+	{"qThreadExtraInfo,", query_thread_info},
+	{"qC", query_current},
+	{"qAttached", query_attached},
+	{"qSymbol:", query_symbols},
+	{"qRcmd,", query_monitor},
 };
 
 void gdb_query(struct gdbstub *g, char *buf)

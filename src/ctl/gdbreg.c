@@ -4,15 +4,16 @@
 #include "ctl/rsp.h"
 
 enum reg_kind {
-	REG_PLAIN,    /* the bytes of the field */
-	REG_FLAGS,    /* RFLAGS */
+	REG_PLAIN, /* the bytes of the field */
+	REG_FLAGS, /* RFLAGS */
 	REG_SELECTOR, /* of a struct x86_segment */
-	REG_WORD16,   /* a 16-bit field shown as 32 bits */
-	REG_TAGS,     /* the x87 tag word, which the state keeps abridged */
-	REG_LOW32, REG_HIGH32, /* halves of a 64-bit field */
+	REG_WORD16, /* a 16-bit field shown as 32 bits */
+	REG_TAGS, /* the x87 tag word, which the state keeps abridged */
+	REG_LOW32,
+	REG_HIGH32, /* halves of a 64-bit field */
 	REG_MXCSR,
-	REG_BASE,     /* a canonical address */
-	REG_FIXED,    /* 64 bits, not writable */
+	REG_BASE, /* a canonical address */
+	REG_FIXED, /* 64 bits, not writable */
 };
 
 struct reg {
@@ -23,10 +24,14 @@ struct reg {
 };
 
 static const struct reg rows[] = {
-#define FEATURE(name_) { .feature = name_ },
-#define REG(name_, bits_, type_, group_, field_, kind_)                                            \
-	{ .name = name_, .type = type_, .group = group_, .bits = bits_,                            \
-	  .offset = offsetof(struct x86_state, field_), .kind = REG_##kind_ },
+#define FEATURE(name_) {.feature = name_},
+#define REG(name_, bits_, type_, group_, field_, kind_) \
+	{.name = name_,                                 \
+	 .type = type_,                                 \
+	 .group = group_,                               \
+	 .bits = bits_,                                 \
+	 .offset = offsetof(struct x86_state, field_),  \
+	 .kind = REG_##kind_},
 #include "ctl/gdbreg.def"
 #undef FEATURE
 #undef REG
@@ -56,7 +61,8 @@ unsigned gdbreg_size(unsigned n)
 	return r ? r->bits / 8u : 0;
 }
 
-/* The full tag of a non-empty x87 register, from its value: 0 valid, 1 zero, 2 special (SDM 1 8.1.7). */
+/* The full tag of a non-empty x87 register, from its value: 0 valid, 1 zero, 2 special (SDM
+ * 1 8.1.7). */
 static unsigned x87_tag(const uint8_t st[16])
 {
 	uint64_t mantissa = get_le64(st);
@@ -67,7 +73,8 @@ static unsigned x87_tag(const uint8_t st[16])
 	return exponent == 0x7fff || !(mantissa >> 63) ? 2 : 0;
 }
 
-/* FTW in the form of FNSTENV (SDM 1 10.5.1.1): tags are of physical registers, the values relative to TOP. */
+/* FTW in the form of FNSTENV (SDM 1 10.5.1.1): tags are of physical registers, the values relative
+ * to TOP. */
 static uint16_t x87_full_tags(const struct x86_xsave *x)
 {
 	unsigned top = (x->fsw >> 11) & 7;
@@ -115,8 +122,8 @@ void gdbreg_get(const struct x86_state *s, unsigned n, uint8_t *out)
 	}
 }
 
-/* A selector alone says little: in real and virtual-8086 mode the base follows it, elsewhere the hidden part
- * stays as the guest loaded it. */
+/* A selector alone says little: in real and virtual-8086 mode the base follows it, elsewhere the
+ * hidden part stays as the guest loaded it. */
 static void set_selector(struct x86_state *s, struct x86_segment *seg, uint32_t sel)
 {
 	seg->sel = (uint16_t)sel;
@@ -124,8 +131,8 @@ static void set_selector(struct x86_state *s, struct x86_segment *seg, uint32_t 
 		seg->base = (uint64_t)seg->sel << 4;
 }
 
-#define FLAGS_WRITABLE                                                                             \
-	(RFLAGS_ARITH | RFLAGS_TF | RFLAGS_IF | RFLAGS_DF | RFLAGS_IOPL | RFLAGS_NT | RFLAGS_RF |  \
+#define FLAGS_WRITABLE                                                                            \
+	(RFLAGS_ARITH | RFLAGS_TF | RFLAGS_IF | RFLAGS_DF | RFLAGS_IOPL | RFLAGS_NT | RFLAGS_RF | \
 	 RFLAGS_AC | RFLAGS_VIF | RFLAGS_VIP | RFLAGS_ID)
 #define CANONICAL(v) ((uint64_t)((int64_t)((v) << 16) >> 16))
 
@@ -178,16 +185,17 @@ static void xml_flags(struct rsp_text *t, const char *id, unsigned size, const s
 {
 	rsp_printf(t, "<flags id=\"%s\" size=\"%u\">", id, size);
 	for (; f->name; f++)
-		rsp_printf(t, "<field name=\"%s\" start=\"%u\" end=\"%u\"/>", f->name, f->bit, f->bit);
+		rsp_printf(t, "<field name=\"%s\" start=\"%u\" end=\"%u\"/>", f->name, f->bit,
+			   f->bit);
 	rsp_printf(t, "</flags>");
 }
 
 static void xml_core_types(struct rsp_text *t)
 {
 	static const struct flag eflags[] = {
-		{ "CF", 0 },  { "", 1 },   { "PF", 2 },	 { "AF", 4 },	{ "ZF", 6 },   { "SF", 7 },
-		{ "TF", 8 },  { "IF", 9 }, { "DF", 10 }, { "OF", 11 },	{ "NT", 14 },  { "RF", 16 },
-		{ "VM", 17 }, { "AC", 18 }, { "VIF", 19 }, { "VIP", 20 }, { "ID", 21 }, { NULL, 0 },
+		{"CF", 0},  {"", 1},	{"PF", 2},   {"AF", 4},	  {"ZF", 6},  {"SF", 7},
+		{"TF", 8},  {"IF", 9},	{"DF", 10},  {"OF", 11},  {"NT", 14}, {"RF", 16},
+		{"VM", 17}, {"AC", 18}, {"VIF", 19}, {"VIP", 20}, {"ID", 21}, {NULL, 0},
 	};
 
 	xml_flags(t, "i386_eflags", 4, eflags);
@@ -196,21 +204,21 @@ static void xml_core_types(struct rsp_text *t)
 static void xml_sse_types(struct rsp_text *t)
 {
 	static const struct flag mxcsr[] = {
-		{ "IE", 0 },  { "DE", 1 },  { "ZE", 2 },  { "OE", 3 },	{ "UE", 4 },   { "PE", 5 },
-		{ "DAZ", 6 }, { "IM", 7 },  { "DM", 8 },  { "ZM", 9 },	{ "OM", 10 },  { "UM", 11 },
-		{ "PM", 12 }, { "FZ", 15 }, { NULL, 0 },
+		{"IE", 0},  {"DE", 1},	{"ZE", 2},  {"OE", 3},	{"UE", 4},
+		{"PE", 5},  {"DAZ", 6}, {"IM", 7},  {"DM", 8},	{"ZM", 9},
+		{"OM", 10}, {"UM", 11}, {"PM", 12}, {"FZ", 15}, {NULL, 0},
 	};
 	static const struct {
 		const char *id, *type;
 		unsigned count;
 	} vectors[] = {
-		{ "v4f", "ieee_single", 4 }, { "v2d", "ieee_double", 2 }, { "v16i8", "int8", 16 },
-		{ "v8i16", "int16", 8 },     { "v4i32", "int32", 4 },	  { "v2i64", "int64", 2 },
+		{"v4f", "ieee_single", 4}, {"v2d", "ieee_double", 2}, {"v16i8", "int8", 16},
+		{"v8i16", "int16", 8},	   {"v4i32", "int32", 4},     {"v2i64", "int64", 2},
 	};
 	static const char *const fields[][2] = {
-		{ "v4_float", "v4f" },	 { "v2_double", "v2d" },  { "v16_int8", "v16i8" },
-		{ "v8_int16", "v8i16" }, { "v4_int32", "v4i32" }, { "v2_int64", "v2i64" },
-		{ "uint128", "uint128" },
+		{"v4_float", "v4f"},	{"v2_double", "v2d"},  {"v16_int8", "v16i8"},
+		{"v8_int16", "v8i16"},	{"v4_int32", "v4i32"}, {"v2_int64", "v2i64"},
+		{"uint128", "uint128"},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(vectors); i++)
@@ -226,18 +234,17 @@ static void xml_sse_types(struct rsp_text *t)
 static void xml_system_types(struct rsp_text *t)
 {
 	static const struct flag cr0[] = {
-		{ "PE", 0 },  { "MP", 1 },  { "EM", 2 },  { "TS", 3 },	{ "ET", 4 },  { "NE", 5 },
-		{ "WP", 16 }, { "AM", 18 }, { "NW", 29 }, { "CD", 30 }, { "PG", 31 }, { NULL, 0 },
+		{"PE", 0},  {"MP", 1},	{"EM", 2},  {"TS", 3},	{"ET", 4},  {"NE", 5},
+		{"WP", 16}, {"AM", 18}, {"NW", 29}, {"CD", 30}, {"PG", 31}, {NULL, 0},
 	};
 	static const struct flag cr4[] = {
-		{ "VME", 0 },	    { "PVI", 1 },      { "TSD", 2 },	 { "DE", 3 },
-		{ "PSE", 4 },	    { "PAE", 5 },      { "MCE", 6 },	 { "PGE", 7 },
-		{ "PCE", 8 },	    { "OSFXSR", 9 },   { "OSXMMEXCPT", 10 }, { "UMIP", 11 },
-		{ "LA57", 12 },	    { "FSGSBASE", 16 }, { "PCIDE", 17 }, { "OSXSAVE", 18 },
-		{ "SMEP", 20 },	    { "SMAP", 21 },    { NULL, 0 },
+		{"VME", 0},	    {"PVI", 1},	  {"TSD", 2},	{"DE", 3},	  {"PSE", 4},
+		{"PAE", 5},	    {"MCE", 6},	  {"PGE", 7},	{"PCE", 8},	  {"OSFXSR", 9},
+		{"OSXMMEXCPT", 10}, {"UMIP", 11}, {"LA57", 12}, {"FSGSBASE", 16}, {"PCIDE", 17},
+		{"OSXSAVE", 18},    {"SMEP", 20}, {"SMAP", 21}, {NULL, 0},
 	};
 	static const struct flag efer[] = {
-		{ "SCE", 0 }, { "LME", 8 }, { "LMA", 10 }, { "NXE", 11 }, { NULL, 0 },
+		{"SCE", 0}, {"LME", 8}, {"LMA", 10}, {"NXE", 11}, {NULL, 0},
 	};
 
 	xml_flags(t, "cr0_flags", 8, cr0);

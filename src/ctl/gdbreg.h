@@ -15,8 +15,8 @@ unsigned gdbreg_count(void);
 unsigned gdbreg_size(unsigned n);
 /* gdbreg_get - gdbreg_size(n) little-endian bytes. */
 void gdbreg_get(const struct x86_state *s, unsigned n, uint8_t *out);
-/* gdbreg_set - change s; what no processor could hold is made valid, and registers that only the guest can change
- * (paging and segmentation follow them) stay: then false. */
+/* gdbreg_set - change s; what no processor could hold is made valid, and registers that only the
+ * guest can change (paging and segmentation follow them) stay: then false. */
 bool gdbreg_set(struct x86_state *s, unsigned n, const uint8_t *in);
 /* gdbreg_xml - the target description. */
 void gdbreg_xml(struct rsp_text *out);

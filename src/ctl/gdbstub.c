@@ -2,21 +2,23 @@
 /*
  * Theory of operation
  *
- * The stub is the front end of a socket chardev and a client of vm.h, and lives on the loop thread.  The machine
- * is paused while gdb looks at it: gdb_enter pauses, "c" and "s" resume, a stop (vm_debug_hook, or the interrupt
- * byte) pauses again and sends one stop reply.  So at any time either the machine is stopped and gdb talks, or it
- * runs (g->running) and gdb waits.
+ * The stub is the front end of a socket chardev and a client of vm.h, and lives on the loop thread.
+ * The machine is paused while gdb looks at it: gdb_enter pauses, "c" and "s" resume, a stop
+ * (vm_debug_hook, or the interrupt byte) pauses again and sends one stop reply.  So at any time
+ * either the machine is stopped and gdb talks, or it runs (g->running) and gdb waits.
  *
- * A thread is a vCPU: thread n is CPU n-1.  Break and watchpoints are linear addresses, one set for all CPUs,
- * kept here and given to the engine before every resume; memory is never patched.
+ * A thread is a vCPU: thread n is CPU n-1.  Break and watchpoints are linear addresses, one set for
+ * all CPUs, kept here and given to the engine before every resume; memory is never patched.
  *
- * A single step runs without interrupts, as gdb's users expect: the CPU gets the shadow of an STI, which lasts
- * for one instruction (SDM 3A 6.8.1).
+ * A single step runs without interrupts, as gdb's users expect: the CPU gets the shadow of an STI,
+ * which lasts for one instruction (SDM 3A 6.8.1).
  *
- * The description is always that of x86-64, whatever mode a CPU is in, since gdb cannot change it during a
- * session.  In real and 16-bit mode $pc is IP or EIP, while memory and breakpoints are linear: add cs_base.
+ * The description is always that of x86-64, whatever mode a CPU is in, since gdb cannot change it
+ * during a session.  In real and 16-bit mode $pc is IP or EIP, while memory and breakpoints are
+ * linear: add cs_base.
  *
- * A debugger that goes away without detaching leaves the machine as it found it, running or stopped.
+ * A debugger that goes away without detaching leaves the machine as it found it, running or
+ * stopped.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -57,7 +59,7 @@ void gdb_reply(struct gdbstub *g, const char *text)
 
 void gdb_error(struct gdbstub *g, int errnum)
 {
-	struct rsp_text t = { 0 };
+	struct rsp_text t = {0};
 
 	rsp_printf(&t, "E%02x", errnum & 0xff);
 	gdb_reply(g, t.s);
@@ -68,7 +70,8 @@ static void gdb_stopped(void *opaque, enum vm_stop why, unsigned cpu);
 
 static void gdb_expedite(struct gdbstub *g, struct rsp_text *t)
 {
-	static const uint8_t regs[] = { 6, 7, 16 }; /* rbp, rsp, rip: what every backtrace starts with */
+	static const uint8_t regs[] = {6, 7,
+				       16}; /* rbp, rsp, rip: what every backtrace starts with */
 	struct x86_state *s = xzalloc_aligned(64, sizeof(*s));
 	uint8_t v[GDBREG_MAX_BYTES];
 
@@ -84,7 +87,7 @@ static void gdb_expedite(struct gdbstub *g, struct rsp_text *t)
 
 void gdb_send_stop(struct gdbstub *g)
 {
-	struct rsp_text t = { 0 };
+	struct rsp_text t = {0};
 
 	rsp_printf(&t, "T%02xthread:%x;", g->stop_signal, g->stop_cpu + 1);
 	if (g->stop_reason.len)
@@ -102,7 +105,7 @@ static void gdb_arm(struct gdbstub *g, int step)
 	for (unsigned i = 0; i < g->n_bp; i++)
 		bp[i] = g->bp[i].bp;
 	for (unsigned cpu = 0; cpu < vm_cpus(g->vm); cpu++) {
-		struct engine_debug d = { .bp = bp, .n_bp = g->n_bp, .step = (int)cpu == step };
+		struct engine_debug d = {.bp = bp, .n_bp = g->n_bp, .step = (int)cpu == step};
 
 		g->engine->debug(g->ev, cpu, &d);
 	}
@@ -149,7 +152,7 @@ int gdb_bp_set(struct gdbstub *g, unsigned type, uint64_t addr, uint64_t len)
 	if (g->n_bp == GDB_MAX_BP)
 		return -ENOSPC;
 	g->bp[g->n_bp++] = (struct gdb_bp){
-		.bp = { .addr = addr, .len = exec ? 1 : (uint32_t)len, .kind = kinds[type] },
+		.bp = {.addr = addr, .len = exec ? 1 : (uint32_t)len, .kind = kinds[type]},
 		.type = (uint8_t)type,
 	};
 	return 0;
@@ -173,14 +176,15 @@ int gdb_bp_clear(struct gdbstub *g, unsigned type, uint64_t addr, uint64_t len)
 /* The reason of a DEBUG stop, in the words of the stop reply. */
 static void gdb_stop_reason(struct gdbstub *g)
 {
-	static const char *const watch[] = { "", "watch", "rwatch", "awatch" };
-	struct engine_debug_hit hit = { 0 };
+	static const char *const watch[] = {"", "watch", "rwatch", "awatch"};
+	struct engine_debug_hit hit = {0};
 	struct x86_state *s;
 	uint64_t pc;
 
 	g->engine->debug_hit(g->ev, g->stop_cpu, &hit);
 	if (hit.watch && hit.kind != ENGINE_BP_EXEC) {
-		rsp_printf(&g->stop_reason, "%s:%llx;", watch[hit.kind], (unsigned long long)hit.addr);
+		rsp_printf(&g->stop_reason, "%s:%llx;", watch[hit.kind],
+			   (unsigned long long)hit.addr);
 		return;
 	}
 	s = xzalloc_aligned(64, sizeof(*s));
@@ -201,7 +205,7 @@ static void gdb_stop_reason(struct gdbstub *g)
 /* Text on gdb's console; only while it waits for a stop reply. */
 static void gdb_tell(struct gdbstub *g, const char *text)
 {
-	struct rsp_text t = { 0 };
+	struct rsp_text t = {0};
 
 	rsp_put(&t, "O", 1);
 	rsp_hex(&t, text, strlen(text));
@@ -223,7 +227,9 @@ static void gdb_stopped(void *opaque, enum vm_stop why, unsigned cpu)
 	if (why != VM_STOP_PAUSED)
 		g->stop_cpu = g->cpu = g->step_cpu = cpu;
 	g->stop_reason.len = 0;
-	g->stop_signal = why == VM_STOP_DEBUG ? GDB_SIGTRAP : why == VM_STOP_DEAD ? GDB_SIGABRT : GDB_SIGINT;
+	g->stop_signal = why == VM_STOP_DEBUG  ? GDB_SIGTRAP
+			 : why == VM_STOP_DEAD ? GDB_SIGABRT
+					       : GDB_SIGINT;
 	if (why == VM_STOP_DEBUG)
 		gdb_stop_reason(g);
 	else if (why == VM_STOP_DEAD)
@@ -233,7 +239,7 @@ static void gdb_stopped(void *opaque, enum vm_stop why, unsigned cpu)
 
 static void gdb_enter(struct gdbstub *g)
 {
-	struct vm_debug_hook hook = { .stopped = gdb_stopped, .opaque = g };
+	struct vm_debug_hook hook = {.stopped = gdb_stopped, .opaque = g};
 
 	g->was_running = vm_running(g->vm);
 	vm_pause(g->vm);
@@ -276,8 +282,8 @@ static void gdb_packet(void *opaque, char *buf, size_t len)
 
 	if (!g->attached)
 		gdb_enter(g);
-	/* While the machine runs only the interrupt byte means something; a debugger that talks all the same
-	 * finds it stopped. */
+	/* While the machine runs only the interrupt byte means something; a debugger that talks all
+	 * the same finds it stopped. */
 	if (g->running)
 		gdb_interrupt(g);
 	gdb_command(g, buf, len);
@@ -327,12 +333,17 @@ int gdbstub_create(struct gdbstub **out, struct vm *vm, struct loop *loop, const
 		   struct err **e)
 {
 	static const struct rsp_ops ops = {
-		.packet = gdb_packet, .interrupt = gdb_interrupt, .send = gdb_out,
+		.packet = gdb_packet,
+		.interrupt = gdb_interrupt,
+		.send = gdb_out,
 	};
 	struct gdbstub *g = xzalloc(sizeof(*g));
 	struct chardev_front front = {
-		.can_receive = gdb_can_receive, .receive = gdb_receive, .writable = gdb_flush,
-		.event = gdb_event, .opaque = g,
+		.can_receive = gdb_can_receive,
+		.receive = gdb_receive,
+		.writable = gdb_flush,
+		.event = gdb_event,
+		.opaque = g,
 	};
 	char *spec = gdb_spec(where);
 	int r;

@@ -22,14 +22,14 @@ struct gdbstub {
 	struct engine_vm *ev;
 	struct chardev *cd;
 	struct rsp rsp;
-	struct rsp_text out;	/* that the connection has not taken yet */
+	struct rsp_text out; /* that the connection has not taken yet */
 
-	bool attached;		/* a debugger controls the machine */
-	bool was_running;	/* when it came, or since it let the machine run */
-	bool running;		/* it waits for a stop reply */
-	bool swbreak, hwbreak;	/* it understands these stop reasons */
-	unsigned cpu;		/* that g, m and the like are about */
-	unsigned step_cpu;	/* that c and s are about */
+	bool attached; /* a debugger controls the machine */
+	bool was_running; /* when it came, or since it let the machine run */
+	bool running; /* it waits for a stop reply */
+	bool swbreak, hwbreak; /* it understands these stop reasons */
+	unsigned cpu; /* that g, m and the like are about */
+	unsigned step_cpu; /* that c and s are about */
 	unsigned stop_cpu;
 	uint8_t stop_signal;
 	struct rsp_text stop_reason; /* pairs of the stop reply */
@@ -55,7 +55,8 @@ void gdb_send_stop(struct gdbstub *g);
 void gdb_resume(struct gdbstub *g, int only, int step);
 /* gdb_leave - forget breakpoints and hooks; with `resume` let the machine run. */
 void gdb_leave(struct gdbstub *g, bool resume);
-/* Linear memory as g->cpu sees it.  Bytes done: fewer than len when a page is not mapped.  gdbmem.c */
+/* Linear memory as g->cpu sees it.  Bytes done: fewer than len when a page is not mapped.  gdbmem.c
+ */
 size_t gdb_mem_read(struct gdbstub *g, uint64_t va, uint8_t *buf, size_t len);
 size_t gdb_mem_write(struct gdbstub *g, uint64_t va, const uint8_t *buf, size_t len);
 /* gdb_bp_set/clear - 0 or -errno. */

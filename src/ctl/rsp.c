@@ -198,13 +198,13 @@ void rsp_hex(struct rsp_text *t, const void *data, size_t len)
 	const uint8_t *d = data;
 
 	for (size_t i = 0; i < len; i++)
-		rsp_put(t, (char[]){ digits[d[i] >> 4], digits[d[i] & 15] }, 2);
+		rsp_put(t, (char[]){digits[d[i] >> 4], digits[d[i] & 15]}, 2);
 }
 
 void rsp_text_free(struct rsp_text *t)
 {
 	free(t->s);
-	*t = (struct rsp_text){ 0 };
+	*t = (struct rsp_text){0};
 }
 
 bool rsp_unhex(const char *s, uint8_t *out, size_t n)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * GDB Remote Serial Protocol, packet layer ("Overview" in the protocol's appendix of the GDB manual): $data#sum
- * with } escapes, acknowledgements, and the interrupt byte.  Pure: bytes in, packets out; knows no socket.
+ * GDB Remote Serial Protocol, packet layer ("Overview" in the protocol's appendix of the GDB
+ * manual): $data#sum with } escapes, acknowledgements, and the interrupt byte.  Pure: bytes in,
+ * packets out; knows no socket.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -22,13 +23,13 @@ enum rsp_state { RSP_IDLE, RSP_DATA, RSP_ESCAPE, RSP_SUM1, RSP_SUM2 };
 struct rsp {
 	const struct rsp_ops *ops;
 	void *opaque;
-	bool no_ack;	/* QStartNoAckMode */
+	bool no_ack; /* QStartNoAckMode */
 	enum rsp_state state;
-	bool overflow;	/* more than RSP_MAX: refused at its end */
+	bool overflow; /* more than RSP_MAX: refused at its end */
 	uint8_t sum, want; /* of the bytes so far; the sender's */
 	size_t len;
 	char buf[RSP_MAX + 1];
-	uint8_t *last;	/* the last packet sent, framed, for a resend */
+	uint8_t *last; /* the last packet sent, framed, for a resend */
 	size_t last_len;
 };
 
@@ -53,5 +54,6 @@ void rsp_text_free(struct rsp_text *t);
 
 /* rsp_unhex - n hex digit pairs at s into out; false when there are not so many. */
 bool rsp_unhex(const char *s, uint8_t *out, size_t n);
-/* rsp_number - a hex number at *s, which moves past it; false when there is none or it exceeds 64 bits. */
+/* rsp_number - a hex number at *s, which moves past it; false when there is none or it exceeds 64
+ * bits. */
 bool rsp_number(const char **s, uint64_t *v);

@@ -14,8 +14,8 @@ struct opt {
 };
 
 static const struct opt opts[] = {
-#define OPT(dialect_, friendly_, arg_, handler_, help_)                                            \
-	{ dialect_, friendly_, arg_, handler_, help_ },
+#define OPT(dialect_, friendly_, arg_, handler_, help_) \
+	{dialect_, friendly_, arg_, handler_, help_},
 #include "main/options.def"
 #undef OPT
 };
@@ -43,7 +43,8 @@ void cmd_list_add(struct cmd_list *l, struct cmd_use use)
 
 void cmdline_free(struct cmdline *c)
 {
-	struct cmd_list *lists[] = { &c->serials, &c->chardevs, &c->devices, &c->globals, &c->data_dirs };
+	struct cmd_list *lists[] = {&c->serials, &c->chardevs, &c->devices, &c->globals,
+				    &c->data_dirs};
 
 	for (size_t i = 0; i < c->n_owned; i++)
 		free(c->owned[i]);
@@ -51,7 +52,7 @@ void cmdline_free(struct cmdline *c)
 	for (size_t i = 0; i < ARRAY_SIZE(lists); i++)
 		free(lists[i]->use);
 	free((void *)c->cfg.devices);
-	*c = (struct cmdline){ 0 };
+	*c = (struct cmdline){0};
 }
 
 /* The friendly form has its own names and, where they do not clash, the dialect's too. */
@@ -69,13 +70,14 @@ static const struct opt *opt_find(const char *name, bool friendly)
 /* Handle argv[*i], and its argument; *i moves to the last word used. */
 static int cmdline_word(struct cmdline *c, int argc, char **argv, int *i, struct err **e)
 {
-	struct cmd_use use = { .opt = argv[*i] };
+	struct cmd_use use = {.opt = argv[*i]};
 	const char *name = use.opt + 1, *eq = NULL;
 	const struct opt *o;
 	int r;
 
 	if (use.opt[0] != '-' || !use.opt[1])
-		return err_set(e, EINVAL, "%s: there are no disks yet; boot a kernel with %skernel FILE",
+		return err_set(e, EINVAL,
+			       "%s: there are no disks yet; boot a kernel with %skernel FILE",
 			       use.opt, c->friendly ? "--" : "-");
 	if (*name == '-') {
 		name++;
@@ -105,7 +107,7 @@ static int cmdline_word(struct cmdline *c, int argc, char **argv, int *i, struct
 int cmdline_parse(struct cmdline *c, const char *prog, bool friendly, int argc, char **argv,
 		  struct err **e)
 {
-	*c = (struct cmdline){ .prog = prog, .friendly = friendly };
+	*c = (struct cmdline){.prog = prog, .friendly = friendly};
 	for (int i = 1; i < argc; i++) {
 		int r = cmdline_word(c, argc, argv, &i, e);
 
@@ -126,11 +128,13 @@ int opt_help(struct cmdline *c, const struct cmd_use *use, struct err **e)
 {
 	if (c->friendly)
 		printf("Usage: doppel run [OPTION]...\n"
-		       "Run a virtual machine in this terminal. Options of doppel-system-x86_64 work "
+		       "Run a virtual machine in this terminal. Options of doppel-system-x86_64 "
+		       "work "
 		       "too.\n\n");
 	else
 		printf("doppel %s, with the command line of QEMU 7.2\n"
-		       "Usage: %s [OPTION]...\n\n", DOPPEL_VERSION, c->prog);
+		       "Usage: %s [OPTION]...\n\n",
+		       DOPPEL_VERSION, c->prog);
 	for (size_t i = 0; i < ARRAY_SIZE(opts); i++) {
 		const char *name = c->friendly ? opts[i].friendly : opts[i].dialect;
 

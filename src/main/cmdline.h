@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * The command line as data.  Parsing fills struct cmdline and opens nothing (but for help and version, which
- * print); launch.c turns it into a machine.
+ * The command line as data.  Parsing fills struct cmdline and opens nothing (but for help and
+ * version, which print); launch.c turns it into a machine.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -24,7 +24,7 @@ struct cmd_list {
 
 struct cmdline {
 	const char *prog; /* starts every message */
-	bool friendly;	  /* doppel run, not the dialect */
+	bool friendly; /* doppel run, not the dialect */
 
 	struct vm_config cfg; /* strings point into argv or `owned` */
 	struct cmd_use accel, machine, cpu, mem, smp, kernel, initrd, append, bios, debugcon, gdb;
@@ -33,7 +33,8 @@ struct cmdline {
 	bool nographic, nodefaults;
 	uint64_t timeout_ms; /* 0: none */
 	struct cmd_use timeout;
-	const char *fallback; /* engines that were asked for but are not there, for a warning; or NULL */
+	const char *fallback; /* engines that were asked for but are not there, for a warning; or
+				 NULL */
 
 	char **owned;
 	size_t n_owned;
@@ -41,8 +42,8 @@ struct cmdline {
 
 enum { CMD_RUN = 0, CMD_DONE = 1 }; /* DONE: something was printed and nothing is to run */
 
-/* cmdline_parse - argv[0] is not looked at.  CMD_RUN, CMD_DONE, or -errno with *e, whose message names
- * the option.  The caller releases c with cmdline_free in every case. */
+/* cmdline_parse - argv[0] is not looked at.  CMD_RUN, CMD_DONE, or -errno with *e, whose message
+ * names the option.  The caller releases c with cmdline_free in every case. */
 int cmdline_parse(struct cmdline *c, const char *prog, bool friendly, int argc, char **argv,
 		  struct err **e);
 void cmdline_free(struct cmdline *c);
@@ -55,11 +56,13 @@ const char *cmdline_own(struct cmdline *c, char *s);
 void cmd_blame(struct err **e, const struct cmd_use *use);
 void cmd_list_add(struct cmd_list *l, struct cmd_use use);
 
-/* Handlers: `use` is the option as written, use->arg its argument.  CMD_RUN, CMD_DONE or -errno with *e. */
-#define OPT(dialect, friendly, arg, handler, help)                                                 \
+/* Handlers: `use` is the option as written, use->arg its argument.  CMD_RUN, CMD_DONE or -errno
+ * with *e. */
+#define OPT(dialect, friendly, arg, handler, help) \
 	int handler(struct cmdline *c, const struct cmd_use *use, struct err **e);
 #include "main/options.def"
 #undef OPT
 
-/* cmdline_check - what options mean together, after all were parsed: defaults, conflicts.  opt_check.c */
+/* cmdline_check - what options mean together, after all were parsed: defaults, conflicts.
+ * opt_check.c */
 int cmdline_check(struct cmdline *c, struct err **e);

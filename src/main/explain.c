@@ -16,7 +16,7 @@ static void explain_word(const char *w)
 	}
 	putchar('\'');
 	for (; *w; w++)
-		fputs(*w == '\'' ? "'\\''" : (char[]){ *w, 0 }, stdout);
+		fputs(*w == '\'' ? "'\\''" : (char[]){*w, 0}, stdout);
 	putchar('\'');
 }
 

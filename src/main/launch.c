@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * From a parsed command line to a running machine.  Things are opened in the order of struct launch, and
- * closed in reverse by launch_fini, which copes with any part missing.
+ * From a parsed command line to a running machine.  Things are opened in the order of struct
+ * launch, and closed in reverse by launch_fini, which copes with any part missing.
  */
 #include "main/launch.h"
 #include <errno.h>
@@ -139,7 +139,7 @@ static int launch_port(struct launch *l, const struct cmd_use *use, const char *
 
 static int launch_ports(struct launch *l, struct err **e)
 {
-	static const char *const ids[] = { "serial0", "serial1", "serial2", "serial3" };
+	static const char *const ids[] = {"serial0", "serial1", "serial2", "serial3"};
 
 	for (size_t i = 0; i < l->c->serials.n; i++) {
 		const struct cmd_use *use = &l->c->serials.use[i];
@@ -172,7 +172,8 @@ static bool props_have(const char *props, const char *assign)
 	return false;
 }
 
-/* A device's own properties and, for those it does not set, what -global says; the last -global counts. */
+/* A device's own properties and, for those it does not set, what -global says; the last -global
+ * counts. */
 static char *device_props(const struct launch *l, const char *driver, const char *own)
 {
 	char *props = xstrdup(own);
@@ -194,7 +195,7 @@ static char *device_props(const struct launch *l, const char *driver, const char
 /* Where -global isa-debugcon.iobase= puts the debug console of -debugcon. */
 static int launch_debugcon_port(struct launch *l, struct err **e)
 {
-	struct kvlist kv = { 0 };
+	struct kvlist kv = {0};
 	char *props = device_props(l, "isa-debugcon", "");
 	uint64_t port = 0;
 	int r = kv_parse(&kv, props, NULL, e);
@@ -220,8 +221,8 @@ static void launch_devices(struct launch *l)
 		const char *driver = launch_own(l, xasprintf("%.*s", (int)len, arg));
 
 		l->devices[i].driver = driver;
-		l->devices[i].props = launch_own(l, device_props(l, driver,
-								 arg[len] ? arg + len + 1 : ""));
+		l->devices[i].props =
+			launch_own(l, device_props(l, driver, arg[len] ? arg + len + 1 : ""));
 	}
 	l->cfg.devices = l->devices;
 	l->cfg.n_devices = d->n;
@@ -270,8 +271,8 @@ static int launch_open(struct launch *l, struct err **e)
 	l->cfg.loop = l->loop;
 	l->cfg.find_chardev = chardev_find;
 	l->cfg.find_chardev_opaque = l;
-	/* Back ends that wait for a client are open now: from here on signals end the machine in good order,
-	 * on the loop.  vCPU threads inherit that they do not take them. */
+	/* Back ends that wait for a client are open now: from here on signals end the machine in
+	 * good order, on the loop.  vCPU threads inherit that they do not take them. */
 	l->watch = watch_create(l->loop, l->c->prog);
 	r = vm_create(&l->vm, &l->cfg, e);
 	if (r)
@@ -313,7 +314,7 @@ static void launch_banner(const struct launch *l)
 
 int launch(const struct cmdline *c, int *status, struct err **e)
 {
-	struct launch l = { .c = c, .cfg = c->cfg, .pidfile = -1, .loop = loop_create() };
+	struct launch l = {.c = c, .cfg = c->cfg, .pidfile = -1, .loop = loop_create()};
 	int r = launch_open(&l, e);
 
 	if (!r) {

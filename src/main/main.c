@@ -73,7 +73,7 @@ static int cmd_version(int argc, char **argv)
 
 static int cmd_help(int argc, char **argv)
 {
-	char *help[] = { argv[0], "--help" };
+	char *help[] = {argv[0], "--help"};
 
 	if (argc > 1 && !strcmp(argv[1], "run"))
 		return cmd_run(2, help);
@@ -85,9 +85,9 @@ static const struct {
 	const char *name;
 	int (*run)(int argc, char **argv);
 } commands[] = {
-	{ "run", cmd_run },	{ "explain", cmd_explain }, { "version", cmd_version },
-	{ "help", cmd_help },	{ "--version", cmd_version }, { "--help", cmd_help },
-	{ "-h", cmd_help },
+	{"run", cmd_run},   {"explain", cmd_explain},	{"version", cmd_version},
+	{"help", cmd_help}, {"--version", cmd_version}, {"--help", cmd_help},
+	{"-h", cmd_help},
 };
 
 static bool ends_with(const char *s, const char *end)

@@ -11,7 +11,7 @@
 #include "main/cmdline.h"
 #include "x86/cpuid.h"
 
-static const char *const firmware_dirs[] = { "/usr/share/seabios", "/usr/share/qemu" };
+static const char *const firmware_dirs[] = {"/usr/share/seabios", "/usr/share/qemu"};
 
 static bool is_file(const char *path)
 {
@@ -28,8 +28,8 @@ static const char *firmware_find(struct cmdline *c, const char *name)
 	if (is_file(name) || strchr(name, '/'))
 		return name;
 	for (size_t i = 0; i < n; i++) {
-		const char *dir = i < c->data_dirs.n ? c->data_dirs.use[i].arg :
-						       firmware_dirs[i - c->data_dirs.n];
+		const char *dir = i < c->data_dirs.n ? c->data_dirs.use[i].arg
+						     : firmware_dirs[i - c->data_dirs.n];
 		const char *path = cmdline_own(c, xasprintf("%s/%s", dir, name));
 
 		if (is_file(path))
@@ -58,7 +58,8 @@ static int check_boot(struct cmdline *c, struct err **e)
 	} else if (!c->kernel.arg) {
 		c->cfg.bios = c->friendly ? NULL : firmware_find(c, "bios-256k.bin");
 		if (!c->cfg.bios)
-			return err_set(e, EINVAL, "nothing to boot: give %skernel FILE or %sbios FILE", dash,
+			return err_set(e, EINVAL,
+				       "nothing to boot: give %skernel FILE or %sbios FILE", dash,
 				       dash);
 	}
 	return 0;
@@ -67,7 +68,8 @@ static int check_boot(struct cmdline *c, struct err **e)
 static int check_cpu(struct cmdline *c, struct err **e)
 {
 	struct x86_cpuid *model = NULL;
-	int r = x86_cpuid_create(&model, c->cfg.cpu ? c->cfg.cpu : "max", c->cfg.n_cpus, 1000000, e);
+	int r = x86_cpuid_create(&model, c->cfg.cpu ? c->cfg.cpu : "max", c->cfg.n_cpus, 1000000,
+				 e);
 
 	if (r && c->cpu.arg)
 		cmd_blame(e, &c->cpu);
@@ -82,18 +84,18 @@ static void default_engine(struct cmdline *c)
 		return;
 	c->cfg.accel = "interp";
 	if (c->fallback)
-		fprintf(stderr, "%s: warning: %s%s%s: not there yet: %s; using the interpreter\n", c->prog,
-			c->accel.opt, c->accel.arg ? " " : "", c->accel.arg ? c->accel.arg : "",
-			c->fallback);
+		fprintf(stderr, "%s: warning: %s%s%s: not there yet: %s; using the interpreter\n",
+			c->prog, c->accel.opt, c->accel.arg ? " " : "",
+			c->accel.arg ? c->accel.arg : "", c->fallback);
 }
 
 static void add_serial(struct cmdline *c, const char *arg)
 {
-	cmd_list_add(&c->serials, (struct cmd_use){ .opt = "-serial", .arg = arg });
+	cmd_list_add(&c->serials, (struct cmd_use){.opt = "-serial", .arg = arg});
 }
 
-/* A dialect machine has one serial port unless told otherwise: on the terminal with -nographic, else on a
- * display, which does not exist. */
+/* A dialect machine has one serial port unless told otherwise: on the terminal with -nographic,
+ * else on a display, which does not exist. */
 static void default_serial(struct cmdline *c)
 {
 	if (c->serials.n)

@@ -18,10 +18,10 @@
 static const struct accel_name {
 	const char *name, *engine, *what;
 } accel_names[] = {
-	{ "interp", "interp", "the interpreter" },
-	{ "tcg", "dbt", "the translator" },
-	{ "dbt", "dbt", "the translator" },
-	{ "kvm", "kvm", "KVM" },
+	{"interp", "interp", "the interpreter"},
+	{"tcg", "dbt", "the translator"},
+	{"dbt", "dbt", "the translator"},
+	{"kvm", "kvm", "KVM"},
 };
 
 static void accel_help(void)
@@ -46,8 +46,9 @@ static int accel_want(struct cmdline *c, const char *name, struct err **e)
 		if (engine_find(a->engine))
 			c->cfg.accel = engine_find(a->engine)->name;
 		else
-			c->fallback = cmdline_own(c, c->fallback ?
-				xasprintf("%s, %s", c->fallback, a->what) : xstrdup(a->what));
+			c->fallback = cmdline_own(c, c->fallback ? xasprintf("%s, %s", c->fallback,
+									     a->what)
+								 : xstrdup(a->what));
 		return 0;
 	}
 	return err_set(e, EINVAL, "invalid accelerator '%s' (try '-accel help')", name);
@@ -67,7 +68,7 @@ static int accel_want_list(struct cmdline *c, const char *list, struct err **e)
 
 int opt_accel(struct cmdline *c, const struct cmd_use *use, struct err **e)
 {
-	struct kvlist l = { 0 };
+	struct kvlist l = {0};
 	const char *name, *thread;
 	int r;
 
@@ -116,7 +117,7 @@ static void machine_help(void)
 /* Parts of QEMU's boards that ours lacks, so that switching them off is true. */
 static int machine_absent_parts(struct kvlist *l, struct err **e)
 {
-	static const char *const absent[] = { "usb", "vmport", "smm", "graphics", "nvdimm", "hmat" };
+	static const char *const absent[] = {"usb", "vmport", "smm", "graphics", "nvdimm", "hmat"};
 
 	for (size_t i = 0; i < ARRAY_SIZE(absent); i++) {
 		const char *v = kv_get(l, absent[i]);
@@ -129,7 +130,7 @@ static int machine_absent_parts(struct kvlist *l, struct err **e)
 
 int opt_machine(struct cmdline *c, const struct cmd_use *use, struct err **e)
 {
-	struct kvlist l = { 0 };
+	struct kvlist l = {0};
 	const char *type, *accel;
 	int r;
 
@@ -144,7 +145,8 @@ int opt_machine(struct cmdline *c, const struct cmd_use *use, struct err **e)
 	if (!r && type) {
 		c->cfg.machine = machine_find(type);
 		if (!c->cfg.machine)
-			r = err_set(e, EINVAL, "unsupported machine type '%s' (try '-machine help')", type);
+			r = err_set(e, EINVAL,
+				    "unsupported machine type '%s' (try '-machine help')", type);
 	}
 	if (!r && accel) {
 		c->accel = *use;
@@ -173,7 +175,7 @@ int opt_cpu(struct cmdline *c, const struct cmd_use *use, struct err **e)
 
 int opt_memory(struct cmdline *c, const struct cmd_use *use, struct err **e)
 {
-	struct kvlist l = { 0 };
+	struct kvlist l = {0};
 	uint64_t size, max, slots = 0;
 	const char *v;
 	int r = kv_parse(&l, use->arg, "size", e);
@@ -189,8 +191,9 @@ int opt_memory(struct cmdline *c, const struct cmd_use *use, struct err **e)
 		max = c->cfg.mem_size;
 		v = kv_get(&l, "maxmem");
 		r = kv_uint(&l, "slots", 0, 256, &slots, e);
-		if (!r && ((v && (!parse_size(v, MiB, &max) || align_up(max, 4096) != c->cfg.mem_size)) ||
-			   slots))
+		if (!r &&
+		    ((v && (!parse_size(v, MiB, &max) || align_up(max, 4096) != c->cfg.mem_size)) ||
+		     slots))
 			r = err_set(e, EINVAL, "memory cannot be plugged in later");
 	}
 	if (!r)
@@ -199,16 +202,18 @@ int opt_memory(struct cmdline *c, const struct cmd_use *use, struct err **e)
 	return r;
 }
 
-/* The number of CPUs that a topology means; *flat is whether it is one socket of single-threaded cores. */
+/* The number of CPUs that a topology means; *flat is whether it is one socket of single-threaded
+ * cores. */
 static int smp_count(struct kvlist *l, unsigned *n, bool *flat, struct err **e)
 {
-	static const char *const levels[] = { "sockets", "dies", "clusters", "cores", "threads" };
-	uint64_t cpus = 0, max, product = 1, v[ARRAY_SIZE(levels)] = { 0 };
+	static const char *const levels[] = {"sockets", "dies", "clusters", "cores", "threads"};
+	uint64_t cpus = 0, max, product = 1, v[ARRAY_SIZE(levels)] = {0};
 	const char *word = kv_get(l, "cpus");
 	bool all = true;
 
 	if (word && !parse_uint(word, 1, MAX_CPUS, &cpus))
-		return err_set(e, EINVAL, "'%s' is not a number of CPUs from 1 to %d", word, MAX_CPUS);
+		return err_set(e, EINVAL, "'%s' is not a number of CPUs from 1 to %d", word,
+			       MAX_CPUS);
 	for (size_t i = 0; i < ARRAY_SIZE(levels); i++) {
 		int r = kv_uint(l, levels[i], 1, MAX_CPUS, &v[i], e);
 
@@ -221,11 +226,14 @@ static int smp_count(struct kvlist *l, unsigned *n, bool *flat, struct err **e)
 	if (!cpus)
 		cpus = product;
 	if (cpus > MAX_CPUS)
-		return err_set(e, EINVAL, "%llu CPUs are more than %d", (unsigned long long)cpus, MAX_CPUS);
+		return err_set(e, EINVAL, "%llu CPUs are more than %d", (unsigned long long)cpus,
+			       MAX_CPUS);
 	max = cpus;
 	word = kv_get(l, "maxcpus");
 	if (word && (!parse_uint(word, 1, UINT32_MAX, &max) || max != cpus))
-		return err_set(e, EINVAL, "'maxcpus' must be the number of CPUs: none can be plugged in later");
+		return err_set(
+			e, EINVAL,
+			"'maxcpus' must be the number of CPUs: none can be plugged in later");
 	if (all ? product != max : max % product != 0)
 		return err_set(e, EINVAL, "the topology makes %llu CPUs, not %llu",
 			       (unsigned long long)product, (unsigned long long)max);
@@ -236,7 +244,7 @@ static int smp_count(struct kvlist *l, unsigned *n, bool *flat, struct err **e)
 
 int opt_smp(struct cmdline *c, const struct cmd_use *use, struct err **e)
 {
-	struct kvlist l = { 0 };
+	struct kvlist l = {0};
 	bool flat = true;
 	int r = kv_parse(&l, use->arg, "cpus", e);
 
@@ -246,8 +254,8 @@ int opt_smp(struct cmdline *c, const struct cmd_use *use, struct err **e)
 	if (!r)
 		r = kv_finish(&l, e);
 	if (!r && !flat)
-		fprintf(stderr, "%s: warning: %s %s: the guest sees one socket of %u cores\n", c->prog,
-			use->opt, use->arg, c->cfg.n_cpus);
+		fprintf(stderr, "%s: warning: %s %s: the guest sees one socket of %u cores\n",
+			c->prog, use->opt, use->arg, c->cfg.n_cpus);
 	kv_free(&l);
 	return r;
 }

@@ -133,7 +133,7 @@ int opt_gdb(struct cmdline *c, const struct cmd_use *use, struct err **e)
 
 int opt_gdb_default(struct cmdline *c, const struct cmd_use *use, struct err **e)
 {
-	c->gdb = (struct cmd_use){ .opt = use->opt, .arg = "tcp:127.0.0.1:1234" };
+	c->gdb = (struct cmd_use){.opt = use->opt, .arg = "tcp:127.0.0.1:1234"};
 	return 0;
 }
 
@@ -161,7 +161,7 @@ int opt_pidfile(struct cmdline *c, const struct cmd_use *use, struct err **e)
 
 int opt_name(struct cmdline *c, const struct cmd_use *use, struct err **e)
 {
-	struct kvlist l = { 0 };
+	struct kvlist l = {0};
 	const char *v;
 	bool named = true;
 	int r = kv_parse(&l, use->arg, "guest", e);
@@ -184,7 +184,7 @@ int opt_name(struct cmdline *c, const struct cmd_use *use, struct err **e)
 
 int opt_rtc(struct cmdline *c, const struct cmd_use *use, struct err **e)
 {
-	struct kvlist l = { 0 };
+	struct kvlist l = {0};
 	const char *base, *clock, *drift;
 	int r = kv_parse(&l, use->arg, NULL, e);
 
@@ -205,14 +205,18 @@ int opt_rtc(struct cmdline *c, const struct cmd_use *use, struct err **e)
 
 int opt_timeout(struct cmdline *c, const struct cmd_use *use, struct err **e)
 {
-	static const struct { const char *suffix; unsigned ms; } units[] = {
-		{ "", 1000 }, { "ms", 1 }, { "s", 1000 }, { "m", 60000 }, { "h", 3600000 },
+	static const struct {
+		const char *suffix;
+		unsigned ms;
+	} units[] = {
+		{"", 1000}, {"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000},
 	};
 	char *end;
 	double n = strtod(use->arg, &end);
 
 	for (size_t i = 0; end != use->arg && i < ARRAY_SIZE(units); i++) {
-		if (strcmp(end, units[i].suffix) || !(n * units[i].ms >= 1 && n * units[i].ms < 1e12))
+		if (strcmp(end, units[i].suffix) ||
+		    !(n * units[i].ms >= 1 && n * units[i].ms < 1e12))
 			continue;
 		c->timeout = *use;
 		c->timeout_ms = (uint64_t)(n * units[i].ms);

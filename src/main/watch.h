@@ -7,8 +7,8 @@ struct loop;
 struct vm;
 struct watch;
 
-/* watch_create - block the signals (in this thread, and those it will create) and take them on the loop.
- * prog starts the message.  watch_destroy unblocks them. */
+/* watch_create - block the signals (in this thread, and those it will create) and take them on the
+ * loop. prog starts the message.  watch_destroy unblocks them. */
 struct watch *watch_create(struct loop *loop, const char *prog);
 /* watch_vm - the machine to end; after timeout_ms of host time (0: never) it ends
  * with status 124. */

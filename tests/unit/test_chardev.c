@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Character back ends: every kind, flow control both ways, clients that come and go, bad specifications. */
+/* Character back ends: every kind, flow control both ways, clients that come and go, bad
+ * specifications. */
 #include <stdarg.h>
 #include <setjmp.h>
 #include <stddef.h>
@@ -79,8 +80,11 @@ static void front_quit(void *opaque)
 static void attach(struct fixture *f, struct chardev *cd)
 {
 	struct chardev_front front = {
-		.can_receive = front_can_receive, .receive = front_receive, .writable = front_writable,
-		.event = front_event, .opaque = f,
+		.can_receive = front_can_receive,
+		.receive = front_receive,
+		.writable = front_writable,
+		.event = front_event,
+		.opaque = f,
 	};
 
 	f->room = sizeof(f->got);
@@ -124,11 +128,11 @@ static struct chardev *open_spec(struct fixture *f, const char *fmt, const char 
 }
 
 /* Turn the loop until cond holds; three seconds at most. */
-#define loop_until(f, cond)                                                                        \
-	do {                                                                                       \
-		for (int turns_ = 0; !(cond) && turns_ < 300; turns_++)                            \
-			loop_once((f)->loop, 10);                                                  \
-		assert_true(cond);                                                                 \
+#define loop_until(f, cond)                                             \
+	do {                                                            \
+		for (int turns_ = 0; !(cond) && turns_ < 300; turns_++) \
+			loop_once((f)->loop, 10);                       \
+		assert_true(cond);                                      \
 	} while (0)
 
 static void settle(struct fixture *f)
@@ -146,7 +150,7 @@ static void expect_bytes(int fd, const char *s)
 {
 	char buf[256];
 	size_t n = 0, len = strlen(s);
-	struct pollfd p = { .fd = fd, .events = POLLIN };
+	struct pollfd p = {.fd = fd, .events = POLLIN};
 
 	while (n < len && poll(&p, 1, 3000) > 0) {
 		ssize_t r = read(fd, buf + n, len - n);
@@ -161,7 +165,7 @@ static void expect_bytes(int fd, const char *s)
 
 static int unix_connect(const char *path)
 {
-	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
 	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
 
 	strncpy(sa.sun_path, path, sizeof(sa.sun_path) - 1);
@@ -173,7 +177,7 @@ static void test_null(void **state)
 {
 	struct fixture *f = *state;
 	struct chardev *cd = open_spec(f, "null%s", "");
-	struct chardev_front other = { .can_receive = front_can_receive };
+	struct chardev_front other = {.can_receive = front_can_receive};
 	struct err *e = NULL;
 
 	attach(f, cd);
@@ -285,7 +289,8 @@ static void test_input_after_close(void **state)
 	chardev_close(cd);
 }
 
-/* A reader that stops fills the queue: writes get short, then room is announced, and nothing is lost. */
+/* A reader that stops fills the queue: writes get short, then room is announced, and nothing is
+ * lost. */
 static void test_slow_reader(void **state)
 {
 	struct fixture *f = *state;
@@ -348,7 +353,7 @@ static void test_unix_in_use(void **state)
 static void test_unix_stale(void **state)
 {
 	struct fixture *f = *state;
-	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
 	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
 	struct chardev *cd;
 
@@ -363,7 +368,7 @@ static void test_unix_stale(void **state)
 
 static int tcp_listener(uint16_t *port)
 {
-	struct sockaddr_in sa = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t len = sizeof(sa);
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
 
@@ -478,11 +483,16 @@ static void test_escape(void **state)
 		const char *typed, *guest;
 		unsigned breaks, quits;
 	} cases[] = {
-		{ "plain", "plain", 0, 0 },	{ "a\001\001b", "a\001b", 0, 0 },
-		{ "\001b", "", 1, 0 },		{ "x\001by", "xy", 1, 0 },
-		{ "\001x", "", 0, 1 },		{ "ab\001xcd", "ab", 0, 1 },
-		{ "\001h", "", 0, 0 },		{ "\001cz", "z", 0, 0 },
-		{ "\001\001\001\001", "\001\001", 0, 0 }, { "\001\001x", "\001x", 0, 0 },
+		{"plain", "plain", 0, 0},
+		{"a\001\001b", "a\001b", 0, 0},
+		{"\001b", "", 1, 0},
+		{"x\001by", "xy", 1, 0},
+		{"\001x", "", 0, 1},
+		{"ab\001xcd", "ab", 0, 1},
+		{"\001h", "", 0, 0},
+		{"\001cz", "z", 0, 0},
+		{"\001\001\001\001", "\001\001", 0, 0},
+		{"\001\001x", "\001x", 0, 0},
 	};
 	struct fixture *f = *state;
 	char opts[160];
@@ -500,7 +510,8 @@ static void test_escape(void **state)
 		size_t len = strlen(cases[i].typed);
 
 		f->n_got = f->breaks = f->quits = 0;
-		for (size_t at = 0; at < len; at += 2) { /* an escape may be split between two reads */
+		for (size_t at = 0; at < len;
+		     at += 2) { /* an escape may be split between two reads */
 			size_t n = min_u64(2, len - at);
 
 			assert_int_equal(write(fd, cases[i].typed + at, n), n);
@@ -517,7 +528,8 @@ static void test_escape(void **state)
 	chardev_close(cd);
 }
 
-/* In a child with a terminal as its standard input: modes while open, after close, after a signal. */
+/* In a child with a terminal as its standard input: modes while open, after close, after a signal.
+ */
 static int terminal_child(int slave, const char *spec, int sig)
 {
 	struct loop *loop = loop_create();
@@ -563,7 +575,7 @@ static void check_terminal(const char *spec, int sig)
 
 static void test_terminal(void **state)
 {
-	static const int signals[] = { 0, SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGABRT, SIGSEGV };
+	static const int signals[] = {0, SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGABRT, SIGSEGV};
 
 	for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
 		check_terminal("mon:stdio", signals[i]);
@@ -574,7 +586,7 @@ static void test_terminal(void **state)
 static void test_terminal_raw(void **state)
 {
 	struct fixture *f = *state;
-	static const char *const specs[] = { "stdio", "mon:stdio" };
+	static const char *const specs[] = {"stdio", "mon:stdio"};
 
 	for (int mon = 0; mon < 2; mon++) {
 		struct termios tio;
@@ -612,7 +624,7 @@ static void test_stdout_pipe(void **state)
 {
 	struct fixture *f = *state;
 	int p[2], null = open("/dev/null", O_RDONLY), in = dup(0), out = dup(1);
-	uint8_t block[65536] = { 0 };
+	uint8_t block[65536] = {0};
 	struct chardev *cd;
 	size_t sent = 0, n;
 
@@ -630,7 +642,8 @@ static void test_stdout_pipe(void **state)
 		sent += n;
 	} while (n == sizeof(block) && sent < 16 * MiB);
 	assert_true(sent < 16 * MiB);
-	assert_int_equal(fcntl(p[1], F_GETFL) & O_NONBLOCK, 0); /* not changed behind others' backs */
+	assert_int_equal(fcntl(p[1], F_GETFL) & O_NONBLOCK,
+			 0); /* not changed behind others' backs */
 	close(p[0]);
 	settle(f);
 	assert_int_equal(chardev_write(cd, block, sizeof(block)), sizeof(block));
@@ -657,14 +670,38 @@ static void test_stdio_once(void **state)
 static void test_bad(void **state)
 {
 	static const char *const specs[] = {
-		"", "pigeon", "file:", "file:/nonexistent/x", "unix:", "unix:/nonexistent/x,server=on,wait=off",
-		"tcp:", "tcp:1234", "tcp:127.0.0.1:99999", "unix:/tmp/x,server=maybe", "pipe:/nonexistent",
-		"unix:/tmp/x,colour=red", "unix:/tmp/x,wait=off", "mon:", "vc", "stdio,signal=off",
+		"",
+		"pigeon",
+		"file:",
+		"file:/nonexistent/x",
+		"unix:",
+		"unix:/nonexistent/x,server=on,wait=off",
+		"tcp:",
+		"tcp:1234",
+		"tcp:127.0.0.1:99999",
+		"unix:/tmp/x,server=maybe",
+		"pipe:/nonexistent",
+		"unix:/tmp/x,colour=red",
+		"unix:/tmp/x,wait=off",
+		"mon:",
+		"vc",
+		"stdio,signal=off",
 	};
 	static const char *const opts[] = {
-		"", "null", "id=a", "null,id=", "null,id=1a", "null,id=a b", "file,id=a", "file,id=a,path=",
-		"null,id=a,path=/x", "socket,id=a", "socket,id=a,host=x", "pigeon,id=a",
-		"stdio,id=a,signal=perhaps", "socket,id=a,path=/tmp/x,server=on,reconnect=1",
+		"",
+		"null",
+		"id=a",
+		"null,id=",
+		"null,id=1a",
+		"null,id=a b",
+		"file,id=a",
+		"file,id=a,path=",
+		"null,id=a,path=/x",
+		"socket,id=a",
+		"socket,id=a,host=x",
+		"pigeon,id=a",
+		"stdio,id=a,signal=perhaps",
+		"socket,id=a,path=/tmp/x,server=on,reconnect=1",
 	};
 	struct fixture *f = *state;
 
@@ -690,10 +727,24 @@ static void test_bad(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_null), T(test_file), T(test_unix_server), T(test_unix_server_blocked),
-		T(test_input_after_close), T(test_slow_reader), T(test_unix_in_use), T(test_unix_stale),
-		T(test_tcp_client), T(test_tcp_port_in_use), T(test_pipe), T(test_pty), T(test_escape),
-		T(test_terminal), T(test_terminal_raw), T(test_stdout_pipe), T(test_stdio_once), T(test_bad),
+		T(test_null),
+		T(test_file),
+		T(test_unix_server),
+		T(test_unix_server_blocked),
+		T(test_input_after_close),
+		T(test_slow_reader),
+		T(test_unix_in_use),
+		T(test_unix_stale),
+		T(test_tcp_client),
+		T(test_tcp_port_in_use),
+		T(test_pipe),
+		T(test_pty),
+		T(test_escape),
+		T(test_terminal),
+		T(test_terminal_raw),
+		T(test_stdout_pipe),
+		T(test_stdio_once),
+		T(test_bad),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

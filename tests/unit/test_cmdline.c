@@ -31,7 +31,8 @@ static int parse(struct cmdline *c, bool friendly, const char *text, char **argv
 	return cmdline_parse(c, "prog", friendly, argc, argv, e);
 }
 
-/* Standard output and error go to /dev/null meanwhile: help texts and warnings are not the point. */
+/* Standard output and error go to /dev/null meanwhile: help texts and warnings are not the point.
+ */
 static int parse_quietly(struct cmdline *c, bool friendly, const char *text, struct err **e)
 {
 	static char *argv[48];
@@ -60,27 +61,29 @@ static void test_good(void **state)
 		const char *machine;
 		unsigned serials;
 	} cases[] = {
-		{ "", 128 * MiB, 1, "pc", 1 },
-		{ "-m 512", 512 * MiB, 1, "pc", 1 },
-		{ "-m 2G -smp 4", 2 * GiB, 4, "pc", 1 },
-		{ "--m size=1G,slots=0,maxmem=1G", GiB, 1, "pc", 1 },
-		{ "-smp cpus=2", 128 * MiB, 2, "pc", 1 },
-		{ "-smp sockets=1,cores=4,threads=1", 128 * MiB, 4, "pc", 1 },
-		{ "-smp 4,sockets=2", 128 * MiB, 4, "pc", 1 },
-		{ "-smp 2,maxcpus=2", 128 * MiB, 2, "pc", 1 },
-		{ "-smp 64", 128 * MiB, 64, "pc", 1 },
-		{ "-machine q35", 128 * MiB, 1, "q35", 1 },
-		{ "-M type=q35,accel=interp,usb=off", 128 * MiB, 1, "q35", 1 },
-		{ "-machine q35,accel=kvm:tcg -enable-kvm -cpu host", 128 * MiB, 1, "q35", 1 },
-		{ "-accel tcg,thread=multi", 128 * MiB, 1, "pc", 1 },
-		{ "-nodefaults -display none -vga none -nic none -net none -monitor none -parallel none",
-		  128 * MiB, 1, "pc", 0 },
-		{ "-nodefaults -nographic", 128 * MiB, 1, "pc", 0 },
-		{ "-serial null -serial stdio -serial none -serial file:/x", 128 * MiB, 1, "pc", 4 },
-		{ "-no-reboot -no-shutdown -S -s -no-user-config -rtc base=utc,clock=host", 128 * MiB, 1, "pc", 1 },
-		{ "-name guest=web,debug-threads=on -cpu max", 128 * MiB, 1, "pc", 1 },
-		{ "-device isa-debug-exit,iobase=0x501,iosize=4", 128 * MiB, 1, "pc", 1 },
-		{ "-d int,exec -D /tmp/log -pidfile /tmp/p -L /nowhere", 128 * MiB, 1, "pc", 1 },
+		{"", 128 * MiB, 1, "pc", 1},
+		{"-m 512", 512 * MiB, 1, "pc", 1},
+		{"-m 2G -smp 4", 2 * GiB, 4, "pc", 1},
+		{"--m size=1G,slots=0,maxmem=1G", GiB, 1, "pc", 1},
+		{"-smp cpus=2", 128 * MiB, 2, "pc", 1},
+		{"-smp sockets=1,cores=4,threads=1", 128 * MiB, 4, "pc", 1},
+		{"-smp 4,sockets=2", 128 * MiB, 4, "pc", 1},
+		{"-smp 2,maxcpus=2", 128 * MiB, 2, "pc", 1},
+		{"-smp 64", 128 * MiB, 64, "pc", 1},
+		{"-machine q35", 128 * MiB, 1, "q35", 1},
+		{"-M type=q35,accel=interp,usb=off", 128 * MiB, 1, "q35", 1},
+		{"-machine q35,accel=kvm:tcg -enable-kvm -cpu host", 128 * MiB, 1, "q35", 1},
+		{"-accel tcg,thread=multi", 128 * MiB, 1, "pc", 1},
+		{"-nodefaults -display none -vga none -nic none -net none -monitor none -parallel "
+		 "none",
+		 128 * MiB, 1, "pc", 0},
+		{"-nodefaults -nographic", 128 * MiB, 1, "pc", 0},
+		{"-serial null -serial stdio -serial none -serial file:/x", 128 * MiB, 1, "pc", 4},
+		{"-no-reboot -no-shutdown -S -s -no-user-config -rtc base=utc,clock=host",
+		 128 * MiB, 1, "pc", 1},
+		{"-name guest=web,debug-threads=on -cpu max", 128 * MiB, 1, "pc", 1},
+		{"-device isa-debug-exit,iobase=0x501,iosize=4", 128 * MiB, 1, "pc", 1},
+		{"-d int,exec -D /tmp/log -pidfile /tmp/p -L /nowhere", 128 * MiB, 1, "pc", 1},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -106,55 +109,55 @@ static void test_good(void **state)
 static void test_bad(void **state)
 {
 	static const char *const cases[][2] = {
-		{ "-frobnicate", "-frobnicate: invalid option" },
-		{ "--frobnicate", "--frobnicate: invalid option" },
-		{ "-", "-" },
-		{ "disk.img", "disk.img" },
-		{ "-kernel", "-kernel: requires an argument" },
-		{ "-kernel /nonexistent/k", "-kernel /nonexistent/k: No such file" },
-		{ "-kernel /proc/self/exe -initrd /nonexistent/i", "-initrd /nonexistent/i" },
-		{ "-initrd /proc/self/exe", "-initrd: only with -kernel" },
-		{ "-append x", "-append: only with -kernel" },
-		{ "-bios /nonexistent/b", "-bios /nonexistent/b: No such file" },
-		{ "-bios nonexistent.bin", "-bios nonexistent.bin" },
-		{ "-m 0", "-m 0" },
-		{ "-m lots", "lots" },
-		{ "-m -5", "-5" },
-		{ "-m 512Q", "512Q" },
-		{ "-m 999G", "999G" },
-		{ "-m 512,maxmem=1G,slots=2", "plugged" },
-		{ "-m 512,colour=red", "colour" },
-		{ "-m slots=1", "size" },
-		{ "-smp 0", "-smp 0" },
-		{ "-smp 65", "65" },
-		{ "-smp -1", "-1" },
-		{ "-smp two", "two" },
-		{ "-smp 2,maxcpus=4", "maxcpus" },
-		{ "-smp 3,cores=2", "topology" },
-		{ "-smp 2,cores=2,threads=2,sockets=1", "topology" },
-		{ "-smp sockets=64,cores=64", "4096" },
-		{ "-smp 2,colour=red", "colour" },
-		{ "-machine toaster", "toaster" },
-		{ "-machine pc,usb=on", "usb" },
-		{ "-machine pc,colour=red", "colour" },
-		{ "-machine pc,accel=warp", "warp" },
-		{ "-accel warp", "warp" },
-		{ "-accel interp,colour=red", "colour" },
-		{ "-accel thread=multi", "accelerator" },
-		{ "-cpu abacus -kernel /proc/self/exe", "-cpu abacus" },
-		{ "-cpu max,+frobnication -kernel /proc/self/exe", "frobnication" },
-		{ "-display gtk", "gtk" },
-		{ "-monitor stdio", "-monitor stdio" },
-		{ "-nic user", "-nic user" },
-		{ "-serial null -serial null -serial null -serial null -serial null", "4" },
-		{ "-device", "-device: requires an argument" },
-		{ "-device frobnicator", "frobnicator" },
-		{ "-device isa-debug-exit,colour=red", "colour" },
-		{ "-global x", "-global x" },
-		{ "-global frobnicator.x=1", "frobnicator" },
-		{ "-rtc base=localtime", "base" },
-		{ "-name guest=a,debug-threads=off", "debug-threads" },
-		{ "-timeout 5", "-timeout: invalid option" },
+		{"-frobnicate", "-frobnicate: invalid option"},
+		{"--frobnicate", "--frobnicate: invalid option"},
+		{"-", "-"},
+		{"disk.img", "disk.img"},
+		{"-kernel", "-kernel: requires an argument"},
+		{"-kernel /nonexistent/k", "-kernel /nonexistent/k: No such file"},
+		{"-kernel /proc/self/exe -initrd /nonexistent/i", "-initrd /nonexistent/i"},
+		{"-initrd /proc/self/exe", "-initrd: only with -kernel"},
+		{"-append x", "-append: only with -kernel"},
+		{"-bios /nonexistent/b", "-bios /nonexistent/b: No such file"},
+		{"-bios nonexistent.bin", "-bios nonexistent.bin"},
+		{"-m 0", "-m 0"},
+		{"-m lots", "lots"},
+		{"-m -5", "-5"},
+		{"-m 512Q", "512Q"},
+		{"-m 999G", "999G"},
+		{"-m 512,maxmem=1G,slots=2", "plugged"},
+		{"-m 512,colour=red", "colour"},
+		{"-m slots=1", "size"},
+		{"-smp 0", "-smp 0"},
+		{"-smp 65", "65"},
+		{"-smp -1", "-1"},
+		{"-smp two", "two"},
+		{"-smp 2,maxcpus=4", "maxcpus"},
+		{"-smp 3,cores=2", "topology"},
+		{"-smp 2,cores=2,threads=2,sockets=1", "topology"},
+		{"-smp sockets=64,cores=64", "4096"},
+		{"-smp 2,colour=red", "colour"},
+		{"-machine toaster", "toaster"},
+		{"-machine pc,usb=on", "usb"},
+		{"-machine pc,colour=red", "colour"},
+		{"-machine pc,accel=warp", "warp"},
+		{"-accel warp", "warp"},
+		{"-accel interp,colour=red", "colour"},
+		{"-accel thread=multi", "accelerator"},
+		{"-cpu abacus -kernel /proc/self/exe", "-cpu abacus"},
+		{"-cpu max,+frobnication -kernel /proc/self/exe", "frobnication"},
+		{"-display gtk", "gtk"},
+		{"-monitor stdio", "-monitor stdio"},
+		{"-nic user", "-nic user"},
+		{"-serial null -serial null -serial null -serial null -serial null", "4"},
+		{"-device", "-device: requires an argument"},
+		{"-device frobnicator", "frobnicator"},
+		{"-device isa-debug-exit,colour=red", "colour"},
+		{"-global x", "-global x"},
+		{"-global frobnicator.x=1", "frobnicator"},
+		{"-rtc base=localtime", "base"},
+		{"-name guest=a,debug-threads=off", "debug-threads"},
+		{"-timeout 5", "-timeout: invalid option"},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -165,7 +168,8 @@ static void test_bad(void **state)
 		if (r >= 0 || !e)
 			fail_msg("'%s' was taken", cases[i][0]);
 		if (!strstr(err_msg(e), cases[i][1]))
-			fail_msg("'%s': '%s' does not mention '%s'", cases[i][0], err_msg(e), cases[i][1]);
+			fail_msg("'%s': '%s' does not mention '%s'", cases[i][0], err_msg(e),
+				 cases[i][1]);
 		assert_null(strchr(err_msg(e), '\n'));
 		err_free(&e);
 		cmdline_free(&c);
@@ -175,8 +179,20 @@ static void test_bad(void **state)
 static void test_help(void **state)
 {
 	static const char *const cases[] = {
-		"-help", "--help", "-h", "-version", "--version", "-machine help", "-M ?", "-cpu help", "-accel help",
-		"-device help", "-device isa-debug-exit,help", "-chardev help", "-d help", "-m 1G -help -nonsense",
+		"-help",
+		"--help",
+		"-h",
+		"-version",
+		"--version",
+		"-machine help",
+		"-M ?",
+		"-cpu help",
+		"-accel help",
+		"-device help",
+		"-device isa-debug-exit,help",
+		"-chardev help",
+		"-d help",
+		"-m 1G -help -nonsense",
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -195,15 +211,15 @@ static void test_friendly(void **state)
 	struct cmdline c;
 	struct err *e = NULL;
 	static const char *const bad[][2] = {
-		{ "", "nothing to boot" },
-		{ "--frobnicate", "--frobnicate: invalid option" },
-		{ "--kernel=", "--kernel" },
-		{ "-c 0", "-c 0" },
-		{ "--no-reboot=1", "takes no argument" },
-		{ "--timeout soon", "--timeout soon" },
-		{ "--timeout -5s", "-5s" },
-		{ "--timeout nan", "nan" },
-		{ "--append x", "--append: only with --kernel" },
+		{"", "nothing to boot"},
+		{"--frobnicate", "--frobnicate: invalid option"},
+		{"--kernel=", "--kernel"},
+		{"-c 0", "-c 0"},
+		{"--no-reboot=1", "takes no argument"},
+		{"--timeout soon", "--timeout soon"},
+		{"--timeout -5s", "-5s"},
+		{"--timeout nan", "nan"},
+		{"--append x", "--append: only with --kernel"},
 	};
 
 	assert_int_equal(parse_quietly(&c, true, "--kernel " FILE_THERE, &e), CMD_RUN);
@@ -212,9 +228,14 @@ static void test_friendly(void **state)
 	assert_int_equal(c.serials.n, 1);
 	assert_string_equal(c.serials.use[0].arg, "mon:stdio");
 	cmdline_free(&c);
-	assert_int_equal(parse_quietly(&c, true,
-		"--kernel=" FILE_THERE " --append=quiet -m 1G -c 3 --engine auto --machine q35 --name web "
-		"--timeout 1.5m -device isa-debug-exit,iobase=0x501 -d int --serial null", &e), CMD_RUN);
+	assert_int_equal(
+		parse_quietly(
+			&c, true,
+			"--kernel=" FILE_THERE
+			" --append=quiet -m 1G -c 3 --engine auto --machine q35 --name web "
+			"--timeout 1.5m -device isa-debug-exit,iobase=0x501 -d int --serial null",
+			&e),
+		CMD_RUN);
 	assert_int_equal(c.cfg.n_cpus, 3);
 	assert_int_equal(c.timeout_ms, 90000);
 	assert_string_equal(c.cfg.append, "quiet");
@@ -239,9 +260,12 @@ static void test_engines(void **state)
 	static const struct {
 		const char *args, *fallback; /* NULL: no warning */
 	} cases[] = {
-		{ "-accel interp", NULL }, { "-accel auto", NULL }, { "-accel kvm", "KVM" },
-		{ "-accel kvm -accel tcg", "KVM, the translator" }, { "-machine accel=kvm:tcg", "KVM, the translator" },
-		{ "-enable-kvm", "KVM" },
+		{"-accel interp", NULL},
+		{"-accel auto", NULL},
+		{"-accel kvm", "KVM"},
+		{"-accel kvm -accel tcg", "KVM, the translator"},
+		{"-machine accel=kvm:tcg", "KVM, the translator"},
+		{"-enable-kvm", "KVM"},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -262,8 +286,9 @@ static void test_engines(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_good),	 cmocka_unit_test(test_bad),	 cmocka_unit_test(test_help),
-		cmocka_unit_test(test_friendly), cmocka_unit_test(test_engines),
+		cmocka_unit_test(test_good),	cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_help),	cmocka_unit_test(test_friendly),
+		cmocka_unit_test(test_engines),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The GDB stub against a machine of cardboard: two CPUs that run only on paper.  What gdb does with a real
- * machine is for the system tests; here are the packets, and what a hostile debugger sends.
+ * The GDB stub against a machine of cardboard: two CPUs that run only on paper.  What gdb does with
+ * a real machine is for the system tests; here are the packets, and what a hostile debugger sends.
  */
 #include <stdarg.h>
 #include <setjmp.h>
@@ -74,15 +74,20 @@ static bool fake_translate(struct engine_vm *ev, unsigned cpu, uint64_t va, gpa 
 	return va >= LINEAR && va < LINEAR + 3 * PAGE_SIZE;
 }
 
-static void fake_report(struct engine_vm *ev, unsigned cpu, void (*emit)(void *opaque, const char *line),
-			void *opaque)
+static void fake_report(struct engine_vm *ev, unsigned cpu,
+			void (*emit)(void *opaque, const char *line), void *opaque)
 {
 	emit(opaque, "RAX=1");
 }
 
 static const struct engine_ops fake_engine = {
-	.name = "fake", .get = fake_get, .set = fake_set, .debug = fake_debug, .debug_hit = fake_debug_hit,
-	.translate = fake_translate, .report = fake_report,
+	.name = "fake",
+	.get = fake_get,
+	.set = fake_set,
+	.debug = fake_debug,
+	.debug_hit = fake_debug_hit,
+	.translate = fake_translate,
+	.report = fake_report,
 };
 
 void vm_pause(struct vm *vm)
@@ -139,7 +144,7 @@ struct mem *vm_mem(const struct vm *vm)
 
 void vm_set_debug_hook(struct vm *vm, const struct vm_debug_hook *h)
 {
-	vm->hook = h ? *h : (struct vm_debug_hook){ 0 };
+	vm->hook = h ? *h : (struct vm_debug_hook){0};
 }
 
 struct fixture {
@@ -154,7 +159,7 @@ struct fixture {
 
 static int connect_to(const char *path)
 {
-	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
 	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
 
 	strncpy(sa.sun_path, path, sizeof(sa.sun_path) - 1);
@@ -182,7 +187,8 @@ static int setup(void **state)
 	x86_state_reset(&f->vm->ev.s[1], false);
 	assert_int_equal(mem_create(&f->vm->mem, 2 * PAGE_SIZE, f->log, NULL), 0);
 	mem_map_ram(f->vm->mem, GPA(0), PAGE_SIZE, mem_ram_alloc(f->vm->mem, PAGE_SIZE), 0);
-	mem_map_rom(f->vm->mem, GPA(PAGE_SIZE), PAGE_SIZE, mem_ram_alloc(f->vm->mem, PAGE_SIZE), NULL, 0);
+	mem_map_rom(f->vm->mem, GPA(PAGE_SIZE), PAGE_SIZE, mem_ram_alloc(f->vm->mem, PAGE_SIZE),
+		    NULL, 0);
 	snprintf(f->path, sizeof(f->path), "/tmp/doppel-gdb-%d", (int)getpid());
 	snprintf(where, sizeof(where), "unix:%s", f->path);
 	assert_int_equal(gdbstub_create(&f->g, f->vm, f->loop, where, NULL), 0);
@@ -210,7 +216,7 @@ static int teardown(void **state)
 static const char *take(struct fixture *f)
 {
 	size_t n = 0;
-	struct pollfd p = { .fd = f->fd, .events = POLLIN };
+	struct pollfd p = {.fd = f->fd, .events = POLLIN};
 
 	turn(f);
 	while (poll(&p, 1, 0) > 0) {
@@ -257,7 +263,8 @@ static void test_attach(void **state)
 
 	assert_false(f->vm->running);
 	assert_non_null(f->vm->hook.stopped);
-	assert_non_null(strstr(ask(f, "qSupported:multiprocess+;swbreak+;hwbreak+"), "PacketSize=4000"));
+	assert_non_null(
+		strstr(ask(f, "qSupported:multiprocess+;swbreak+;hwbreak+"), "PacketSize=4000"));
 	assert_memory_equal(ask(f, "?"), "T05thread:1;", 12);
 	assert_string_equal(ask(f, "qfThreadInfo"), "m1,2");
 	assert_string_equal(ask(f, "qsThreadInfo"), "l");
@@ -310,7 +317,7 @@ static void test_registers(void **state)
 	assert_int_equal(strlen(ask(f, "g")), 2 * bytes);
 	assert_memory_equal(f->reply + 2 + 16, "8877665544332211", 16);
 	assert_string_equal(ask(f, "p10"), "f0ff000000000000"); /* rip after reset */
-	assert_string_equal(ask(f, "p12"), "00f00000");		/* cs */
+	assert_string_equal(ask(f, "p12"), "00f00000"); /* cs */
 	assert_string_equal(ask(f, "P1=efcdab8967452301"), "OK");
 	assert_int_equal(s->gpr[X86_RBX], 0x0123456789abcdef);
 	assert_string_equal(ask(f, "P12=34120000"), "OK");
@@ -361,7 +368,7 @@ static void test_fixed(void **state)
 
 static void test_tags(void **state)
 {
-	struct x86_state s = { 0 };
+	struct x86_state s = {0};
 	uint8_t v[4];
 	unsigned ftag = 34;
 
@@ -385,7 +392,8 @@ static void test_memory(void **state)
 	assert_string_equal(ask(f, "mffff800000000ffe,4"), "01020304");
 	assert_string_equal(ask(f, "mffff800000000ffe,0"), "");
 	assert_string_equal(ask(f, "m1000,4"), "E0e");
-	assert_string_equal(ask(f, "mffff800000002ffe,4"), "ffff"); /* a hole, then nothing mapped */
+	assert_string_equal(ask(f, "mffff800000002ffe,4"),
+			    "ffff"); /* a hole, then nothing mapped */
 	assert_string_equal(ask(f, "mffffffffffffffff,ffffffffffffffff"), "E0e");
 	assert_string_equal(ask(f, "Mffff800000000fff,2:aabb"), "OK"); /* RAM and ROM */
 	assert_memory_equal(ram + 0xffe, "\x01\xaa\xbb\x04", 4);
@@ -425,7 +433,7 @@ static void test_breakpoints(void **state)
 	f->vm->hook.stopped(f->vm->hook.opaque, VM_STOP_DEBUG, 0);
 	assert_non_null(strstr(take(f), "T05thread:1;swbreak:;"));
 	ask(f, "c");
-	ev->hit = (struct engine_debug_hit){ .watch = true, .kind = ENGINE_BP_WRITE, .addr = 0x1002 };
+	ev->hit = (struct engine_debug_hit){.watch = true, .kind = ENGINE_BP_WRITE, .addr = 0x1002};
 	f->vm->running = false;
 	f->vm->hook.stopped(f->vm->hook.opaque, VM_STOP_DEBUG, 1);
 	assert_non_null(strstr(take(f), "T05thread:2;watch:1002;"));
@@ -523,7 +531,8 @@ static void test_queries(void **state)
 	assert_non_null(strstr(ask(f, "qXfer:threads:read::0,400"), "<thread id=\"2\""));
 	assert_memory_equal(ask(f, "qThreadExtraInfo,2"), "4350552031", 10);
 	assert_string_equal(ask(f, "qThreadExtraInfo,zz"), "E16");
-	assert_non_null(strstr(ask(f, "qRcmd,696e666f20726567697374657273"), "O5241583d310a#")); /* info registers */
+	assert_non_null(strstr(ask(f, "qRcmd,696e666f20726567697374657273"),
+			       "O5241583d310a#")); /* info registers */
 	assert_non_null(strstr(ask(f, "qRcmd,73797374656d5f7265736574"), "OK"));
 	assert_int_equal(f->vm->resets, 1);
 	assert_string_equal(ask(f, "qRcmd,7g"), "E16");
@@ -536,9 +545,33 @@ static void test_queries(void **state)
 static void test_hostile(void **state)
 {
 	static const char *const heads[] = {
-		"g", "G", "p", "P", "m", "M", "X", "Z0,", "Z3,", "z1,", "H", "T", "c", "s", "C", "S", "vCont;", "v",
-		"q", "Q", "qXfer:features:read:target.xml:", "qXfer:threads:read::", "qRcmd,", "qThreadExtraInfo,",
-		"D", "?", "",
+		"g",
+		"G",
+		"p",
+		"P",
+		"m",
+		"M",
+		"X",
+		"Z0,",
+		"Z3,",
+		"z1,",
+		"H",
+		"T",
+		"c",
+		"s",
+		"C",
+		"S",
+		"vCont;",
+		"v",
+		"q",
+		"Q",
+		"qXfer:features:read:target.xml:",
+		"qXfer:threads:read::",
+		"qRcmd,",
+		"qThreadExtraInfo,",
+		"D",
+		"?",
+		"",
 	};
 	static const char alphabet[] = "0123456789abcdef,;:=-#$}*cs\x03";
 	struct fixture *f = *state;
@@ -580,8 +613,9 @@ static void test_hostile(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_attach), T(test_lost), T(test_registers), T(test_fixed), T(test_tags), T(test_memory),
-		T(test_breakpoints), T(test_running), T(test_dead), T(test_queries), T(test_hostile),
+		T(test_attach), T(test_lost),	 T(test_registers),   T(test_fixed),
+		T(test_tags),	T(test_memory),	 T(test_breakpoints), T(test_running),
+		T(test_dead),	T(test_queries), T(test_hostile),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

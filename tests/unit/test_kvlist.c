@@ -13,7 +13,7 @@
 
 static void test_parse(void **state)
 {
-	struct kvlist l = { 0 };
+	struct kvlist l = {0};
 	uint64_t n = 7;
 	bool b = false;
 
@@ -34,8 +34,8 @@ static void test_parse(void **state)
 
 static void test_errors(void **state)
 {
-	static const char *const bad[] = { "=x", ",", "a=1,=2" };
-	struct kvlist l = { 0 };
+	static const char *const bad[] = {"=x", ",", "a=1,=2"};
+	struct kvlist l = {0};
 	struct err *e = NULL;
 	uint64_t n;
 	bool b;
@@ -64,11 +64,23 @@ static void test_sizes(void **state)
 		const char *s;
 		uint64_t bytes; /* 0: not a size */
 	} cases[] = {
-		{ "512", 512 * MiB }, { "512M", 512 * MiB }, { "1g", GiB },	  { "4k", 4096 },
-		{ "1.5G", 3 * GiB / 2 }, { "7B", 7 },	     { "2T", 2048 * GiB }, { "", 0 },
-		{ "M", 0 },	      { "-5", 0 },	     { "1GB", 0 },	  { "1.G", 0 },
-		{ "99999999999999G", 0 }, { "99999999999999999999", 0 }, { "512Q", 0 }, { " 5", 0 },
-		{ "0x10", 0 },
+		{"512", 512 * MiB},
+		{"512M", 512 * MiB},
+		{"1g", GiB},
+		{"4k", 4096},
+		{"1.5G", 3 * GiB / 2},
+		{"7B", 7},
+		{"2T", 2048 * GiB},
+		{"", 0},
+		{"M", 0},
+		{"-5", 0},
+		{"1GB", 0},
+		{"1.G", 0},
+		{"99999999999999G", 0},
+		{"99999999999999999999", 0},
+		{"512Q", 0},
+		{" 5", 0},
+		{"0x10", 0},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {

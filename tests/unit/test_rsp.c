@@ -16,7 +16,7 @@ struct peer {
 	char packets[4096]; /* each followed by | */
 	char sent[2 * RSP_MAX + 64];
 	size_t n_sent;
-	size_t n_packet;    /* length of the last */
+	size_t n_packet; /* length of the last */
 	unsigned interrupts;
 };
 
@@ -47,7 +47,7 @@ static void on_send(void *opaque, const uint8_t *buf, size_t len)
 	p->sent[p->n_sent] = 0;
 }
 
-static const struct rsp_ops ops = { on_packet, on_interrupt, on_send };
+static const struct rsp_ops ops = {on_packet, on_interrupt, on_send};
 
 static int setup(void **state)
 {
@@ -79,19 +79,19 @@ static void test_receive(void **state)
 	static const struct {
 		const char *in, *packets, *sent;
 	} cases[] = {
-		{ "$g#67", "g|", "+" },
-		{ "$#00", "|", "+" },
-		{ "+$g#67+", "g|", "+" },
-		{ "$g#67$?#3f", "g|?|", "++" },
-		{ "$g#68", "", "-" },
-		{ "$g#zz", "", "-" },
-		{ "garbage$g#67", "g|", "+" },
-		{ "$abc$g#67", "g|", "+" },	   /* begun again */
-		{ "$a}\x03#e1", "a#|", "+" },	   /* 0x23 escaped */
-		{ "$G}]#21", "G}|", "+" },
-		{ "#67", "", "" },
-		{ "$g#6", "", "" },
-		{ "7", "g|", "+" },		   /* the rest of the one before */
+		{"$g#67", "g|", "+"},
+		{"$#00", "|", "+"},
+		{"+$g#67+", "g|", "+"},
+		{"$g#67$?#3f", "g|?|", "++"},
+		{"$g#68", "", "-"},
+		{"$g#zz", "", "-"},
+		{"garbage$g#67", "g|", "+"},
+		{"$abc$g#67", "g|", "+"}, /* begun again */
+		{"$a}\x03#e1", "a#|", "+"}, /* 0x23 escaped */
+		{"$G}]#21", "G}|", "+"},
+		{"#67", "", ""},
+		{"$g#6", "", ""},
+		{"7", "g|", "+"}, /* the rest of the one before */
 	};
 	struct peer *p = *state;
 
@@ -135,7 +135,7 @@ static void test_send(void **state)
 /* Everything that can be sent comes back as it was. */
 static void test_round_trip(void **state)
 {
-	struct peer *p = *state, back = { 0 };
+	struct peer *p = *state, back = {0};
 	char all[256];
 
 	rsp_init(&back.rsp, &ops, &back);
@@ -175,7 +175,7 @@ static void test_noise(void **state)
 		uint8_t c;
 
 		seed = seed * 1103515245 + 12345;
-		c = seed >> 30 ? (uint8_t)(seed >> 16) : (uint8_t)"$#}"[(seed >> 16) % 3];
+		c = seed >> 30 ? (uint8_t)(seed >> 16) : (uint8_t) "$#}"[(seed >> 16) % 3];
 		p->n_sent = 0;
 		p->packets[0] = 0;
 		rsp_receive(&p->rsp, &c, 1);
@@ -209,8 +209,8 @@ static void test_numbers(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_receive), T(test_interrupt), T(test_send), T(test_round_trip), T(test_too_long),
-		T(test_noise), T(test_numbers),
+		T(test_receive),  T(test_interrupt), T(test_send),    T(test_round_trip),
+		T(test_too_long), T(test_noise),     T(test_numbers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

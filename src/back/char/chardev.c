@@ -2,20 +2,21 @@
 /*
  * Theory of operation
  *
- * A character back end is a pair of descriptors, one to read and one to write, that its kind (stdio, socket...)
- * opens and replaces, and this file moves the bytes.
+ * A character back end is a pair of descriptors, one to read and one to write, that its kind
+ * (stdio, socket...) opens and replaces, and this file moves the bytes.
  *
- * Output: a write goes to the descriptor at once when nothing is queued; what the kernel does not take waits
- * in a bounded ring that the loop empties.  A full ring makes chardev_write short, and the front end is
- * told when there is room again.  Nobody connected: output vanishes, as on a wire without a terminal.
+ * Output: a write goes to the descriptor at once when nothing is queued; what the kernel does not
+ * take waits in a bounded ring that the loop empties.  A full ring makes chardev_write short, and
+ * the front end is told when there is room again.  Nobody connected: output vanishes, as on a wire
+ * without a terminal.
  *
- * Input: the loop reads no more than the front end can take.  When that is nothing the descriptor is not
- * watched until chardev_accept_input.  The order "set in_blocked, ask can_receive" on this side and "make room,
- * clear in_blocked" on the other makes sure that no wake-up is lost.
+ * Input: the loop reads no more than the front end can take.  When that is nothing the descriptor
+ * is not watched until chardev_accept_input.  The order "set in_blocked, ask can_receive" on this
+ * side and "make room, clear in_blocked" on the other makes sure that no wake-up is lost.
  *
- * Threads: watches are added and removed on the loop thread only.  Others (vCPUs, under the front end's lock)
- * write to the ring under cd->lock and kick the loop through an eventfd.  The order of locks is front.lock,
- * then cd->lock; no loop function is called under cd->lock.
+ * Threads: watches are added and removed on the loop thread only.  Others (vCPUs, under the front
+ * end's lock) write to the ring under cd->lock and kick the loop through an eventfd.  The order of
+ * locks is front.lock, then cd->lock; no loop function is called under cd->lock.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -89,7 +90,8 @@ void chardev_event(struct chardev *cd, int event)
 	front_end(&f);
 }
 
-/* write() that cannot raise SIGPIPE where that is possible; everywhere else the program ignores it. */
+/* write() that cannot raise SIGPIPE where that is possible; everywhere else the program ignores it.
+ */
 static ssize_t fd_put(int fd, const void *buf, size_t len)
 {
 	ssize_t n;
@@ -102,7 +104,8 @@ static ssize_t fd_put(int fd, const void *buf, size_t len)
 	return n;
 }
 
-/* Write straight to the descriptor.  Returns the bytes taken; an error marks the stream broken and takes all. */
+/* Write straight to the descriptor.  Returns the bytes taken; an error marks the stream broken and
+ * takes all. */
 static size_t out_put_locked(struct chardev *cd, const uint8_t *buf, size_t len)
 {
 	size_t done = 0;
@@ -181,7 +184,8 @@ static void chardev_hangup(struct chardev *cd)
 	}
 }
 
-/* Bytes that the front end takes now.  Zero: chardev_accept_input or chardev_attach will kick the loop. */
+/* Bytes that the front end takes now.  Zero: chardev_accept_input or chardev_attach will kick the
+ * loop. */
 static size_t chardev_room(struct chardev *cd)
 {
 	struct chardev_front f;
@@ -449,7 +453,7 @@ static void chardev_flush(struct chardev *cd)
 
 	lock_take(&cd->lock);
 	while (cd->out_fd >= 0 && cd->q_len && !cd->out_broken && now_ms() < deadline) {
-		struct pollfd p = { .fd = cd->out_fd, .events = POLLOUT };
+		struct pollfd p = {.fd = cd->out_fd, .events = POLLOUT};
 
 		queue_drain_locked(cd);
 		if (cd->q_len)

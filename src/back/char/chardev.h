@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * Character back ends: where the bytes of a serial port, debug console or monitor come from and go to.
- * One front end at a time attaches.  All calls: with the front end's lock held or on the loop thread;
- * callbacks run on the loop thread with `front.lock` held.
+ * Character back ends: where the bytes of a serial port, debug console or monitor come from and go
+ * to. One front end at a time attaches.  All calls: with the front end's lock held or on the loop
+ * thread; callbacks run on the loop thread with `front.lock` held.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -25,12 +25,14 @@ struct chardev_front {
 };
 enum { CHARDEV_EV_OPENED, CHARDEV_EV_CLOSED, CHARDEV_EV_BREAK };
 
-/* chardev_open - from a QEMU-dialect -serial style spec ("stdio", "mon:stdio", "null", "file:PATH", "pty",
- * "unix:PATH,server=on,wait=off", "pipe:PATH", "tcp:HOST:PORT,server=on,wait=off"); -EINVAL etc. with *e. */
+/* chardev_open - from a QEMU-dialect -serial style spec ("stdio", "mon:stdio", "null", "file:PATH",
+ * "pty", "unix:PATH,server=on,wait=off", "pipe:PATH", "tcp:HOST:PORT,server=on,wait=off"); -EINVAL
+ * etc. with *e. */
 int chardev_open(struct chardev **out, struct loop *loop, const char *id, const char *spec,
 		 struct err **e);
-/* chardev_open_opts - from a -chardev argument: "stdio,id=x,signal=off", "file,id=x,path=p,append=on",
- * "socket,id=x,path=p,server=on,wait=off", "null,id=x", "pty,id=x". */
+/* chardev_open_opts - from a -chardev argument: "stdio,id=x,signal=off",
+ * "file,id=x,path=p,append=on", "socket,id=x,path=p,server=on,wait=off", "null,id=x", "pty,id=x".
+ */
 int chardev_open_opts(struct chardev **out, struct loop *loop, const char *opts, struct err **e);
 const char *chardev_id(const struct chardev *cd);
 /* chardev_where - what to tell a person ("pty: /dev/pts/3"), or NULL. */
@@ -44,8 +46,8 @@ void chardev_close(struct chardev *cd); /* flushes, restores the terminal; NULL 
 /* chardev_attach - set or replace the front end; -EBUSY with *e when one is attached. */
 int chardev_attach(struct chardev *cd, const struct chardev_front *front, struct err **e);
 void chardev_detach(struct chardev *cd);
-/* chardev_write - queue bytes for output; returns how many were accepted (all, unless the peer is slow and
- * the bounded queue is full).  Never blocks. */
+/* chardev_write - queue bytes for output; returns how many were accepted (all, unless the peer is
+ * slow and the bounded queue is full).  Never blocks. */
 size_t chardev_write(struct chardev *cd, const uint8_t *buf, size_t len);
 void chardev_accept_input(struct chardev *cd);
 /* chardev_set_escape - Ctrl-a handling (x: leave, h: help, b: break, Ctrl-a: itself) of a terminal

@@ -53,7 +53,7 @@ size_t chardev_escape_filter(struct chardev *cd, uint8_t *buf, size_t len, int *
 
 void chardev_set_escape(struct chardev *cd, void (*quit)(void *opaque), void *opaque)
 {
-	cd->esc = (struct chardev_escape){ .on = true, .quit = quit, .opaque = opaque };
+	cd->esc = (struct chardev_escape){.on = true, .quit = quit, .opaque = opaque};
 	if (cd->kind->escape)
 		cd->kind->escape(cd);
 }

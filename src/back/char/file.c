@@ -35,7 +35,8 @@ static int file_open(struct chardev *cd, struct kvlist *opts, struct err **e)
 		return r;
 	if (!path || !*path)
 		return err_set(e, EINVAL, "a file needs 'path'");
-	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK | (append ? O_APPEND : 0), 0666);
+	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK | (append ? O_APPEND : 0),
+		  0666);
 	if (fd < 0)
 		return err_set(e, errno, "cannot open file '%s': %s", path, strerror(errno));
 	r = file_claim(fd, path, append, e);
@@ -54,7 +55,7 @@ static void file_close(struct chardev *cd)
 const struct chardev_kind chardev_file = {
 	.name = "file",
 	.help = "output goes to a file: path=FILE[,append=on]",
-	.keys = { "path", "append" },
+	.keys = {"path", "append"},
 	.open = file_open,
 	.close = file_close,
 };

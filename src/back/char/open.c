@@ -30,7 +30,7 @@ static const struct chardev_kind *kind_find(const char *name)
 /* Every option must mean something to the kind; checked before anything is opened. */
 static int kind_check_keys(const struct chardev_kind *kind, const struct kvlist *l, struct err **e)
 {
-	static const char *const common[] = { "backend", "id", "addr", "mux", NULL };
+	static const char *const common[] = {"backend", "id", "addr", "mux", NULL};
 
 	for (size_t i = 0; i < l->n; i++) {
 		const char *const *k = common;
@@ -109,8 +109,10 @@ static const char *spec_parse(struct kvlist *l, const char *spec, struct err **e
 	if (!strncmp(spec, "tcp:", 4))
 		return spec_socket(l, spec + 4, false, e) ? NULL : "socket";
 	err_set(e, EINVAL,
-		"'%s' is not a character back end (stdio, mon:stdio, null, pty, file:PATH, pipe:PATH, "
-		"unix:PATH, tcp:HOST:PORT)", spec);
+		"'%s' is not a character back end (stdio, mon:stdio, null, pty, file:PATH, "
+		"pipe:PATH, "
+		"unix:PATH, tcp:HOST:PORT)",
+		spec);
 	return NULL;
 }
 
@@ -118,7 +120,7 @@ int chardev_open(struct chardev **out, struct loop *loop, const char *id, const 
 		 struct err **e)
 {
 	bool mux = !strncmp(spec, "mon:", 4);
-	struct kvlist opts = { 0 };
+	struct kvlist opts = {0};
 	const char *kind;
 	int r = -EINVAL;
 
@@ -145,7 +147,7 @@ static bool id_ok(const char *id)
 
 int chardev_open_opts(struct chardev **out, struct loop *loop, const char *opts, struct err **e)
 {
-	struct kvlist l = { 0 };
+	struct kvlist l = {0};
 	const char *kind, *id;
 	int r = kv_parse(&l, opts, "backend", e);
 
@@ -158,7 +160,8 @@ int chardev_open_opts(struct chardev **out, struct loop *loop, const char *opts,
 	else if (!id)
 		r = err_set(e, EINVAL, "'id' is missing");
 	else if (!id_ok(id))
-		r = err_set(e, EINVAL, "id '%s' is not a letter followed by letters, digits, '-', '.', '_'",
+		r = err_set(e, EINVAL,
+			    "id '%s' is not a letter followed by letters, digits, '-', '.', '_'",
 			    id);
 	else
 		r = chardev_open_kind(out, loop, id, kind, &l, e);

@@ -8,7 +8,8 @@
 #include "back/char/chardev_int.h"
 #include "base/err.h"
 
-/* O_RDWR keeps a pipe open over its readers' and writers' coming and going, and never waits for them. */
+/* O_RDWR keeps a pipe open over its readers' and writers' coming and going, and never waits for
+ * them. */
 static int pipe_fd(const char *path)
 {
 	return open(path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
@@ -35,8 +36,8 @@ static int pipe_open(struct chardev *cd, struct kvlist *opts, struct err **e)
 		out_fd = in_fd < 0 ? -1 : fcntl(in_fd, F_DUPFD_CLOEXEC, 0);
 	}
 	if (in_fd < 0 || out_fd < 0)
-		r = err_set(e, errno, "cannot open pipe '%s' (nor '%s' and '%s'): %s", path, in_path,
-			    out_path, strerror(errno));
+		r = err_set(e, errno, "cannot open pipe '%s' (nor '%s' and '%s'): %s", path,
+			    in_path, out_path, strerror(errno));
 	else
 		chardev_stream_open(cd, in_fd, out_fd);
 	free(in_path);
@@ -51,7 +52,7 @@ static void pipe_close(struct chardev *cd)
 const struct chardev_kind chardev_pipe = {
 	.name = "pipe",
 	.help = "named pipes PATH.in and PATH.out, or PATH: path=PATH",
-	.keys = { "path" },
+	.keys = {"path"},
 	.open = pipe_open,
 	.close = pipe_close,
 };

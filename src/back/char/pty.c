@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A pseudo terminal.  While nobody has the other side open the master reports a hang-up and would swallow
- * output; there is no event for an open, so a timer looks four times a second until somebody comes.
+ * A pseudo terminal.  While nobody has the other side open the master reports a hang-up and would
+ * swallow output; there is no event for an open, so a timer looks four times a second until
+ * somebody comes.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -25,15 +26,15 @@ struct pty {
 
 static bool pty_connected(const struct pty *p)
 {
-	struct pollfd pfd = { .fd = p->master, .events = 0 };
+	struct pollfd pfd = {.fd = p->master, .events = 0};
 
 	return poll(&pfd, 1, 0) >= 0 && !(pfd.revents & (POLLHUP | POLLERR));
 }
 
 static void pty_poll(struct pty *p, bool on)
 {
-	struct itimerspec every = { .it_value.tv_nsec = 250000000, .it_interval.tv_nsec = 250000000 };
-	struct itimerspec never = { 0 };
+	struct itimerspec every = {.it_value.tv_nsec = 250000000, .it_interval.tv_nsec = 250000000};
+	struct itimerspec never = {0};
 
 	timerfd_settime(p->timer, 0, on ? &every : &never, NULL);
 }

@@ -55,17 +55,20 @@ void sock_addr_free(struct sock_addr *a)
 {
 	free(a->name);
 	free(a->path);
-	*a = (struct sock_addr){ 0 };
+	*a = (struct sock_addr){0};
 }
 
 static int sock_new(const struct sock_addr *a, struct err **e)
 {
 	int fd = socket(a->sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-	return fd >= 0 ? fd : err_set(e, errno, "cannot make a socket for %s: %s", a->name, strerror(errno));
+	return fd >= 0 ? fd
+		       : err_set(e, errno, "cannot make a socket for %s: %s", a->name,
+				 strerror(errno));
 }
 
-/* Remove the name of a Unix socket whose listener is gone.  0, or -errno with *e when it must stay. */
+/* Remove the name of a Unix socket whose listener is gone.  0, or -errno with *e when it must stay.
+ */
 static int sock_clear_path(const struct sock_addr *a, struct err **e)
 {
 	struct stat st;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Unix and TCP stream sockets.  A server lets one client in at a time: while it is connected the listening
- * socket is not watched, and the next client waits in the kernel's backlog.  A client with reconnect=SECONDS
- * tries again when its server is not there or leaves.
+ * Unix and TCP stream sockets.  A server lets one client in at a time: while it is connected the
+ * listening socket is not watched, and the next client waits in the kernel's backlog.  A client
+ * with reconnect=SECONDS tries again when its server is not there or leaves.
  */
 #include "back/char/socket.h"
 #include <errno.h>
@@ -22,12 +22,12 @@
 struct sock {
 	struct sock_addr addr;
 	bool server, wait, nodelay;
-	uint64_t reconnect;	  /* seconds; 0: never */
-	int listen_fd;		  /* -1: a client */
+	uint64_t reconnect; /* seconds; 0: never */
+	int listen_fd; /* -1: a client */
 	struct loop_fd *listen_w; /* while a client is welcome */
-	int try_fd;		  /* connecting, or -1 */
+	int try_fd; /* connecting, or -1 */
 	struct loop_fd *try_w;
-	int timer_fd;		  /* until the next attempt, or -1 */
+	int timer_fd; /* until the next attempt, or -1 */
 	struct loop_fd *timer_w;
 };
 
@@ -38,7 +38,8 @@ static void sock_welcome(struct chardev *cd, bool on)
 	struct sock *s = cd->priv;
 
 	if (on && !s->listen_w) {
-		s->listen_w = loop_fd_add(cd->loop, s->listen_fd, EPOLLIN, NULL, sock_accept_ready, cd);
+		s->listen_w =
+			loop_fd_add(cd->loop, s->listen_fd, EPOLLIN, NULL, sock_accept_ready, cd);
 	} else if (!on) {
 		loop_fd_remove(s->listen_w);
 		s->listen_w = NULL;
@@ -79,7 +80,7 @@ static void sock_accept_ready(void *opaque, uint32_t events)
 static void sock_retry_later(struct chardev *cd)
 {
 	struct sock *s = cd->priv;
-	struct itimerspec at = { .it_value.tv_sec = (time_t)s->reconnect };
+	struct itimerspec at = {.it_value.tv_sec = (time_t)s->reconnect};
 
 	timerfd_settime(s->timer_fd, 0, &at, NULL);
 }
@@ -201,7 +202,7 @@ static int sock_open_server(struct chardev *cd, struct err **e)
 	}
 	fprintf(stderr, "%s: waiting for a connection on %s\n", cd->id, s->addr.name);
 	do {
-		struct pollfd p = { .fd = s->listen_fd, .events = POLLIN };
+		struct pollfd p = {.fd = s->listen_fd, .events = POLLIN};
 
 		poll(&p, 1, -1);
 		fd = accept4(s->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
@@ -272,7 +273,7 @@ const struct chardev_kind chardev_socket = {
 	.name = "socket",
 	.help = "path=PATH, or host=HOST,port=PORT; [server=on[,wait=off]] or [reconnect=SECONDS]; "
 		"[nodelay=on]",
-	.keys = { "path", "host", "port", "server", "wait", "nodelay", "reconnect" },
+	.keys = {"path", "host", "port", "server", "wait", "nodelay", "reconnect"},
 	.open = sock_open,
 	.close = sock_close,
 	.hangup = sock_hangup,

@@ -20,8 +20,9 @@ int sock_addr_tcp(struct sock_addr *a, const char *host, const char *port, bool 
 		  struct err **e);
 void sock_addr_free(struct sock_addr *a);
 
-/* sock_listen - bind and listen, non-blocking.  A Unix socket that nobody listens on any more is replaced; one in use,
- * like a port in use, is -EADDRINUSE.  sock_unlisten closes, and removes a Unix socket's name. */
+/* sock_listen - bind and listen, non-blocking.  A Unix socket that nobody listens on any more is
+ * replaced; one in use, like a port in use, is -EADDRINUSE.  sock_unlisten closes, and removes a
+ * Unix socket's name. */
 int sock_listen(const struct sock_addr *a, int *fd, struct err **e);
 void sock_unlisten(const struct sock_addr *a, int fd);
 /* sock_connect - connect, waiting as long as the host does. */

@@ -21,9 +21,9 @@ struct stdio {
 static atomic_flag stdio_taken = ATOMIC_FLAG_INIT;
 
 /*
- * A non-blocking descriptor for what fd refers to.  O_NONBLOCK belongs to the open file, which the shell and
- * others share: opening it anew leaves theirs alone.  Where that cannot be (sockets, terminals
- * of another user) the flag is set, and *flags gets what to restore.
+ * A non-blocking descriptor for what fd refers to.  O_NONBLOCK belongs to the open file, which the
+ * shell and others share: opening it anew leaves theirs alone.  Where that cannot be (sockets,
+ * terminals of another user) the flag is set, and *flags gets what to restore.
  */
 static int stdio_reopen(int fd, int mode, int *flags)
 {
@@ -93,7 +93,7 @@ static void stdio_close(struct chardev *cd)
 const struct chardev_kind chardev_stdio = {
 	.name = "stdio",
 	.help = "standard input and output: [signal=off]",
-	.keys = { "signal" },
+	.keys = {"signal"},
 	.open = stdio_open,
 	.close = stdio_close,
 	.escape = stdio_escape,
