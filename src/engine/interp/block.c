@@ -101,6 +101,7 @@ static const struct insn *check_second(struct x86_cpu *c, const struct insn *i)
 	if (likely(mem_code_gen(b->page2) == b->gen2))
 		NEXT;
 	/* Back to the run loop, which decodes it anew; this vCPU cannot tell that from an interruption. */
+	interp_jump_slot(interp_of(c), c->code_base + i->off)->to = &interp_no_block;
 	c->s.rip = interp_rip(c, i->off);
 	interp_of(c)->ip = NULL;
 	interp_of(c)->retry = true;

@@ -513,11 +513,21 @@ static void interp_set(struct engine_vm *vm, unsigned cpu, const struct x86_stat
 	v->cpu.tlb_changed = true;
 }
 
+/*
+ * A device that changes the map holds its lock, for which a vCPU may wait that would have to park first:
+ * then nobody is stopped, each vCPU flushes before its next block (and the one that made the device
+ * do it, before its next instruction).  RAM never goes away, and readers of the map see the new one.
+ */
 static void interp_map_changed(struct engine_vm *vm)
 {
 	struct x86_vm *xv = &vm_of(vm)->vm;
 	struct x86_cpu *self = running_in(xv);
 
+	if (!lock_none_held()) {
+		for (unsigned n = 0; n < xv->n_cpus; n++)
+			x86_event_set(xv->cpus[n], X86_EV_TLB);
+		return;
+	}
 	x86_excl_begin(xv, self);
 	for (unsigned n = 0; n < xv->n_cpus; n++)
 		x86_tlb_flush(xv->cpus[n], true);

@@ -160,10 +160,11 @@ static inline struct jump *interp_jump_slot(struct interp_cpu *v, uint64_t lin)
 #define COLD __attribute__((cold, noinline))
 #define NEXT return DISPATCH(c, i + 1)
 #define NEXT_N(n) return DISPATCH(c, i + (n))
-/* After stores by slow paths: the running block may have been overwritten. */
+/* After stores by slow paths: the running block may have been overwritten, or a device may have changed
+ * the memory map. */
 #define NEXT_SLOW                                                                                  \
 	do {                                                                                       \
-		if (unlikely(block_stale(interp_of(c)->cur)))                                      \
+		if (unlikely(block_stale(interp_of(c)->cur) || interp_events(c) & X86_EV_TLB))     \
 			return interp_leave(c, i);                                                 \
 		NEXT;                                                                              \
 	} while (0)
