@@ -137,6 +137,21 @@ void bounce_avail_fault(struct x86_cpu *c, const struct bounce_stub *s)
 	x86_raise(c, X86_NM);
 }
 
+void bounce_check_ac(struct x86_cpu *c, const struct bounce_stub *s, uint64_t lin)
+{
+	if ((c->mode & X86_MODE_CPL3) && s->ac && (lin & (s->ac - 1u)))
+		x86_raise_err(c, X86_AC, 0);
+}
+
+void bounce_set_mem(struct bounce_stub *s, unsigned size, bool write)
+{
+	s->pub.ea = BOUNCE_EA_LIN;
+	s->pub.lin_size = (uint16_t)size;
+	s->pub.lin_write = write;
+	/* Accesses of up to 8 bytes are checked, vectors are not (SDM 2 2.4). */
+	s->ac = size == 10 ? 8 : is_pow2(size) && size <= 8 ? (uint8_t)size : 0;
+}
+
 void bounce_set_avail(struct bounce_stub *s, enum bounce_avail avail)
 {
 	s->avail = (uint8_t)avail;
@@ -234,7 +249,9 @@ static void exec_write(struct x86_cpu *c, const struct bounce *b, uint64_t lin, 
 		bounce_run(c, s, p);
 		return;
 	}
-	x86_probe(c, lin, s->size, X86_WRITE);
+	/* VCVTPS2PH has its exceptions and MXCSR flags before the store is tried. */
+	if (!s->mxcsr)
+		x86_probe(c, lin, s->size, X86_WRITE);
 	if (s->mem_read)
 		x86_read_block(c, lin, buf, s->size);
 	bounce_run(c, s, buf);
@@ -611,9 +628,7 @@ static bool stub_prepare(struct bounce_stub *s, const struct x86_decoded *d)
 	s->mem_read = d->mem_read;
 	s->mem_write = d->mem_write;
 	s->size = (uint8_t)d->mem_size;
-	s->pub.ea = BOUNCE_EA_LIN;
-	s->pub.lin_size = d->mem_size;
-	s->pub.lin_write = d->mem_write;
+	bounce_set_mem(s, d->mem_size, d->mem_write);
 	if (!s->x87)
 		s->pub.exec = d->mem_write ? exec_write : exec_read;
 	return true;

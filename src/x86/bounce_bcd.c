@@ -79,13 +79,17 @@ static void exec_aam(struct x86_cpu *c, const struct bounce *b, uint64_t lin, ui
 	flags_put(c, (struct bcd_flags){ 0 }, al % base);
 }
 
+/* The flags are those of the 8-bit addition. */
 static void exec_aad(struct x86_cpu *c, const struct bounce *b, uint64_t lin, uint64_t ea)
 {
 	uint16_t ax = (uint16_t)c->s.gpr[X86_RAX];
-	uint8_t al = (uint8_t)(ax + (ax >> 8) * bounce_stub_of(b)->key.imm[0]);
+	uint8_t al = (uint8_t)ax, add = (uint8_t)((ax >> 8) * bounce_stub_of(b)->key.imm[0]);
+	uint8_t sum = (uint8_t)(al + add);
+	struct bcd_flags f = { .cf = sum < al, .af = (al ^ add ^ sum) & 0x10 };
 
-	put_ax(c, al);
-	flags_put(c, (struct bcd_flags){ 0 }, al);
+	put_ax(c, sum);
+	flags_put(c, f, sum);
+	c->fl |= ((al ^ sum) & (add ^ sum)) >> 7; /* OF */
 }
 
 bool bounce_bcd_prepare(struct bounce_stub *s, const struct x86_decoded *d)

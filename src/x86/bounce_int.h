@@ -52,12 +52,14 @@ struct bounce_stub {
 	uint32_t cr0_bad, cr4_need, xcr0_need; /* fast form of avail */
 	uint8_t avail;	/* enum bounce_avail */
 	uint8_t align;	/* of the memory operand, or 0 */
+	uint8_t ac;	/* alignment that #AC asks for, or 0 */
 	uint8_t size;	/* of the memory operand in bytes, <= 32 (x87 environments have their own) */
 	bool x87;	/* uses x87 or MMX state: FXRSTOR and FXSAVE around it */
 	bool wait;	/* checks for a pending x87 exception first */
 	bool mxcsr;	/* depends on MXCSR */
 	bool avx_upper; /* leaves host upper halves dirty */
 	bool mem_read, mem_write;
+	bool pointers;	/* x87: FIP, FDP and FOP may be recorded */
 	bool cond_store; /* x87 store that an unmasked exception suppresses */
 	uint8_t elem;	/* gathers and masked moves: element size */
 	uint16_t fop, host_fop;
@@ -94,6 +96,9 @@ void bounce_avail_fault(struct x86_cpu *c, const struct bounce_stub *s)
 void bounce_x87_pending(struct x86_cpu *c);
 void bounce_run_fault(struct x86_cpu *c, unsigned code) __attribute__((noreturn, cold));
 
+/* bounce_check_ac - alignment checks of CPL 3 (SDM 3A 6.15, #AC). */
+void bounce_check_ac(struct x86_cpu *c, const struct bounce_stub *s, uint64_t lin);
+
 static inline void bounce_check_avail(struct x86_cpu *c, const struct bounce_stub *s)
 {
 	if (unlikely((c->s.cr0 & s->cr0_bad) | (~c->s.cr4 & s->cr4_need) |
@@ -107,6 +112,8 @@ static inline void bounce_check_align(struct x86_cpu *c, const struct bounce_stu
 {
 	if (unlikely(s->align && (lin & (s->align - 1u))))
 		x86_raise_err(c, X86_GP, 0);
+	if (unlikely(c->align_check))
+		bounce_check_ac(c, s, lin);
 }
 
 static inline void bounce_run(struct x86_cpu *c, const struct bounce_stub *s, void *mem)
@@ -157,6 +164,8 @@ bool bounce_x87_prepare(struct bounce_stub *s, const struct x86_decoded *d);
 bool bounce_xsave_prepare(struct bounce_stub *s, const struct x86_decoded *d);
 bool bounce_bcd_prepare(struct bounce_stub *s, const struct x86_decoded *d);
 void bounce_key_address(struct bounce_stub *s, const ZydisDecodedOperand *op, unsigned addrsize);
+/* bounce_set_mem - the caller gives a linear address of an operand of size bytes. */
+void bounce_set_mem(struct bounce_stub *s, unsigned size, bool write);
 void bounce_set_avail(struct bounce_stub *s, enum bounce_avail avail);
 /* Number 0..15 of a general, vector, MMX or x87 register. */
 unsigned bounce_reg_num(ZydisRegister r);

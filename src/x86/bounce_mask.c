@@ -33,9 +33,16 @@ static unsigned vec_len(const struct bounce_stub *s)
 	return s->key.l ? 32 : 16;
 }
 
+/* Elements are not alignment-checked, unlike scalar accesses. */
 static uint64_t elem_load(struct x86_cpu *c, uint64_t lin, unsigned size)
 {
-	return size == 4 ? x86_ld32(c, lin) : x86_ld64(c, lin);
+	uint64_t v = 0;
+
+	if (unlikely(c->align_check))
+		x86_read_block(c, lin, &v, size);
+	else
+		v = size == 4 ? x86_ld32(c, lin) : x86_ld64(c, lin);
+	return v;
 }
 
 /* --- VMASKMOVPS/PD, VPMASKMOVD/Q --- */
@@ -159,6 +166,7 @@ static void exec_gather(struct x86_cpu *c, const struct bounce *b, uint64_t lin,
 	vec_get(c, msk, mask);
 	vec_get(c, dst, out);
 	gather_mask(mask, n, size);
+	vec_put(c, msk, mask); /* seen when an element faults */
 	for (unsigned i = 0; i < n; i++) {
 		uint64_t v;
 

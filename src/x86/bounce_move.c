@@ -219,9 +219,7 @@ static bool move_mem(struct bounce_stub *s, unsigned size, bool write, unsigned 
 {
 	s->align = (uint8_t)align;
 	s->pub.exec = exec;
-	s->pub.ea = BOUNCE_EA_LIN;
-	s->pub.lin_size = (uint16_t)size;
-	s->pub.lin_write = write;
+	bounce_set_mem(s, size, write);
 	return true;
 }
 

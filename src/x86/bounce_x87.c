@@ -76,25 +76,6 @@ static void pointers_settle(struct x86_cpu *c, const struct bounce_stub *s,
 		x->fop = s->fop;
 }
 
-static void *x87_operand(struct x86_cpu *c, const struct bounce_stub *s, uint64_t lin, uint8_t *buf)
-{
-	void *p;
-
-	if (s->mem_write) {
-		p = bounce_direct_wr(c, lin, s->size);
-		if (likely(p != NULL))
-			return p;
-		x86_probe(c, lin, s->size, X86_WRITE);
-		memset(buf, 0xa5, s->size);
-		return buf;
-	}
-	p = bounce_direct_rd(c, lin, s->size);
-	if (likely(p != NULL))
-		return p;
-	x86_read_block(c, lin, buf, s->size);
-	return buf;
-}
-
 /* Did a store to the buffer happen?  An unmasked invalid, overflow or underflow suppresses it. */
 static bool x87_stored(struct x86_cpu *c, const struct bounce_stub *s, const uint8_t *buf)
 {
@@ -104,6 +85,40 @@ static bool x87_stored(struct x86_cpu *c, const struct bounce_stub *s, const uin
 		if (buf[i] != 0xa5)
 			return true;
 	return false;
+}
+
+/*
+ * A store that cannot go straight to memory: computed first, since an unmasked exception suppresses it and
+ * then memory is not touched; but the state must be the old one when the store faults.
+ */
+static void x87_store_slow(struct x86_cpu *c, const struct bounce_stub *s, uint64_t lin, uint64_t ea)
+{
+	struct x86_xsave old = c->s.xsave, new;
+	struct x87_pointers ptr = { 0 };
+	uint8_t buf[16];
+
+	memset(buf, 0xa5, sizeof(buf));
+	if (s->pointers)
+		pointers_mark(&c->s.xsave, s, &ptr);
+	bounce_run(c, s, buf);
+	if (s->pointers)
+		pointers_settle(c, s, &ptr, buf, lin, ea);
+	if (!x87_stored(c, s, buf))
+		return;
+	new = c->s.xsave;
+	c->s.xsave = old;
+	x86_write_block(c, lin, buf, s->size);
+	c->s.xsave = new;
+}
+
+static void *x87_load(struct x86_cpu *c, const struct bounce_stub *s, uint64_t lin, uint8_t *buf)
+{
+	void *p = bounce_direct_rd(c, lin, s->size);
+
+	if (likely(p != NULL))
+		return p;
+	x86_read_block(c, lin, buf, s->size);
+	return buf;
 }
 
 void bounce_exec_x87(struct x86_cpu *c, const struct bounce *b, uint64_t lin, uint64_t ea)
@@ -116,17 +131,19 @@ void bounce_exec_x87(struct x86_cpu *c, const struct bounce *b, uint64_t lin, ui
 	bounce_check_avail(c, s);
 	if (s->size) {
 		bounce_check_align(c, s, lin);
-		p = x87_operand(c, s, lin, buf);
+		p = s->mem_write ? bounce_direct_wr(c, lin, s->size) : x87_load(c, s, lin, buf);
+		if (!p) {
+			x87_store_slow(c, s, lin, ea);
+			return;
+		}
 	}
-	if (!s->fop) { /* control instructions and MMX leave the pointers alone */
+	if (!s->pointers) { /* control instructions and MMX leave the pointers alone */
 		bounce_run(c, s, p);
-	} else {
-		pointers_mark(&c->s.xsave, s, &old);
-		bounce_run(c, s, p);
-		pointers_settle(c, s, &old, p, lin, ea);
+		return;
 	}
-	if (p == buf && s->mem_write && x87_stored(c, s, buf))
-		x86_write_block(c, lin, buf, s->size);
+	pointers_mark(&c->s.xsave, s, &old);
+	bounce_run(c, s, p);
+	pointers_settle(c, s, &old, p, lin, ea);
 }
 
 static void exec_fwait(struct x86_cpu *c, const struct bounce *b, uint64_t lin, uint64_t ea)
@@ -135,12 +152,6 @@ static void exec_fwait(struct x86_cpu *c, const struct bounce *b, uint64_t lin, 
 		x86_raise(c, X86_NM);
 	if (c->s.xsave.fsw & FSW_ES)
 		bounce_x87_pending(c);
-}
-
-static void exec_emms(struct x86_cpu *c, const struct bounce *b, uint64_t lin, uint64_t ea)
-{
-	bounce_check_avail(c, bounce_stub_of(b));
-	c->s.xsave.ftw = 0;
 }
 
 /* --- environments --- */
@@ -218,9 +229,7 @@ static void env_prepare(struct bounce_stub *s, const struct x86_decoded *d, unsi
 	s->key.p66 = d->opsize == 2;
 	s->key.w = 0;
 	s->size = (uint8_t)((d->opsize == 2 ? ENV16 : ENV32) + extra);
-	s->pub.ea = BOUNCE_EA_LIN;
-	s->pub.lin_size = s->size;
-	s->pub.lin_write = store;
+	bounce_set_mem(s, s->size, store);
 	s->pub.exec = store ? exec_env_store : exec_env_load;
 }
 
@@ -233,9 +242,7 @@ static void x87_operands(struct bounce_stub *s, const struct x86_decoded *d)
 	s->mem_read = d->mem_read;
 	s->mem_write = d->mem_write;
 	s->cond_store = d->mem_write;
-	s->pub.ea = BOUNCE_EA_LIN;
-	s->pub.lin_size = d->mem_size;
-	s->pub.lin_write = d->mem_write;
+	bounce_set_mem(s, d->mem_size, d->mem_write);
 }
 
 static bool x87_control(struct bounce_stub *s, const struct x86_decoded *d)
@@ -285,8 +292,9 @@ bool bounce_x87_prepare(struct bounce_stub *s, const struct x86_decoded *d)
 	}
 	if (in->mnemonic == ZYDIS_MNEMONIC_EMMS) {
 		bounce_set_avail(s, BOUNCE_AV_MMX);
+		s->x87 = true;
 		s->wait = true;
-		s->pub.exec = exec_emms;
+		s->pub.exec = bounce_exec_x87;
 		return true;
 	}
 	if (k->vex || k->map != 0 || k->opcode < 0xd8 || k->opcode > 0xdf)
@@ -308,6 +316,7 @@ bool bounce_x87_prepare(struct bounce_stub *s, const struct x86_decoded *d)
 		return true;
 	k->w = 0;
 	k->modrm = (uint8_t)(in->raw.modrm.mod << 6 | in->raw.modrm.reg << 3 | in->raw.modrm.rm);
+	s->pointers = true;
 	s->fop = (uint16_t)((k->opcode & 7) << 8 | k->modrm);
 	x87_operands(s, d);
 	return true;

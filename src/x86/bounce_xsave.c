@@ -323,11 +323,8 @@ static void xsave_set(struct bounce_stub *s, enum bounce_avail avail, unsigned s
 {
 	bounce_set_avail(s, avail);
 	s->pub.exec = exec;
-	if (size) {
-		s->pub.ea = BOUNCE_EA_LIN;
-		s->pub.lin_size = (uint16_t)size;
-		s->pub.lin_write = write;
-	}
+	if (size)
+		bounce_set_mem(s, size, write);
 }
 
 bool bounce_xsave_prepare(struct bounce_stub *s, const struct x86_decoded *d)

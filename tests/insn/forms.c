@@ -55,6 +55,20 @@ static void name_operand(char *out, size_t size, const ZydisDecodedOperand *op)
 	}
 }
 
+/* Part of the opcode or a repetition: operand sizes show in the operands. */
+static bool prefix_matters(const struct form *f, const struct x86_decoded *d)
+{
+	const ZydisDecodedInstructionRaw *raw = &d->insn.raw;
+
+	if (d->insn.attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE))
+		return true;
+	for (unsigned i = 0; i < raw->prefix_count; i++)
+		if (raw->prefixes[i].value == f->prefix && f->prefix &&
+		    raw->prefixes[i].type == ZYDIS_PREFIX_TYPE_MANDATORY)
+			return true;
+	return false;
+}
+
 static void name_form(struct form *f, const struct x86_decoded *d)
 {
 	static const char *const maps[] = { "", "0f", "0f38", "0f3a" };
@@ -64,7 +78,9 @@ static void name_form(struct form *f, const struct x86_decoded *d)
 
 	snprintf(out, size, "%s%s:", f->mode32 ? "32:" : "",
 		 ZydisMnemonicGetString((ZydisMnemonic)f->mnemonic));
-	for (unsigned i = 0; i < d->insn.operand_count_visible; i++) {
+	for (unsigned i = 0; i < d->insn.operand_count; i++) {
+		if (i >= d->insn.operand_count_visible && d->op[i].type != ZYDIS_OPERAND_TYPE_MEMORY)
+			continue;
 		if (i)
 			append(out, size, ",");
 		name_operand(out, size, &d->op[i]);
@@ -72,7 +88,7 @@ static void name_form(struct form *f, const struct x86_decoded *d)
 	if (f->space == SPACE_VEX)
 		append(out, size, ":vex%u.%s.%s.%02x", f->l ? 256 : 128, pps[f->prefix & 3],
 		       maps[f->map], f->opcode);
-	else if (f->prefix)
+	else if (prefix_matters(f, d))
 		append(out, size, ":%02x.%s.%02x", f->prefix, maps[f->map], f->opcode);
 	else
 		append(out, size, ":%s.%02x", maps[f->map], f->opcode);
@@ -80,7 +96,6 @@ static void name_form(struct form *f, const struct x86_decoded *d)
 		append(out, size, "/%d", f->reg);
 	if (f->rm >= 0)
 		append(out, size, ".%d", f->rm);
-	append(out, size, ":o%u", d->opsize);
 }
 
 static uint32_t name_hash(const char *s)
@@ -131,7 +146,8 @@ static void try_form(struct walk *w, struct form *f, const uint8_t *bytes, unsig
 {
 	struct x86_decoded d;
 
-	if (x86_decode(&d, w->cpuid, form_mode(f), bytes, 15) != X86_DECODE_OK)
+	if (x86_decode(&d, w->cpuid, form_mode(f), bytes, 15) != X86_DECODE_OK ||
+	    d.insn.opcode != f->opcode || (unsigned)d.insn.opcode_map != f->map) /* a prefix byte */
 		return;
 	f->mnemonic = (uint16_t)d.insn.mnemonic;
 	f->group = (uint16_t)d.insn.meta.isa_set;

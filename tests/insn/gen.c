@@ -245,6 +245,7 @@ static void place_vsib(struct gen *g, const ZydisDecodedOperand *op, uint64_t t)
 		else
 			put_le32(v + i, (uint32_t)e);
 	}
+	c->in.x.xstate_bv |= XCR0_SSE | XCR0_AVX;
 	memcpy(c->in.x.xmm[idx], v, 16);
 	memcpy(c->in.x.ymmh[idx], v + 16, 16);
 	if (op->mem.base != ZYDIS_REGISTER_NONE)

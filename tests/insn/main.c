@@ -19,8 +19,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "base/base.h"
+#include "base/err.h"
 #include "engine/engine.h"
 #include "insn.h"
+#include "x86/cpuid.h"
 
 #define JOBS_MAX 16
 #define REPORTS_MAX 20 /* full reports of one child */
@@ -41,9 +43,10 @@ struct job_state {
 	} group[ZYDIS_ISA_SET_MAX_VALUE + 1];
 };
 
+/* One per process: fixed mappings, signal handlers and the guest's memory are not shared with a child. */
 struct tester {
 	const struct options *o;
-	struct forms forms;
+	const struct forms *forms;
 	struct soft *soft;
 	uint8_t (*template)[4096];
 	struct icase c;
@@ -62,12 +65,13 @@ static void make_template(struct tester *t)
 	native_memory((const uint8_t (*)[4096])t->template);
 }
 
-static bool tester_init(struct tester *t, const struct options *o)
+static bool tester_init(struct tester *t, const struct forms *forms, const struct options *o)
 {
 	const struct engine_ops *ops = engine_find(o->engine);
 	const char *why;
 
 	t->o = o;
+	t->forms = forms;
 	if (!ops) {
 		fprintf(stderr, "insn-test: no engine \"%s\"\n", o->engine);
 		return false;
@@ -81,13 +85,11 @@ static bool tester_init(struct tester *t, const struct options *o)
 		fprintf(stderr, "insn-test: %s\n", why);
 		return false;
 	}
-	forms_make(&t->forms, soft_cpuid(t->soft));
 	return true;
 }
 
 static void tester_fini(struct tester *t)
 {
-	forms_free(&t->forms);
 	soft_destroy(t->soft);
 	free(t->template);
 }
@@ -121,13 +123,13 @@ static void count(struct job_state *js, const struct form *f, bool ok)
 	}
 }
 
-static void run_job(struct tester *t, struct job_state *js, unsigned job)
+static void run_job(struct tester *t, struct job_state *js)
 {
 	struct itimerval watchdog = { .it_value = { .tv_sec = 20 } };
 	const char *why;
 
 	for (; js->next < t->o->cases; js->next += t->o->jobs) {
-		const struct form *f = &t->forms.f[js->next % t->forms.n];
+		const struct form *f = &t->forms->f[js->next % t->forms->n];
 		enum skip_kind kind = skip_form(f, &why);
 		const char *diff;
 
@@ -146,37 +148,49 @@ static void run_job(struct tester *t, struct job_state *js, unsigned job)
 	}
 }
 
-static void report_death(struct tester *t, const struct job_state *js, int status)
+static void report_death(const struct forms *forms, const struct options *o,
+			 const struct job_state *js, int status)
 {
-	const struct form *f = &t->forms.f[js->next % t->forms.n];
+	const struct form *f = &forms->f[js->next % forms->n];
 
 	printf("DIED (%s %d) in %s\n  again: --form %s --seed-case %#" PRIx64 "\n",
 	       WIFSIGNALED(status) ? "signal" : "status",
 	       WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status), f->name, f->name,
-	       case_seed(t->o, js->next));
+	       case_seed(o, js->next));
 	fflush(stdout);
 }
 
+static int run_child(const struct forms *forms, const struct options *o, struct job_state *js)
+{
+	struct tester *t = xzalloc(sizeof(*t));
+
+	if (!tester_init(t, forms, o))
+		return 1;
+	run_job(t, js);
+	tester_fini(t);
+	free(t);
+	return 0;
+}
+
 /* One job to its end: children are started again behind a case that kills them. */
-static void supervise(struct tester *t, struct job_state *js, unsigned job)
+static void supervise(const struct forms *forms, const struct options *o, struct job_state *js)
 {
 	for (;;) {
+		uint64_t at = js->next;
 		pid_t pid = fork();
 		int status;
 
-		if (pid == 0) {
-			run_job(t, js, job);
-			_exit(0);
-		}
+		if (pid == 0)
+			_exit(run_child(forms, o, js));
 		if (pid < 0 || waitpid(pid, &status, 0) < 0)
 			exit(1);
-		if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
-			return;
-		report_death(t, js, status);
-		count(js, &t->forms.f[js->next % t->forms.n], false);
-		js->next += t->o->jobs;
+		if (WIFEXITED(status) && (WEXITSTATUS(status) == 0 || js->next == at))
+			exit(WEXITSTATUS(status));
+		report_death(forms, o, js, status);
+		count(js, &forms->f[js->next % forms->n], false);
+		js->next += o->jobs;
 		if (js->failed > 1000)
-			return;
+			exit(1);
 	}
 }
 
@@ -201,56 +215,59 @@ static int summary(struct job_state *js, unsigned jobs)
 	return failed || !passed;
 }
 
-static int run_all(struct tester *t)
+static int run_all(const struct forms *forms, const struct options *o)
 {
-	unsigned jobs = t->o->jobs;
+	unsigned jobs = o->jobs;
 	struct job_state *js = mmap(NULL, sizeof(*js) * jobs, PROT_READ | PROT_WRITE,
 				    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	pid_t pid[JOBS_MAX];
-	int rc;
+	int rc = 0, status;
 
 	if (js == MAP_FAILED)
 		return 1;
-	printf("%u forms, %" PRIu64 " cases, seed %" PRIu64 ", engine %s\n", t->forms.n, t->o->cases,
-	       t->o->seed, t->o->engine);
+	printf("%u forms, %" PRIu64 " cases, seed %" PRIu64 ", engine %s\n", forms->n, o->cases, o->seed,
+	       o->engine);
 	fflush(stdout);
 	for (unsigned j = 0; j < jobs; j++) {
 		js[j].next = j;
 		pid[j] = fork();
-		if (pid[j] == 0) {
-			supervise(t, &js[j], j);
-			_exit(0);
-		}
+		if (pid[j] == 0)
+			supervise(forms, o, &js[j]);
 	}
 	for (unsigned j = 0; j < jobs; j++)
-		waitpid(pid[j], NULL, 0);
-	rc = summary(js, jobs);
+		if (waitpid(pid[j], &status, 0) < 0 || status)
+			rc = 1;
+	rc |= summary(js, jobs);
 	munmap(js, sizeof(*js) * jobs);
 	return rc;
 }
 
-static int run_one(struct tester *t)
+static int run_one(const struct forms *forms, const struct options *o)
 {
-	for (unsigned i = 0; i < t->forms.n; i++) {
-		const struct form *f = &t->forms.f[i];
-		const char *diff, *why;
+	struct tester *t = xzalloc(sizeof(*t));
+	const char *diff = NULL, *why;
+	const struct form *f = NULL;
 
-		if (strcmp(f->name, t->o->form))
-			continue;
-		if (!gen_case(&t->c, f, t->o->one_seed, soft_cpuid(t->soft)))
-			return 1;
-		diff = run_case(t, skip_form(f, &why));
-		report_case(stdout, &t->c, &t->native, &t->engine, diff ? diff : "equal");
-		return diff != NULL;
+	for (unsigned i = 0; i < forms->n && !f; i++)
+		if (!strcmp(forms->f[i].name, o->form))
+			f = &forms->f[i];
+	if (!f) {
+		fprintf(stderr, "insn-test: no form \"%s\"\n", o->form);
+		return 1;
 	}
-	fprintf(stderr, "insn-test: no form \"%s\"\n", t->o->form);
-	return 1;
+	if (!tester_init(t, forms, o) || !gen_case(&t->c, f, o->one_seed, soft_cpuid(t->soft)))
+		return 1;
+	diff = run_case(t, skip_form(f, &why));
+	report_case(stdout, &t->c, &t->native, &t->engine, diff ? diff : "equal");
+	tester_fini(t);
+	free(t);
+	return diff != NULL;
 }
 
-static int list_forms(struct tester *t, bool skips)
+static int list_forms(const struct forms *forms, bool skips)
 {
-	for (unsigned i = 0; i < t->forms.n; i++) {
-		const struct form *f = &t->forms.f[i];
+	for (unsigned i = 0; i < forms->n; i++) {
+		const struct form *f = &forms->f[i];
 		const char *why;
 		enum skip_kind k = skip_form(f, &why);
 
@@ -259,7 +276,7 @@ static int list_forms(struct tester *t, bool skips)
 		else if (!skips)
 			printf("%s\n", f->name);
 	}
-	printf("%u forms\n", t->forms.n);
+	printf("%u forms\n", forms->n);
 	return 0;
 }
 
@@ -294,12 +311,34 @@ static bool parse(struct options *o, int argc, char **argv)
 	return o->jobs >= 1 && o->jobs <= JOBS_MAX && (!o->one || o->form);
 }
 
+static int run(const struct options *o)
+{
+	struct x86_cpuid *cpuid;
+	struct err *e = NULL;
+	struct forms forms;
+	int rc;
+
+	if (x86_cpuid_create(&cpuid, "max", 1, 1000000, &e)) {
+		fprintf(stderr, "insn-test: %s\n", err_msg(e));
+		err_free(&e);
+		return 1;
+	}
+	forms_make(&forms, cpuid);
+	x86_cpuid_destroy(cpuid);
+	if (o->list || o->skips)
+		rc = list_forms(&forms, o->skips);
+	else if (o->one)
+		rc = run_one(&forms, o);
+	else
+		rc = run_all(&forms, o);
+	forms_free(&forms);
+	return rc;
+}
+
 int main(int argc, char **argv)
 {
 	struct options o = { .cases = 1200000, .seed = 1, .engine = "interp" };
-	struct tester *t = xzalloc(sizeof(*t));
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-	int rc = 1;
 
 	o.jobs = cpus < 1 ? 1 : cpus > JOBS_MAX ? JOBS_MAX : (unsigned)cpus;
 	if (!parse(&o, argc, argv)) {
@@ -307,15 +346,5 @@ int main(int argc, char **argv)
 				"[--only TEXT] [--list] [--skips] [--form NAME --seed-case S]\n");
 		return 2;
 	}
-	if (tester_init(t, &o)) {
-		if (o.list || o.skips)
-			rc = list_forms(t, o.skips);
-		else if (o.one)
-			rc = run_one(t);
-		else
-			rc = run_all(t);
-		tester_fini(t);
-	}
-	free(t);
-	return rc;
+	return run(&o);
 }
