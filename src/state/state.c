@@ -6,11 +6,13 @@
  * A field is: name, u8 kind, u32 count, the data.  A name is a length byte and that many bytes.  Scalars are
  * little-endian; a nested structure is `count` records.  Everything is checked against the table of the reader,
  * field by field, before the first byte of the object changes: a stream that is cut short, reordered, of another
- * version or not canonical (a BOOL of 2) is refused with a message that names the field.
+ * version or not canonical (a BOOL of 2) is refused with a message that names the field.  Values that only the
+ * owner can judge are refused by its post_load; then the object gets back what it held before.
  */
 #include "state/state.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/base.h"
@@ -211,13 +213,22 @@ static int call_post_load(const struct state_desc *d, void *obj, struct err **e)
 int state_load(const struct state_desc *d, void *obj, const uint8_t *data, size_t len, size_t *used,
 	       struct err **e)
 {
-	struct reader look = { .p = data, .left = len }, apply = look;
+	struct reader look = { .p = data, .left = len }, apply = look, undo;
+	struct state_buf before = { 0 };
 	int rc = read_record(&look, d, NULL, e);
 
 	if (rc)
 		return rc;
+	state_save(&before, d, obj);
 	rc = read_record(&apply, d, obj, e);
 	bug_on(rc);
 	*used = len - apply.left;
-	return call_post_load(d, obj, e);
+	rc = call_post_load(d, obj, e);
+	if (rc) {
+		undo = (struct reader){ .p = before.data, .left = before.len };
+		bug_on(read_record(&undo, d, obj, NULL));
+		(void)call_post_load(d, obj, NULL); /* derived things, as far as they were ever right */
+	}
+	free(before.data);
+	return rc;
 }

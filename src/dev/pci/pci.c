@@ -101,9 +101,10 @@ static void bars_update(struct pci_dev *d)
 	mem_begin(d->dev.env->mem);
 	for (unsigned n = 0; n <= PCI_ROM_BAR; n++) {
 		uint64_t addr = 0;
+		bool on = d->bars[n].io && bar_target(d, n, &addr);
 
 		if (d->bars[n].io)
-			bar_update(d, &d->bars[n], bar_target(d, n, &addr), addr);
+			bar_update(d, &d->bars[n], on, addr);
 	}
 	mem_commit(d->dev.env->mem);
 }

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Saved state: round trip, and streams that somebody has damaged. */
+#include "dev_env.h"
+
+#include <errno.h>
+
+#include "state/state.h"
+
+struct inner {
+	uint16_t a;
+	bool flag;
+};
+
+struct outer {
+	uint8_t u8;
+	uint16_t u16[3];
+	uint32_t u32;
+	uint64_t u64;
+	uint8_t blob[5];
+	struct inner in[2];
+	int loads, saves;
+};
+
+static const struct state_field inner_fields[] = {
+	STATE_FIELD(struct inner, a, STATE_U16),
+	STATE_FIELD(struct inner, flag, STATE_BOOL),
+	STATE_END,
+};
+static const struct state_desc inner_desc = { .name = "inner", .version = 3, .fields = inner_fields };
+
+static int outer_load(void *obj, struct err **e)
+{
+	struct outer *o = obj;
+
+	o->loads++;
+	return o->u8 == 99 ? err_set(e, EINVAL, "u8 must not be 99") : 0;
+}
+
+static void outer_save(void *obj)
+{
+	((struct outer *)obj)->saves++;
+}
+
+static const struct state_field outer_fields[] = {
+	STATE_FIELD(struct outer, u8, STATE_U8),
+	STATE_ARRAY(struct outer, u16, STATE_U16),
+	STATE_FIELD(struct outer, u32, STATE_U32),
+	STATE_FIELD(struct outer, u64, STATE_U64),
+	STATE_BLOB(struct outer, blob),
+	STATE_STRUCTS(struct outer, in, inner_desc),
+	STATE_END,
+};
+static const struct state_desc outer_desc = {
+	.name = "outer", .version = 1, .fields = outer_fields, .post_load = outer_load,
+	.pre_save = outer_save,
+};
+
+static const struct outer sample = {
+	.u8 = 7, .u16 = { 1, 2, 0xfffe }, .u32 = 0xdeadbeef, .u64 = UINT64_C(0x0123456789abcdef),
+	.blob = { 9, 8, 7, 6, 5 }, .in = { { 0x1111, true }, { 0x2222, false } },
+};
+
+static struct state_buf save(const struct outer *o)
+{
+	struct state_buf b = { 0 };
+	struct outer copy = *o;
+
+	state_save(&b, &outer_desc, &copy);
+	assert_int_equal(copy.saves, o->saves + 1);
+	return b;
+}
+
+static void round_trip(void **unused)
+{
+	struct state_buf b = save(&sample);
+	struct outer o = { 0 };
+	size_t used = 0;
+
+	assert_int_equal(state_load(&outer_desc, &o, b.data, b.len, &used, NULL), 0);
+	assert_int_equal(used, b.len);
+	assert_int_equal(o.loads, 1);
+	o.loads = o.saves = 0;
+	assert_memory_equal(&o, &sample, sizeof(o));
+	free(b.data);
+}
+
+static void cut_short(void **unused)
+{
+	struct state_buf b = save(&sample);
+
+	for (size_t len = 0; len < b.len; len++) {
+		struct outer o = { 0 }, zero = { 0 };
+		struct err *e = NULL;
+		uint8_t *part = malloc(len ? len : 1); /* so that a read past it is seen */
+		size_t used;
+
+		memcpy(part, b.data, len);
+		assert_int_equal(state_load(&outer_desc, &o, part, len, &used, &e), -EINVAL);
+		assert_non_null(e);
+		assert_memory_equal(&o, &zero, sizeof(o));
+		err_free(&e);
+		free(part);
+	}
+	free(b.data);
+}
+
+/* Every single-byte change is either refused without a trace or changes exactly a value. */
+static void damaged(void **unused)
+{
+	struct state_buf b = save(&sample);
+	unsigned refused = 0;
+
+	for (size_t i = 0; i < b.len; i++) {
+		struct outer o = { 0 }, zero = { 0 };
+		size_t used;
+
+		b.data[i] ^= 0x83;
+		if (state_load(&outer_desc, &o, b.data, b.len, &used, NULL)) {
+			refused++;
+			assert_memory_equal(&o, &zero, sizeof(o));
+		} else {
+			assert_int_equal(used, b.len);
+		}
+		b.data[i] ^= 0x83;
+	}
+	/* All but the 33 data bytes of numbers (the two flags are checked). */
+	assert_int_equal(refused, b.len - (1 + 6 + 4 + 8 + 5 + 2 * 2));
+	free(b.data);
+}
+
+static void refused_value(void **unused)
+{
+	struct outer bad = sample, o = { 0 };
+	struct err *e = NULL;
+	struct state_buf b;
+	size_t used;
+
+	bad.u8 = 99;
+	b = save(&bad);
+	o.u32 = 5;
+	assert_int_equal(state_load(&outer_desc, &o, b.data, b.len, &used, &e), -EINVAL);
+	assert_string_equal(err_msg(e), "u8 must not be 99");
+	assert_int_equal(o.u8, 0); /* as before */
+	assert_int_equal(o.u32, 5);
+	err_free(&e);
+	free(b.data);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(round_trip),
+		cmocka_unit_test(cut_short),
+		cmocka_unit_test(damaged),
+		cmocka_unit_test(refused_value),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
