@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <ctype.h>
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -12,6 +13,7 @@
 #include "back/char/socket.h"
 #include "base/base.h"
 #include "base/err.h"
+#include "base/kvlist.h"
 
 int sock_addr_unix(struct sock_addr *a, const char *path, struct err **e)
 {
@@ -39,8 +41,13 @@ int sock_addr_tcp(struct sock_addr *a, const char *host, const char *port, bool 
 		.ai_flags = listener ? AI_PASSIVE : 0,
 	};
 	struct addrinfo *found;
-	int r = getaddrinfo(*host ? host : NULL, port, &hints, &found);
+	uint64_t number;
+	int r;
 
+	/* getaddrinfo cuts a large number down to 16 bits. */
+	if (isdigit((unsigned char)*port) && !parse_uint(port, 0, 65535, &number))
+		return err_set(e, EINVAL, "'%s' is not a port number", port);
+	r = getaddrinfo(*host ? host : NULL, port, &hints, &found);
 	if (r)
 		return err_set(e, EINVAL, "no address for host '%s' port '%s': %s", host, port,
 			       gai_strerror(r));
