@@ -123,9 +123,7 @@ static void sipi(void *opaque, unsigned cpu, uint8_t vector)
 
 static void kick(void *opaque, unsigned cpu)
 {
-	struct vm *vm = opaque;
-
-	vm->engine->kick(vm->ev, cpu);
+	vcpu_unhalt(opaque, cpu);
 }
 
 static uint64_t tsc_offset(void *opaque, unsigned cpu)

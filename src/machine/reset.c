@@ -61,6 +61,7 @@ int vm_reset_now(struct vm *vm, struct err **e)
 	if (direct)
 		r = pc_setup_direct(&vm->pc, &rsdp, e);
 	lock_drop(&vm->dev_lock);
+	vcpus_drain(vm);
 	for (unsigned i = 0; i < vm->n_cpus && !r; i++) {
 		struct x86_state s;
 

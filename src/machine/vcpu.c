@@ -20,12 +20,42 @@ static void park(struct vcpu *v)
 	lock_wait(&v->lock, &v->wake);
 }
 
+/* Leave HLT as if an interrupt had come. */
+static void unhalt(struct vcpu *v)
+{
+	struct vm *vm = v->vm;
+	struct x86_state s;
+
+	v->unhalt = false;
+	vm->engine->get(vm->ev, v->index, &s);
+	if (s.mp_state != X86_MP_HALTED)
+		return;
+	s.mp_state = X86_MP_RUNNABLE;
+	vm->engine->set(vm->ev, v->index, &s);
+}
+
 static void sleep_halted(struct vcpu *v)
 {
 	struct vm *vm = v->vm;
 
-	while (may_run(v) && !vm->engine->has_work(vm->ev, v->index))
+	while (may_run(v) && !v->unhalt && !vm->engine->has_work(vm->ev, v->index))
 		lock_wait(&v->lock, &v->wake);
+	if (v->unhalt)
+		unhalt(v);
+}
+
+/* Let the engine take in what other vCPUs have sent (INIT, SIPI, NMI) without running guest code: it looks at that
+ * before it looks at a kick. */
+static void drain(struct vcpu *v)
+{
+	struct vm *vm = v->vm;
+
+	lock_drop(&v->lock);
+	vm->engine->kick(vm->ev, v->index);
+	vm->engine->run(vm->ev, v->index);
+	lock_take(&v->lock);
+	v->drain = v->unhalt = false;
+	pthread_cond_broadcast(&v->parked_cond);
 }
 
 /* The engine returned for good: the loop thread decides what follows. */
@@ -68,7 +98,9 @@ static void *vcpu_thread(void *opaque)
 	pthread_setname_np(pthread_self(), name);
 	lock_take(&v->lock);
 	while (!v->quit) {
-		if (may_run(v))
+		if (v->drain)
+			drain(v);
+		else if (may_run(v))
 			run_once(v);
 		else
 			park(v);
@@ -136,6 +168,16 @@ void vcpu_wake(struct vm *vm, unsigned cpu)
 	lock_drop(&v->lock);
 }
 
+void vcpu_unhalt(struct vm *vm, unsigned cpu)
+{
+	struct vcpu *v = &vm->cpus[cpu];
+
+	lock_take(&v->lock);
+	v->unhalt = true;
+	pthread_cond_broadcast(&v->wake);
+	lock_drop(&v->lock);
+}
+
 void vcpus_kick(struct vm *vm)
 {
 	for (unsigned i = 0; i < vm->n_cpus; i++) {
@@ -173,6 +215,20 @@ void vcpus_park(struct vm *vm)
 
 		lock_take(&v->lock);
 		while (v->started && !v->parked)
+			lock_wait(&v->lock, &v->parked_cond);
+		lock_drop(&v->lock);
+	}
+}
+
+void vcpus_drain(struct vm *vm)
+{
+	for (unsigned i = 0; i < vm->n_cpus; i++) {
+		struct vcpu *v = &vm->cpus[i];
+
+		lock_take(&v->lock);
+		v->drain = v->started;
+		pthread_cond_broadcast(&v->wake);
+		while (v->drain)
 			lock_wait(&v->lock, &v->parked_cond);
 		lock_drop(&v->lock);
 	}

@@ -33,6 +33,8 @@ struct vcpu {
 	pthread_cond_t parked_cond;
 	/* Under lock: */
 	bool go, quit, parked;
+	bool unhalt; /* the next HLT, or the present one, is over (KVM_HC_KICK_CPU) */
+	bool drain;  /* take in events, then clear this */
 	int stop; /* why the thread stopped by itself: enum engine_exit, or -1 */
 };
 
@@ -77,9 +79,12 @@ struct vm {
 int vcpus_start(struct vm *vm, struct err **e);
 void vcpus_end(struct vm *vm);
 void vcpu_wake(struct vm *vm, unsigned cpu);
+void vcpu_unhalt(struct vm *vm, unsigned cpu);
 /* vcpus_go/vcpus_park - let all (or one: index, else -1) run; stop all and wait.  vm->lock held. */
 void vcpus_go(struct vm *vm, int only);
 void vcpus_park(struct vm *vm);
+/* vcpus_drain - events that parked vCPUs have not yet looked at are gone after this. */
+void vcpus_drain(struct vm *vm);
 /* vcpus_kick - make every vCPU look at vm->hold; any thread. */
 void vcpus_kick(struct vm *vm);
 /* vcpu_seconds - processor time that the vCPU threads have used. */
