@@ -110,6 +110,7 @@ struct x86_cpu {
 	uint32_t mode;
 	struct x86_tlb *tlb; /* tlbs[view of explicit accesses now] */
 	_Atomic uint32_t events;
+	_Atomic uint8_t sipi_vector; /* of X86_EV_SIPI: set before the event; goes to s when it is taken */
 	uint64_t zero;	     /* always 0: absent base, index or segment of an address */
 	uint64_t code_base;  /* linear address of the page of the running block */
 	uint64_t icount;     /* instructions retired */

@@ -89,6 +89,7 @@ static void take_requests(struct x86_cpu *c, uint32_t ev)
 	}
 	if (ev & X86_EV_SIPI) {
 		x86_event_clear(c, X86_EV_SIPI);
+		c->s.sipi_vector = atomic_load(&c->sipi_vector);
 		do_sipi(c);
 	}
 	if (ev & X86_EV_NMI) {

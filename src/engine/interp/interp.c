@@ -472,7 +472,7 @@ static void interp_inject(struct engine_vm *vm, unsigned cpu, enum engine_signal
 		x86_event_set(c, X86_EV_INIT);
 		break;
 	case ENGINE_SIPI:
-		c->s.sipi_vector = (uint8_t)arg;
+		atomic_store(&c->sipi_vector, (uint8_t)arg);
 		x86_event_set(c, X86_EV_SIPI);
 		break;
 	}
