@@ -117,11 +117,34 @@ int cmdline_parse(struct cmdline *c, const char *prog, bool friendly, int argc, 
 	return cmdline_check(c, e);
 }
 
+#define HELP_INDENT 26
+#define HELP_WIDTH 96
+
+/* Words of text from column HELP_INDENT on, in lines of at most HELP_WIDTH. */
+static void help_text(const char *text)
+{
+	int column = HELP_INDENT;
+
+	for (const char *p = text; *p;) {
+		int len = (int)strcspn(p, " ");
+
+		if (column + len > HELP_WIDTH && column > HELP_INDENT) {
+			printf("\n%*s", HELP_INDENT, "");
+			column = HELP_INDENT;
+		}
+		column += printf("%.*s%s", len, p, p[len] ? " " : "");
+		p += len + (p[len] == ' ');
+	}
+	putchar('\n');
+}
+
 static void help_row(const char *dash, const char *name, const struct opt *o)
 {
 	int n = printf("%s%s%s%s", dash, name, o->arg ? " " : "", o->arg ? o->arg : "");
 
-	printf("%*s %s\n", n < 24 ? 24 - n : 0, "", o->help);
+	printf(n < HELP_INDENT ? "%*s" : "\n%*s", n < HELP_INDENT ? HELP_INDENT - n : HELP_INDENT,
+	       "");
+	help_text(o->help);
 }
 
 int opt_help(struct cmdline *c, const struct cmd_use *use, struct err **e)

@@ -55,7 +55,10 @@ void cmdline_explain(const struct cmdline *c)
 	explain_opt("-accel", c->cfg.accel);
 	explain_opt("-machine", c->cfg.machine);
 	explain_use("-cpu", &c->cpu);
-	snprintf(mem, sizeof(mem), "%lluK", (unsigned long long)(c->cfg.mem_size >> 10));
+	if (c->cfg.mem_size % MiB)
+		snprintf(mem, sizeof(mem), "%lluK", (unsigned long long)(c->cfg.mem_size / KiB));
+	else
+		snprintf(mem, sizeof(mem), "%lluM", (unsigned long long)(c->cfg.mem_size / MiB));
 	explain_opt("-m", mem);
 	explain_use("-smp", &c->smp);
 	if (c->cfg.name)

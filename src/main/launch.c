@@ -304,12 +304,17 @@ static void launch_banner(const struct launch *l)
 {
 	const struct engine_ops *engine = vm_engine(l->vm, NULL);
 	bool console = false;
+	char *why;
 
 	for (size_t i = 0; i < l->n_chardevs; i++)
 		console |= chardev_is_mux(l->chardevs[i]);
-	fprintf(stderr, "doppel %s: engine %s (%s)%s\n", DOPPEL_VERSION, engine->name,
-		l->c->accel.opt ? "asked for" : "the only one yet",
+	if (l->c->fallback)
+		why = xasprintf("not there yet: %s", l->c->fallback);
+	else
+		why = xstrdup(l->c->accel.opt ? "asked for" : "the only engine so far");
+	fprintf(stderr, "doppel %s: engine %s (%s)%s\n", DOPPEL_VERSION, engine->name, why,
 		console ? "; Ctrl-a x leaves, Ctrl-a h helps" : "");
+	free(why);
 }
 
 int launch(const struct cmdline *c, int *status, struct err **e)

@@ -83,7 +83,7 @@ static void default_engine(struct cmdline *c)
 	if (c->cfg.accel)
 		return;
 	c->cfg.accel = "interp";
-	if (c->fallback)
+	if (c->fallback && !c->friendly) /* whose first line says so */
 		fprintf(stderr, "%s: warning: %s%s%s: not there yet: %s; using the interpreter\n",
 			c->prog, c->accel.opt, c->accel.arg ? " " : "",
 			c->accel.arg ? c->accel.arg : "", c->fallback);

@@ -29,8 +29,8 @@ static void watch_signal(void *opaque, uint32_t events)
 
 	if (read(w->signal_fd, &si, sizeof(si)) != sizeof(si) || !w->vm)
 		return;
-	fprintf(stderr, "%s: terminating on signal %u from pid %u\n", w->prog, si.ssi_signo,
-		si.ssi_pid);
+	fprintf(stderr, "%s: terminating on signal %u%s\n", w->prog, si.ssi_signo,
+		si.ssi_pid ? " from another process" : "");
 	vm_quit(w->vm, 0);
 }
 

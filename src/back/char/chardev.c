@@ -21,6 +21,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -117,6 +118,7 @@ static size_t out_put_locked(struct chardev *cd, const uint8_t *buf, size_t len)
 			break;
 		if (n <= 0) {
 			cd->out_broken = true;
+			cd->out_errno = n ? errno : EIO;
 			return len;
 		}
 		done += (size_t)n;
@@ -175,9 +177,19 @@ void chardev_print(struct chardev *cd, const char *text)
 	chardev_write(cd, (const uint8_t *)text, strlen(text));
 }
 
-/* The peer left, or writing to it failed. */
+/* The peer left, or writing to it failed.  A full disk is worth a word, a reader that left is not.
+ */
 static void chardev_hangup(struct chardev *cd)
 {
+	int error;
+
+	lock_take(&cd->lock);
+	error = cd->out_errno;
+	cd->out_errno = 0;
+	lock_drop(&cd->lock);
+	if (error && error != EPIPE && error != ECONNRESET && error != EIO)
+		fprintf(stderr, "doppel: %s: output is lost from here on: %s\n", cd->id,
+			strerror(error));
 	if (cd->kind->hangup) {
 		chardev_stream_close(cd);
 		cd->kind->hangup(cd);

@@ -57,6 +57,7 @@ struct chardev {
 	bool attached;
 	int out_fd;
 	bool out_broken; /* writing failed: the loop thread closes the stream */
+	int out_errno; /* why; 0: said already */
 	bool out_starved; /* a chardev_write was short */
 	uint32_t q_head, q_len;
 	uint8_t queue[CHARDEV_QUEUE];
