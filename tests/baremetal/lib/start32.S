@@ -100,7 +100,10 @@ bm_enter:
 	mov %ecx, -12(%edx)
 	lea -12(%edx), %esp
 	jmp 3f
-2:	pushl 52(%eax)		/* ss sp flags cs ip */
+2:	mov $0x23, %edx		/* IRET would make kernel segments null */
+	mov %edx, %ds
+	mov %edx, %es
+	pushl 52(%eax)		/* ss sp flags cs ip */
 	pushl 48(%eax)
 	pushl 44(%eax)
 	pushl 40(%eax)
