@@ -15,6 +15,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -22,7 +23,7 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.join(ROOT, "build")
 GUEST = os.path.join(BUILD, "guest")
-LOGS = os.path.join(BUILD, "test-logs")
+LOGS = os.environ.get("TEST_LOGS", os.path.join(BUILD, "test-logs"))
 
 EMULATOR = shlex.split(os.environ.get("DOPPEL", os.path.join(BUILD, "doppel-system-x86_64")))
 FRIENDLY = os.path.join(BUILD, "doppel")
@@ -115,6 +116,25 @@ def clean_terminal(data):
     return data.replace(b"\r", b"").decode(errors="replace")
 
 
+# The leader of a session on the terminal that is standard input: it runs a command in the
+# foreground, as a shell does, tells its process id and status on descriptor argv[1], and stays, so
+# that the terminal does.
+SESSION_LEADER = """
+import fcntl, os, signal, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+out = int(sys.argv[1])
+pid = os.fork()
+if not pid:
+    os.close(out)
+    os.execvp(sys.argv[2], sys.argv[2:])
+os.write(out, b"%d\\n" % pid)
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+os.write(out, b"%d\\n" % status)
+signal.pause()
+"""
+
+
 class Process:
     """A command whose output is awaited and whose input is typed, over pipes or a terminal."""
 
@@ -126,19 +146,45 @@ class Process:
         self.output = b""
         self.master = None
         if terminal:
-            self.master, slave = pty.openpty()
-            self.slave = slave
-            self.popen = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave,
-                                          start_new_session=True, cwd=_current.dir)
-            self.read_fd = self.write_fd = self.master
+            self._start_on_terminal(command)
         else:
             self.popen = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                           stderr=subprocess.STDOUT, start_new_session=True,
                                           cwd=_current.dir)
             self.read_fd = self.popen.stdout.fileno()
             self.write_fd = self.popen.stdin.fileno()
+            self.pid = self.popen.pid
         self.eof = False
         _current.cleanup.callback(self.close)
+
+    def _start_on_terminal(self, command):
+        self.master, self.slave = pty.openpty()
+        self.report, report = os.pipe()
+        leader = [sys.executable, "-c", SESSION_LEADER, str(report)] + command
+        self.popen = subprocess.Popen(leader, stdin=self.slave, stdout=self.slave,
+                                      stderr=self.slave, start_new_session=True,
+                                      cwd=_current.dir, pass_fds=[report])
+        os.close(report)
+        self.read_fd = self.write_fd = self.master
+        self.report_text = b""
+        while b"\n" not in self.report_text:
+            self._read_report(60)
+        self.pid = int(self.report_text.split()[0])
+
+    def _read_report(self, timeout):
+        if select.select([self.report], [], [], timeout)[0]:
+            data = os.read(self.report, 100)
+            check(data, "the session's leader died")
+            self.report_text += data
+
+    def poll(self):
+        """The exit status, or None while the command runs."""
+        if self.master is None:
+            return self.popen.poll()
+        if self.report_text.count(b"\n") < 2:
+            self._read_report(0)
+        words = self.report_text.split()
+        return int(words[1]) if self.report_text.count(b"\n") > 1 else None
 
     def close(self):
         if self.popen.poll() is None:
@@ -150,8 +196,8 @@ class Process:
                 with contextlib.suppress(OSError):
                     stream.close()
         if self.master is not None:
-            os.close(self.master)
-            os.close(self.slave)
+            for fd in (self.master, self.slave, self.report):
+                os.close(fd)
             self.master = None
 
     def pump(self, seconds):
@@ -189,7 +235,7 @@ class Process:
 
     def _exited_quietly(self):
         """On a terminal this test holds open there is no end of file."""
-        return self.master is not None and self.popen.poll() is not None and not self.pump(0.2)
+        return self.master is not None and self.poll() is not None and not self.pump(0.2)
 
     def send(self, text):
         data = text.encode()
@@ -199,7 +245,7 @@ class Process:
     def wait(self, timeout=60):
         """The exit status, once the command ends."""
         deadline = time.monotonic() + timeout * TIME_SCALE
-        while self.popen.poll() is None:
+        while self.poll() is None:
             if time.monotonic() > deadline:
                 raise Failed(f"still running after {timeout * TIME_SCALE:.0f} s")
             self.pump(0.1)
@@ -207,7 +253,7 @@ class Process:
                 time.sleep(0.02)
         while self.pump(0.1):
             pass
-        return self.popen.returncode
+        return self.poll()
 
     def check_exit(self, status=0, timeout=60):
         check_equal(self.wait(timeout), status, "exit status")

@@ -69,7 +69,7 @@ def echo_and_leave():
 @case("console/restored-after-SIGINT", signal.SIGINT, cost=3)
 def restored_after_signal(sig):
     guest = start_echo()
-    os.kill(guest.popen.pid, sig)
+    os.kill(guest.pid, sig)
     guest.wait(20)
     check_restored(guest)
 
