@@ -149,7 +149,7 @@ void bounce_set_mem(struct bounce_stub *s, unsigned size, bool write)
 	s->pub.lin_size = (uint16_t)size;
 	s->pub.lin_write = write;
 	/* Accesses of up to 8 bytes are checked, vectors are not (SDM 2 2.4). */
-	s->ac = size == 10 ? 8 : is_pow2(size) && size <= 8 ? (uint8_t)size : 0;
+	s->ac = s->no_ac ? 0 : size == 10 ? 8 : is_pow2(size) && size <= 8 ? (uint8_t)size : 0;
 }
 
 void bounce_set_avail(struct bounce_stub *s, enum bounce_avail avail)
@@ -608,6 +608,7 @@ static bool stub_vector(struct bounce_stub *s, const struct x86_decoded *d)
 	s->wait = s->x87;
 	s->mxcsr = uses_mxcsr(&s->key);
 	s->align = (uint8_t)mem_alignment(d, s->key.vex);
+	s->no_ac = d->insn.meta.isa_set == ZYDIS_ISA_SET_F16C; /* exception type 11 (SDM 2 2.4.10) */
 	return true;
 }
 
@@ -631,6 +632,8 @@ static bool stub_prepare(struct bounce_stub *s, const struct x86_decoded *d)
 	bounce_set_mem(s, d->mem_size, d->mem_write);
 	if (!s->x87)
 		s->pub.exec = d->mem_write ? exec_write : exec_read;
+	else if (d->mem_write)
+		bounce_x87_set_store(s, d);
 	return true;
 }
 

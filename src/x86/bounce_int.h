@@ -57,6 +57,7 @@ struct bounce_stub {
 	bool x87;	/* uses x87 or MMX state: FXRSTOR and FXSAVE around it */
 	bool wait;	/* checks for a pending x87 exception first */
 	bool mxcsr;	/* depends on MXCSR */
+	bool no_ac;	/* never alignment-checked */
 	bool avx_upper; /* leaves host upper halves dirty */
 	bool mem_read, mem_write;
 	bool pointers;	/* x87: FIP, FDP and FOP may be recorded */
@@ -169,6 +170,8 @@ void bounce_set_mem(struct bounce_stub *s, unsigned size, bool write);
 void bounce_set_avail(struct bounce_stub *s, enum bounce_avail avail);
 /* Number 0..15 of a general, vector, MMX or x87 register. */
 unsigned bounce_reg_num(ZydisRegister r);
+/* bounce_x87_set_store - the memory operand is written by an x87 or MMX instruction. */
+void bounce_x87_set_store(struct bounce_stub *s, const struct x86_decoded *d);
 void bounce_exec_x87(struct x86_cpu *c, const struct bounce *b, uint64_t lin, uint64_t ea);
 
 #define MXCSR_VALID 0xffffu /* bits a guest may set: MISALIGNSSE (bit 17) is never offered */

@@ -130,12 +130,12 @@ static void exec_maskmovq(struct x86_cpu *c, const struct bounce *b, uint64_t li
 
 /* --- gathers --- */
 
-/* Make the mask all ones or zeros per element, zero beyond the elements. */
-static void gather_mask(uint8_t mask[VEC_MAX], unsigned n, unsigned size)
+/* Make the mask all ones or zeros per element of the vector length, also of elements that are not used. */
+static void gather_mask(uint8_t mask[VEC_MAX], unsigned len, unsigned size)
 {
-	for (unsigned i = 0; i < n; i++)
+	for (unsigned i = 0; i < len / size; i++)
 		memset(mask + i * size, elem_enabled(mask, i, size) ? 0xff : 0, size);
-	memset(mask + n * size, 0, VEC_MAX - n * size);
+	memset(mask + len, 0, VEC_MAX - len);
 }
 
 static uint64_t gather_offset(const struct x86_cpu *c, const struct bounce_stub *s,
@@ -165,8 +165,9 @@ static void exec_gather(struct x86_cpu *c, const struct bounce *b, uint64_t lin,
 	vec_get(c, s->key.index, index);
 	vec_get(c, msk, mask);
 	vec_get(c, dst, out);
-	gather_mask(mask, n, size);
+	gather_mask(mask, vec_len(s), size);
 	vec_put(c, msk, mask); /* seen when an element faults */
+	memset(out + vec_len(s), 0, VEC_MAX - vec_len(s));
 	for (unsigned i = 0; i < n; i++) {
 		uint64_t v;
 

@@ -16,6 +16,7 @@
 #define FIP_MARK UINT64_C(0x5a5a11)
 #define FDP_MARK UINT64_C(0x5a5a22)
 #define FSW_ES 0x80
+#define FCW_MASKS 0x3f
 #define ENV16 14
 #define ENV32 28
 #define FSAVE_REGS 80
@@ -87,28 +88,67 @@ static bool x87_stored(struct x86_cpu *c, const struct bounce_stub *s, const uin
 	return false;
 }
 
-/*
- * A store that cannot go straight to memory: computed first, since an unmasked exception suppresses it and
- * then memory is not touched; but the state must be the old one when the store faults.
- */
-static void x87_store_slow(struct x86_cpu *c, const struct bounce_stub *s, uint64_t lin, uint64_t ea)
+static uint64_t store_lin(struct x86_cpu *c, const struct bounce_stub *s, uint64_t ea)
 {
-	struct x86_xsave old = c->s.xsave, new;
+	uint64_t lin = bounce_elem_lin(c, s, ea, s->size, true);
+
+	bounce_check_align(c, s, lin);
+	return lin;
+}
+
+/*
+ * A store that an unmasked exception may suppress: computed first, since then memory is not touched and not
+ * even its address is checked; but the state must be the old one when the store faults.
+ */
+static void store_computed(struct x86_cpu *c, const struct bounce_stub *s, uint64_t ea)
+{
+	struct x86_xsave old, new;
 	struct x87_pointers ptr = { 0 };
 	uint8_t buf[16];
+	uint64_t lin;
 
+	old = c->s.xsave;
 	memset(buf, 0xa5, sizeof(buf));
 	if (s->pointers)
 		pointers_mark(&c->s.xsave, s, &ptr);
 	bounce_run(c, s, buf);
 	if (s->pointers)
-		pointers_settle(c, s, &ptr, buf, lin, ea);
+		pointers_settle(c, s, &ptr, buf, c->s.seg[s->key.seg].base + ea, ea);
 	if (!x87_stored(c, s, buf))
 		return;
 	new = c->s.xsave;
 	c->s.xsave = old;
+	lin = store_lin(c, s, ea);
 	x86_write_block(c, lin, buf, s->size);
 	c->s.xsave = new;
+}
+
+static void exec_x87_store(struct x86_cpu *c, const struct bounce *b, uint64_t unused, uint64_t ea)
+{
+	const struct bounce_stub *s = bounce_stub_of(b);
+	struct x87_pointers old;
+	uint64_t lin;
+	void *p;
+
+	bounce_check_avail(c, s);
+	if (s->cond_store && (c->s.xsave.fcw & FCW_MASKS) != FCW_MASKS) {
+		store_computed(c, s, ea);
+		return;
+	}
+	lin = store_lin(c, s, ea);
+	p = bounce_direct_wr(c, lin, s->size);
+	if (!p) {
+		x86_probe(c, lin, s->size, X86_WRITE);
+		store_computed(c, s, ea);
+		return;
+	}
+	if (!s->pointers) {
+		bounce_run(c, s, p);
+		return;
+	}
+	pointers_mark(&c->s.xsave, s, &old);
+	bounce_run(c, s, p);
+	pointers_settle(c, s, &old, p, lin, ea);
 }
 
 static void *x87_load(struct x86_cpu *c, const struct bounce_stub *s, uint64_t lin, uint8_t *buf)
@@ -131,11 +171,7 @@ void bounce_exec_x87(struct x86_cpu *c, const struct bounce *b, uint64_t lin, ui
 	bounce_check_avail(c, s);
 	if (s->size) {
 		bounce_check_align(c, s, lin);
-		p = s->mem_write ? bounce_direct_wr(c, lin, s->size) : x87_load(c, s, lin, buf);
-		if (!p) {
-			x87_store_slow(c, s, lin, ea);
-			return;
-		}
+		p = x87_load(c, s, lin, buf);
 	}
 	if (!s->pointers) { /* control instructions and MMX leave the pointers alone */
 		bounce_run(c, s, p);
@@ -203,6 +239,7 @@ static void exec_env_store(struct x86_cpu *c, const struct bounce *b, uint64_t l
 	uint8_t buf[ENV32 + FSAVE_REGS];
 
 	bounce_check_avail(c, s);
+	bounce_check_align(c, s, lin);
 	x86_probe(c, lin, s->size, X86_WRITE);
 	bounce_run(c, s, buf);
 	env_put_pointers(buf, &p, s->key.opsize, env_real_layout(c));
@@ -215,6 +252,7 @@ static void exec_env_load(struct x86_cpu *c, const struct bounce *b, uint64_t li
 	uint8_t buf[ENV32 + FSAVE_REGS];
 
 	bounce_check_avail(c, s);
+	bounce_check_align(c, s, lin);
 	x86_read_block(c, lin, buf, s->size);
 	bounce_run(c, s, buf);
 	if (env_real_layout(c))
@@ -230,7 +268,16 @@ static void env_prepare(struct bounce_stub *s, const struct x86_decoded *d, unsi
 	s->key.w = 0;
 	s->size = (uint8_t)((d->opsize == 2 ? ENV16 : ENV32) + extra);
 	bounce_set_mem(s, s->size, store);
+	s->ac = s->key.opsize;
 	s->pub.exec = store ? exec_env_store : exec_env_load;
+}
+
+void bounce_x87_set_store(struct bounce_stub *s, const struct x86_decoded *d)
+{
+	s->pub.exec = exec_x87_store;
+	s->pub.ea = BOUNCE_EA_OFF;
+	s->key.seg = (uint8_t)ZydisRegisterGetId(d->op[d->mem].mem.segment);
+	s->key.addrsize = d->addrsize;
 }
 
 static void x87_operands(struct bounce_stub *s, const struct x86_decoded *d)
@@ -241,8 +288,11 @@ static void x87_operands(struct bounce_stub *s, const struct x86_decoded *d)
 	s->size = (uint8_t)d->mem_size;
 	s->mem_read = d->mem_read;
 	s->mem_write = d->mem_write;
-	s->cond_store = d->mem_write;
 	bounce_set_mem(s, d->mem_size, d->mem_write);
+	if (d->mem_write) {
+		s->cond_store = true;
+		bounce_x87_set_store(s, d);
+	}
 }
 
 static bool x87_control(struct bounce_stub *s, const struct x86_decoded *d)

@@ -92,8 +92,12 @@ static bool is_wide(const struct bounce_stub *s)
 
 static void check_align(struct x86_cpu *c, uint64_t lin, unsigned align)
 {
-	if (lin & (align - 1))
-		x86_raise_err(c, X86_GP, 0);
+	if (!(lin & (align - 1)))
+		return;
+	/* While alignment is checked either is allowed (SDM 2 XSAVE); processors check 4-byte pieces. */
+	if (c->align_check && (c->mode & X86_MODE_CPL3) && (lin & 3))
+		x86_raise_err(c, X86_AC, 0);
+	x86_raise_err(c, X86_GP, 0);
 }
 
 /* --- FXSAVE, FXRSTOR --- */

@@ -82,12 +82,46 @@ static void put_bytes(struct gen *g, uint8_t b[16])
 		b[n] = (uint8_t)rng_u64(&g->r);
 }
 
+static bool is(const struct icase *c, ZydisMnemonic m)
+{
+	return c->d.insn.mnemonic == m;
+}
+
+/* EDX:EAX choose components, of which the host has more: they must not be address registers. */
+static bool xsave_address(const struct icase *c)
+{
+	const ZydisDecodedOperand *op = &c->d.op[0];
+	ZydisMnemonic m = c->d.insn.mnemonic;
+
+	if (c->d.mem != 0 || !((m >= ZYDIS_MNEMONIC_XRSTOR && m <= ZYDIS_MNEMONIC_XRSTOR64) ||
+			       (m >= ZYDIS_MNEMONIC_XSAVE && m <= ZYDIS_MNEMONIC_XSAVES64)))
+		return true;
+	for (ZydisRegister r = ZYDIS_REGISTER_RAX; r <= ZYDIS_REGISTER_RDX; r++) {
+		ZydisRegister half = (ZydisRegister)(r - ZYDIS_REGISTER_RAX + ZYDIS_REGISTER_EAX);
+
+		if (r != ZYDIS_REGISTER_RCX && (op->mem.base == r || op->mem.base == half ||
+						op->mem.index == r || op->mem.index == half))
+			return false;
+	}
+	return true;
+}
+
+/* Byte stores under a mask: whether masked bytes fault is the processor's choice (SDM 2 MASKMOVDQU). */
+static bool masked_bytes(const struct icase *c)
+{
+	return is(c, ZYDIS_MNEMONIC_MASKMOVQ) || is(c, ZYDIS_MNEMONIC_MASKMOVDQU) ||
+	       is(c, ZYDIS_MNEMONIC_VMASKMOVDQU);
+}
+
 static bool decode(struct gen *g)
 {
 	struct icase *c = g->c;
 
 	return x86_decode(&c->d, g->cpuid, form_mode(c->form), c->bytes, 15) == X86_DECODE_OK &&
-	       c->d.insn.mnemonic == c->form->mnemonic;
+	       c->d.insn.mnemonic == c->form->mnemonic && xsave_address(c) &&
+	       !(masked_bytes(c) && c->d.addrsize == 2) &&
+	       !(is(c, ZYDIS_MNEMONIC_VCVTPS2PH) && c->d.mem == 0 &&
+		 c->d.op[0].mem.segment == ZYDIS_REGISTER_CS);
 }
 
 /* Without VVVV operand the field must be 1111: try that when the first attempt is undefined. */
@@ -110,11 +144,6 @@ static bool make_bytes(struct gen *g)
 		}
 	}
 	return false;
-}
-
-static bool is(const struct icase *c, ZydisMnemonic m)
-{
-	return c->d.insn.mnemonic == m;
 }
 
 /* --- relative branches: into INT3 bytes, never onto themselves --- */
@@ -185,8 +214,13 @@ static uint64_t pick_target(struct gen *g, unsigned size, bool stack, bool locke
 		return base + 0x6000 + rng_below(&g->r, 0x4000);
 	if (g->c->mode32 || k == 98)
 		return rng_u64(&g->r) & 0x7ffff000; /* nothing is there, or the zero page */
-	return UINT64_C(0x0000800000000000) - rng_below(&g->r, n + 1) +
-	       (one_in(g, 2) ? rng_u64(&g->r) << 47 : 0);
+	if (is(g->c, ZYDIS_MNEMONIC_VCVTPS2PH)) /* #XM comes before the address is looked at */
+		return DATA_BASE + 0x6000;
+	/* Non-canonical; across the end of the canonical part only small ones that are not alignment-checked:
+	 * the order of #SS, #GP and #AC for the others is not defined. */
+	if (n <= 8 && !(g->c->in.rflags & RFLAGS_AC))
+		return UINT64_C(0x0000800000000000) - rng_below(&g->r, n + 1);
+	return UINT64_C(0x0000800000000000) + (rng_u64(&g->r) << 47);
 }
 
 /* --- registers for one memory operand --- */
@@ -283,8 +317,9 @@ static void place_plain(struct gen *g, const ZydisDecodedOperand *op, uint64_t t
 	}
 }
 
-/* 16-bit addresses reach nothing by themselves: move the segment instead. */
-static void place_16bit(struct gen *g, const ZydisDecodedOperand *op, uint64_t t)
+/* 16-bit addresses reach nothing by themselves: move the segment instead.  False: the operand would go
+ * across the end of 64 KiB, of which processors' pieces wrap differently. */
+static bool place_16bit(struct gen *g, const ZydisDecodedOperand *op, uint64_t t)
 {
 	struct icase *c = g->c;
 	uint64_t off = op->mem.disp.has_displacement ? (uint64_t)op->mem.disp.value : 0;
@@ -298,6 +333,7 @@ static void place_16bit(struct gen *g, const ZydisDecodedOperand *op, uint64_t t
 		c->in.fs_base = t - off;
 	else if (op->mem.segment == ZYDIS_REGISTER_GS)
 		c->in.gs_base = t - off;
+	return off + (op->size > 4096 ? 0x400 : op->size / 8) <= 0x10000;
 }
 
 static bool is_stack_op(const ZydisDecodedOperand *op)
@@ -307,24 +343,26 @@ static bool is_stack_op(const ZydisDecodedOperand *op)
 		op->mem.base == ZYDIS_REGISTER_SP);
 }
 
-static struct target place_operand(struct gen *g, unsigned n)
+static bool place_operand(struct gen *g, unsigned n, struct target *t)
 {
 	struct icase *c = g->c;
 	const ZydisDecodedOperand op = c->d.op[n];
 	unsigned size = op.size / 8;
 	/* A locked access across cache lines upsets hosts that detect split locks. */
 	bool locked = c->d.lock || is(c, ZYDIS_MNEMONIC_XCHG);
-	struct target t;
 
-	t.va = pick_target(g, size, is_stack_op(&op), locked);
-	t.size = size;
-	if (op.mem.type == ZYDIS_MEMOP_TYPE_VSIB)
-		place_vsib(g, &op, t.va);
-	else if (c->d.addrsize == 2)
-		place_16bit(g, &op, t.va);
+	if (masked_bytes(c))
+		t->va = DATA_BASE + rng_below(&g->r, 0x2000 - 16);
 	else
-		place_plain(g, &op, t.va);
-	return t;
+		t->va = pick_target(g, size, is_stack_op(&op), locked);
+	t->size = size;
+	if (op.mem.type == ZYDIS_MEMOP_TYPE_VSIB)
+		place_vsib(g, &op, t->va);
+	else if (c->d.addrsize == 2)
+		return place_16bit(g, &op, t->va);
+	else
+		place_plain(g, &op, t->va);
+	return true;
 }
 
 /* --- what single instructions want --- */
@@ -519,6 +557,8 @@ static void fix_registers(struct gen *g)
 	if ((m == ZYDIS_MNEMONIC_JMP || m == ZYDIS_MNEMONIC_CALL) &&
 	    c->d.op[0].type == ZYDIS_OPERAND_TYPE_REGISTER)
 		c->in.gpr[gpr_of(c->d.op[0].reg.value)] = pick_code(g);
+	if (masked_bytes(c))
+		c->in.rflags &= ~RFLAGS_AC;
 	fix_selectors(g);
 }
 
@@ -568,7 +608,8 @@ bool gen_case(struct icase *c, const struct form *f, uint64_t seed, const struct
 	for (unsigned i = 0; i < c->d.insn.operand_count; i++) {
 		if (c->d.op[i].type != ZYDIS_OPERAND_TYPE_MEMORY || c->d.op[i].mem.type == ZYDIS_MEMOP_TYPE_AGEN)
 			continue;
-		t = place_operand(&g, i);
+		if (!place_operand(&g, i, &t))
+			return false;
 		any = true;
 	}
 	if (any)

@@ -95,10 +95,11 @@ enum skip_kind {
 enum skip_kind skip_form(const struct form *f, const char **why);
 /* Which outputs of this case may differ, because the manual or the kernel leaves them open. */
 struct slack {
-	uint64_t flags;		/* RFLAGS bits not compared */
-	bool fip;		/* FIP, FDP, FOP not compared */
-	bool vector;		/* vector registers not compared (after a partial gather) */
-	bool mem;
+	uint64_t flags; /* RFLAGS bits not compared */
+	bool x87;	/* x87 state not compared */
+	bool mxcsr;	/* exception flags of MXCSR not compared */
+	bool mem;	/* memory not compared */
+	bool cr2;	/* CR2 and the error code of #PF not compared */
 };
 void skip_slack(const struct icase *c, const struct iresult *native, struct slack *s);
 

@@ -59,7 +59,7 @@ native_signal:
 	mov native_host_gs(%rip), %rax
 	wrgsbase %rax
 	pushfq
-	andq $~0x40000, (%rsp)		/* alignment checks off */
+	andq $~0x44000, (%rsp)		/* AC, and NT, with which IRETQ faults */
 	popfq
 	jmp native_handler
 1:	jmp *native_chain(%rip)

@@ -45,8 +45,56 @@ enum skip_kind skip_form(const struct form *f, const char **why)
 	return SKIP_NO;
 }
 
+/* Instructions that move more than one access can: which of its pieces faults first is not defined. */
+static bool many_pieces(const struct icase *c)
+{
+	switch (c->d.insn.mnemonic) {
+	case ZYDIS_MNEMONIC_FSTP:
+		return c->d.mem_size == 10;
+	case ZYDIS_MNEMONIC_FLDENV:
+	case ZYDIS_MNEMONIC_FNSTENV:
+	case ZYDIS_MNEMONIC_FNSAVE:
+	case ZYDIS_MNEMONIC_FRSTOR:
+	case ZYDIS_MNEMONIC_FXSAVE:
+	case ZYDIS_MNEMONIC_FXSAVE64:
+	case ZYDIS_MNEMONIC_FXRSTOR:
+	case ZYDIS_MNEMONIC_FXRSTOR64:
+	case ZYDIS_MNEMONIC_XSAVE:
+	case ZYDIS_MNEMONIC_XSAVE64:
+	case ZYDIS_MNEMONIC_XSAVEOPT:
+	case ZYDIS_MNEMONIC_XSAVEOPT64:
+	case ZYDIS_MNEMONIC_XSAVEC:
+	case ZYDIS_MNEMONIC_XSAVEC64:
+	case ZYDIS_MNEMONIC_XRSTOR:
+	case ZYDIS_MNEMONIC_XRSTOR64:
+	case ZYDIS_MNEMONIC_FBSTP:
+	case ZYDIS_MNEMONIC_VMASKMOVPS:
+	case ZYDIS_MNEMONIC_VMASKMOVPD:
+	case ZYDIS_MNEMONIC_VPMASKMOVD:
+	case ZYDIS_MNEMONIC_VPMASKMOVQ:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static bool uses_mmx(const struct icase *c)
+{
+	for (unsigned i = 0; i < c->d.insn.operand_count; i++)
+		if (c->d.op[i].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+		    ZydisRegisterGetClass(c->d.op[i].reg.value) == ZYDIS_REGCLASS_MMX)
+			return true;
+	return false;
+}
+
 void skip_slack(const struct icase *c, const struct iresult *native, struct slack *s)
 {
+	bool fault = native->vector != X86_BP;
+
 	memset(s, 0, sizeof(*s));
-	s->flags = RFLAGS_RF;
+	s->flags = RFLAGS_RF; /* in the frame of a fault by the SDM; the host kernel may have cleared it */
+	s->cr2 = many_pieces(c);
+	s->mem = fault && s->cr2;
+	s->mxcsr = fault && c->d.insn.mnemonic == ZYDIS_MNEMONIC_VCVTPS2PH; /* flags before the store */
+	s->x87 = fault && uses_mmx(c); /* some processors enter MMX state before the fault */
 }
