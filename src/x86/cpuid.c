@@ -280,6 +280,10 @@ static void leaf_basic(const struct x86_cpu *c, uint32_t leaf, uint32_t sub, uin
 		if (!m->amd)
 			leaf_4(m, sub, out);
 		break;
+	case 7:
+		if (sub == 0)
+			out[EAX] = 2; /* last subleaf */
+		break;
 	case 0xb:
 		leaf_b(c, m, sub, out);
 		break;

@@ -55,6 +55,7 @@ static const struct {
 	{ X86_FEAT_PCID, X86_FEAT_LM }, { X86_FEAT_NX, X86_FEAT_PAE },
 	{ X86_FEAT_TSC_DEADLINE, X86_FEAT_APIC }, { X86_FEAT_RDTSCP, X86_FEAT_TSC },
 	{ X86_FEAT_LAHF_LM, X86_FEAT_LM }, { X86_FEAT_STIBP, X86_FEAT_SPEC_CTRL },
+	{ X86_FEAT_BHI_CTRL, X86_FEAT_SPEC_CTRL },
 };
 
 const struct x86_cpuid_model_info *x86_cpuid_models(void)

@@ -56,6 +56,7 @@ enum {
 #define FEAT_CTL_LOCKED BIT(0)
 #define SPEC_CTRL_IBRS BIT(0)
 #define SPEC_CTRL_STIBP BIT(1)
+#define SPEC_CTRL_BHI_DIS_S BIT(10)
 #define DEBUGCTL_LBR BIT(0)
 #define DEBUGCTL_BTF BIT(1)
 #define MTRRCAP_VALUE (X86_MTRR_VAR | BIT(8) | BIT(10)) /* fixed ranges, WC */
@@ -329,9 +330,14 @@ static bool wr_feat_ctl(struct x86_cpu *c, uint64_t val)
 	return true;
 }
 
+/* The engines have nothing to restrict: the bits are kept, and cheaper for a guest than its own work-arounds. */
 static bool wr_spec_ctrl(struct x86_cpu *c, uint64_t val)
 {
-	if (!has(c, X86_FEAT_SPEC_CTRL) || (val & ~(SPEC_CTRL_IBRS | SPEC_CTRL_STIBP)))
+	uint64_t known = SPEC_CTRL_IBRS | SPEC_CTRL_STIBP;
+
+	if (has(c, X86_FEAT_BHI_CTRL))
+		known |= SPEC_CTRL_BHI_DIS_S;
+	if (!has(c, X86_FEAT_SPEC_CTRL) || (val & ~known))
 		return false;
 	c->s.spec_ctrl = val;
 	return true;
