@@ -607,8 +607,10 @@ static void test_terminal_raw(void **state)
 		f->n_got = 0;
 		assert_int_equal(write(master, "k", 1), 1);
 		loop_until(f, f->n_got == 1);
-		put(cd, "out");
-		expect_bytes(master, "out");
+		put(cd, "out\r\nbare\nlone\rtwice\r\r\n");
+		for (const char *p = "one\r\nby\rone"; *p; p++)
+			put(cd, (char[]){*p, 0});
+		expect_bytes(master, "out\r\nbare\r\nlone\rtwice\r\r\none\r\nby\rone");
 		dup2(slave, 0);
 		chardev_close(cd);
 		dup2(in, 0);

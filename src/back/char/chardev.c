@@ -151,6 +151,35 @@ static void queue_drain_locked(struct chardev *cd)
 		cd->q_len = 0;
 }
 
+/* Write now what can be, queue the rest; returns the bytes taken. */
+static size_t out_add_locked(struct chardev *cd, const uint8_t *buf, size_t len)
+{
+	size_t done = cd->q_len ? 0 : out_put_locked(cd, buf, len);
+
+	return done + queue_add_locked(cd, buf + done, len - done);
+}
+
+/*
+ * Output to a terminal that makes CR LF of a LF: pass CR LF on as LF, so that what arrives is CR LF
+ * and not CR CR LF.  A CR is held until the byte after it is known.  Takes only what surely fits.
+ */
+static size_t out_add_squeezed_locked(struct chardev *cd, const uint8_t *buf, size_t len)
+{
+	uint8_t out[512];
+	size_t n = 0, room = min_u64(sizeof(out), CHARDEV_QUEUE - cd->q_len);
+
+	len = min_u64(len, room ? room - 1 : 0); /* the held CR may come first */
+	for (size_t i = 0; i < len; i++) {
+		if (cd->held_cr && buf[i] != '\n')
+			out[n++] = '\r';
+		cd->held_cr = buf[i] == '\r';
+		if (!cd->held_cr)
+			out[n++] = buf[i];
+	}
+	out_add_locked(cd, out, n);
+	return len;
+}
+
 size_t chardev_write(struct chardev *cd, const uint8_t *buf, size_t len)
 {
 	size_t done = len;
@@ -159,9 +188,16 @@ size_t chardev_write(struct chardev *cd, const uint8_t *buf, size_t len)
 	lock_take(&cd->lock);
 	if (cd->out_fd >= 0 && !cd->out_broken) {
 		uint32_t before = cd->q_len;
+		size_t n;
 
-		done = before ? 0 : out_put_locked(cd, buf, len);
-		done += queue_add_locked(cd, buf + done, len - done);
+		for (done = 0; done < len && !cd->out_broken; done += n) {
+			n = cd->squeeze_cr ? out_add_squeezed_locked(cd, buf + done, len - done)
+					   : out_add_locked(cd, buf + done, len - done);
+			if (!n)
+				break;
+		}
+		if (cd->out_broken)
+			done = len;
 		if (done < len)
 			cd->out_starved = true;
 		kick = cd->out_broken || (!before && cd->q_len);
@@ -464,6 +500,9 @@ static void chardev_flush(struct chardev *cd)
 	int64_t deadline = now_ms() + FLUSH_MS;
 
 	lock_take(&cd->lock);
+	if (cd->held_cr && cd->out_fd >= 0 && !cd->out_broken)
+		out_add_locked(cd, (const uint8_t *)"\r", 1);
+	cd->held_cr = false;
 	while (cd->out_fd >= 0 && cd->q_len && !cd->out_broken && now_ms() < deadline) {
 		struct pollfd p = {.fd = cd->out_fd, .events = POLLOUT};
 

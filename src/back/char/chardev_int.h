@@ -58,6 +58,7 @@ struct chardev {
 	int out_fd;
 	bool out_broken; /* writing failed: the loop thread closes the stream */
 	int out_errno; /* why; 0: said already */
+	bool squeeze_cr, held_cr; /* the output's terminal adds a CR to each LF; a CR waits */
 	bool out_starved; /* a chardev_write was short */
 	uint32_t q_head, q_len;
 	uint8_t queue[CHARDEV_QUEUE];

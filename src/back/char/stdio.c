@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <termios.h>
 #include <unistd.h>
 #include "back/char/chardev_int.h"
 #include "back/char/term.h"
@@ -51,6 +52,7 @@ static int stdio_reopen(int fd, int mode, int *flags)
 static int stdio_open(struct chardev *cd, struct kvlist *opts, struct err **e)
 {
 	struct stdio *s;
+	struct termios tio;
 	bool signals = true;
 	int in_fd, out_fd, r = kv_bool(opts, "signal", &signals, e);
 
@@ -64,6 +66,8 @@ static int stdio_open(struct chardev *cd, struct kvlist *opts, struct err **e)
 	out_fd = stdio_reopen(STDOUT_FILENO, O_WRONLY, &s->out_flags);
 	r = term_enter(STDIN_FILENO, signals);
 	s->tty = r == 0;
+	cd->squeeze_cr = !tcgetattr(STDOUT_FILENO, &tio) && (tio.c_oflag & OPOST) &&
+			 (tio.c_oflag & ONLCR);
 	chardev_stream_open(cd, in_fd, out_fd);
 	return 0;
 }
