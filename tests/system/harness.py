@@ -26,8 +26,9 @@ GUEST = os.path.join(BUILD, "guest")
 LOGS = os.environ.get("TEST_LOGS", os.path.join(BUILD, "test-logs"))
 
 EMULATOR = shlex.split(os.environ.get("DOPPEL", os.path.join(BUILD, "doppel-system-x86_64")))
-FRIENDLY = os.path.join(BUILD, "doppel")
 IS_QEMU = os.path.basename(EMULATOR[0]).startswith("qemu")
+# The same executable, by its own name.
+FRIENDLY = os.path.join(os.path.dirname(EMULATOR[0]), "doppel")
 # A slow or loaded machine may need more time than an idle one.
 TIME_SCALE = float(os.environ.get("TIME_SCALE", "1"))
 BOOT_TIMEOUT = 300

@@ -139,9 +139,6 @@ rejected("socket-nobody-listens", lambda: ["-serial", f"unix:{tmp('nobody')}"], 
 rejected("socket-path-too-long", ["-serial", "unix:/tmp/" + "x" * 200 + ",server=on,wait=off"],
          ["path"], qemu=False)
 rejected("gdb-port-bad", ["-gdb", "tcp:127.0.0.1:99999999"], ["99999999"], qemu=False)
-rejected("device-port-in-use", ["-device", "isa-debug-exit,iobase=0x501",
-                                "-device", "isa-debug-exit,iobase=0x501"], ["isa-debug-exit"],
-         qemu=False)
 rejected("chardev-in-use", ["-chardev", "null,id=a", "-serial", "chardev:a",
                             "-serial", "chardev:a"], ["a"], qemu=False)
 
