@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * Device model base.  A device embeds struct dev as its first member; chips that a board wires have typed
- * constructors in their own headers (pic_create(env, ...)), devices a person can name with -device are in
- * the const table of dev/registry.c with their properties.  Devices know buses, memory, irq lines and
- * back ends, never an engine.  All handlers and callbacks run with env->lock (the machine's) held, unless
- * a header says otherwise.
+ * Device model base.  A device embeds struct dev as its first member; chips that a board wires
+ * have typed constructors in their own headers (pic_create(env, ...)), devices a person can
+ * name with -device are in the const table of dev/registry.c with their properties.  Devices
+ * know buses, memory, irq lines and back ends, never an engine.  All handlers and callbacks
+ * run with env->lock (the machine's) held, unless a header says otherwise.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -35,7 +35,8 @@ struct dev_env {
 	struct dev *devs; /* all devices, in order of creation (singly linked, newest last) */
 };
 
-/* A property of a device made by -device: a number up to max, or (max 0) a string; def NULL: none. */
+/* A property of a device made by -device: a number up to max, or (max 0) a string; def NULL:
+ * none. */
 struct dev_prop {
 	const char *name, *help, *def;
 	uint64_t max;
@@ -45,7 +46,7 @@ struct dev_ops {
 	const char *name;
 	void (*unrealize)(struct dev *d); /* unmap, cancel timers, free(d) */
 	void (*reset)(struct dev *d);	  /* power-on state */
-	void (*quiesce)(struct dev *d);	  /* stop touching guest memory and back ends; before save */
+	void (*quiesce)(struct dev *d);	  /* stop using guest memory and back ends; before save */
 	const struct state_desc *state;
 };
 
@@ -56,8 +57,8 @@ struct dev {
 	struct dev *next;
 };
 
-/* dev_add - enter a fully constructed device into env's list.  dev_reset_all, dev_destroy_all (newest
- * first): lock held / no vCPU running. */
+/* dev_add - enter a fully constructed device into env's list.  dev_reset_all, dev_destroy_all
+ * (newest first): lock held / no vCPU running. */
 void dev_add(struct dev *d, const struct dev_ops *ops, const char *id, struct dev_env *env);
 void dev_reset_all(struct dev_env *env);
 void dev_destroy_all(struct dev_env *env);

@@ -4,11 +4,13 @@
  *
  *   0x510  selector, 16 bits: chooses an item and goes to its start
  *   0x511  data, bytes: the next byte of the item; past its end zeros
- *   0x514  DMA address, big-endian, high half then low half; writing the low half starts. Reads "QEMU CFG"
+ *   0x514  DMA address, big-endian, high half then low half; writing the low half starts. Reads
+ *          "QEMU CFG"
  *
- * A DMA request in guest memory is, big-endian: u32 control, u32 length, u64 address.  Control: 0 error, 1 read,
- * 2 skip, 3 select (key in 31:16), 4 write.  It is read once, done, and its control word becomes 0 or error.
- * Addresses that are no RAM end it with error; items cannot be written.
+ * A DMA request in guest memory is, big-endian: u32 control, u32 length, u64 address.
+ * Control: 0 error, 1 read, 2 skip, 3 select (key in 31:16), 4 write.  It is read once, done,
+ * and its control word becomes 0 or error. Addresses that are no RAM end it with error; items
+ * cannot be written.
  */
 #include "dev/fwcfg.h"
 
@@ -105,8 +107,8 @@ static int by_name(const void *a, const void *b)
 	return strcmp((*(struct item *const *)a)->name, (*(struct item *const *)b)->name);
 }
 
-/* make_directory - number the files in the order of their names and write the directory item: u32 count, then
- * u32 size, u16 key, u16 0, name[56] each; big-endian. */
+/* make_directory - number the files in the order of their names and write the directory item:
+ * u32 count, then u32 size, u16 key, u16 0, name[56] each; big-endian. */
 static void make_directory(struct fwcfg *f)
 {
 	struct item **files = xcalloc(f->n_items, sizeof(*files));

@@ -32,8 +32,8 @@ struct fwcfg;
 
 /* fwcfg_create - with signature and ID items. */
 struct fwcfg *fwcfg_create(struct dev_env *env);
-/* fwcfg_add_file - add (or replace) a file; data is copied; name at most 55 bytes.  The directory is kept sorted
- * by name.  Before the VM runs, or with env->lock held. */
+/* fwcfg_add_file - add (or replace) a file; data is copied; name at most 55 bytes.  The
+ * directory is kept sorted by name.  Before the VM runs, or with env->lock held. */
 void fwcfg_add_file(struct fwcfg *f, const char *name, const void *data, uint32_t len);
 /* fwcfg_add_key - set the item of a fixed key below 0x20; the numeric forms store little-endian. */
 void fwcfg_add_key(struct fwcfg *f, uint16_t key, const void *data, uint32_t len);

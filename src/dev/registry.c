@@ -2,8 +2,9 @@
 /*
  * Devices by name: the const table below is the registration of every device that -device can make.
  *
- * Properties are parsed into one value for each entry of the device's table; an unknown name, a number that is none or
- * out of range, and a property given twice are errors that name it.  `id` is accepted everywhere.
+ * Properties are parsed into one value for each entry of the device's table; an unknown name,
+ * a number that is none or out of range, and a property given twice are errors that name it.
+ * `id` is accepted everywhere.
  */
 #include "dev/registry.h"
 
@@ -135,7 +136,8 @@ static int number(const char *name, const char *s, uint64_t max, uint64_t *out, 
 	return 0;
 }
 
-static int value_set(const struct dev_prop *p, struct prop_value *v, const char *text, struct err **e)
+static int value_set(const struct dev_prop *p, struct prop_value *v, const char *text,
+		     struct err **e)
 {
 	if (v->given)
 		return err_set(e, EINVAL, "property '%s' is given twice", p->name);
@@ -185,7 +187,8 @@ static int parse(const struct dev_class *c, const char *props, struct prop_value
 	return rc ? rc : defaults(c, v, e);
 }
 
-static int with_values(const struct dev_slots *s, const char *driver, const char *props, struct err **e)
+static int with_values(const struct dev_slots *s, const char *driver, const char *props,
+		       struct err **e)
 {
 	struct prop_value v[MAX_PROPS] = { 0 };
 	const struct dev_class *c = class_find(driver, e);
@@ -219,8 +222,8 @@ int dev_help(const char *driver, struct err **e)
 
 	if (!driver) {
 		for (size_t i = 0; i < ARRAY_SIZE(classes); i++)
-			printf("name \"%s\", bus %s, desc \"%s\"\n", classes[i].name, classes[i].bus,
-			       classes[i].help);
+			printf("name \"%s\", bus %s, desc \"%s\"\n", classes[i].name,
+			       classes[i].bus, classes[i].help);
 		return 0;
 	}
 	c = class_find(driver, e);

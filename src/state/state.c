@@ -2,12 +2,14 @@
 /*
  * Codec of saved state.
  *
- * A record is: name of the description, u32 version, the fields in the order of its table, and an empty name.
- * A field is: name, u8 kind, u32 count, the data.  A name is a length byte and that many bytes.  Scalars are
- * little-endian; a nested structure is `count` records.  Everything is checked against the table of the reader,
- * field by field, before the first byte of the object changes: a stream that is cut short, reordered, of another
- * version or not canonical (a BOOL of 2) is refused with a message that names the field.  Values that only the
- * owner can judge are refused by its post_load; then the object gets back what it held before.
+ * A record is: name of the description, u32 version, the fields in the order of its table, and
+ * an empty name. A field is: name, u8 kind, u32 count, the data.  A name is a length byte and
+ * that many bytes.  Scalars are little-endian; a nested structure is `count` records.
+ * Everything is checked against the table of the reader, field by field, before the first byte
+ * of the object changes: a stream that is cut short, reordered, of another version or not
+ * canonical (a BOOL of 2) is refused with a message that names the field.  Values that only
+ * the owner can judge are refused by its post_load; then the object gets back what it held
+ * before.
  */
 #include "state/state.h"
 
@@ -227,7 +229,7 @@ int state_load(const struct state_desc *d, void *obj, const uint8_t *data, size_
 	if (rc) {
 		undo = (struct reader){ .p = before.data, .left = before.len };
 		bug_on(read_record(&undo, d, obj, NULL));
-		(void)call_post_load(d, obj, NULL); /* derived things, as far as they were ever right */
+		(void)call_post_load(d, obj, NULL); /* what is derived follows */
 	}
 	free(before.data);
 	return rc;

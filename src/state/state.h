@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * Saved form of devices and CPUs: tables of fields, so that one description serves save, load, validation and
- * dumps.  A stream is little-endian, self-describing by field name, versioned per description.
+ * Saved form of devices and CPUs: tables of fields, so that one description serves save, load,
+ * validation and dumps.  A stream is little-endian, self-describing by field name, versioned
+ * per description.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -59,8 +60,8 @@ struct state_buf { /* growing byte buffer of a writer; data is malloc'ed, caller
 };
 
 void state_save(struct state_buf *out, const struct state_desc *d, void *obj);
-/* state_load - parse one object from data; *used gets the bytes consumed.  When it fails, obj is as
- * it was: nothing changes before the stream is seen to be well formed for d, and what post_load refuses is
- * taken back. */
+/* state_load - parse one object from data; *used gets the bytes consumed.  When it fails, obj
+ * is as it was: nothing changes before the stream is seen to be well formed for d, and what
+ * post_load refuses is taken back. */
 int state_load(const struct state_desc *d, void *obj, const uint8_t *data, size_t len,
 	       size_t *used, struct err **e);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
-/* A machine without CPUs for device tests: 2 MiB of RAM, a running clock, requests and wires that count. */
+/* A machine without CPUs for device tests: 2 MiB of RAM, a running clock, requests and wires
+ * that count. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

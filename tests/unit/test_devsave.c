@@ -170,7 +170,8 @@ static void round_trip(bool q35)
 	assert_int_equal(load_all(b, s1.data, s1.len), 0);
 	save_all(b, &s2);
 	assert_int_equal(s1.len, s2.len);
-	/* The RTC follows the host's clock: its bytes may have moved on by a second, nothing else may. */
+	/* The RTC follows the host's clock: its bytes may have moved on by a second, nothing
+	 * else may. */
 	for (size_t i = 0, differ = 0; i < s1.len; i++) {
 		differ += s1.data[i] != s2.data[i];
 		assert_true(differ <= 3);

@@ -369,7 +369,7 @@ static void x2apic(void **state)
 	assert_true(apics_wrmsr(r->apics, 2, 0x83f, 0x77));
 	assert_int_equal(apics_intr_ack(r->apics, 2), 0x77);
 	assert_true(apics_wrmsr(r->apics, 2, 0x80b, 0));
-	assert_true(apics_wrmsr(r->apics, 2, 0x830, UINT64_C(2) << 32 | 0x45)); /* physical, itself */
+	assert_true(apics_wrmsr(r->apics, 2, 0x830, UINT64_C(2) << 32 | 0x45)); /* to itself */
 	assert_int_equal(apics_intr_ack(r->apics, 2), 0x45);
 	assert_int_equal(ard(r, 2, 0x20), 0); /* no xAPIC page any more */
 	assert_true(apics_wrmsr(r->apics, 2, 0x1b, 0xfee00000));

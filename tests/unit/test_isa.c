@@ -86,7 +86,8 @@ static struct uart *uart(struct rig *r)
 {
 	struct uart *u = NULL;
 
-	assert_int_equal(uart_create(&u, &r->t->env, "serial0", COM1, wire(&r->irq), r->cd, NULL), 0);
+	assert_int_equal(uart_create(&u, &r->t->env, "serial0", COM1, wire(&r->irq), r->cd, NULL),
+			 0);
 	return u;
 }
 

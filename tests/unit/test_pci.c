@@ -28,7 +28,9 @@ static void card_write(void *opaque, uint64_t off, uint64_t val, unsigned size)
 	((struct card *)opaque)->last = val;
 }
 
-static const struct io_ops card_ops = { .read = card_read, .write = card_write, .min = 4, .max = 4 };
+static const struct io_ops card_ops = {
+	.read = card_read, .write = card_write, .min = 4, .max = 4,
+};
 
 static void card_reset(struct dev *d)
 {

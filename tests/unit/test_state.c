@@ -26,7 +26,9 @@ static const struct state_field inner_fields[] = {
 	STATE_FIELD(struct inner, flag, STATE_BOOL),
 	STATE_END,
 };
-static const struct state_desc inner_desc = { .name = "inner", .version = 3, .fields = inner_fields };
+static const struct state_desc inner_desc = {
+	.name = "inner", .version = 3, .fields = inner_fields,
+};
 
 static int outer_load(void *obj, struct err **e)
 {

@@ -369,6 +369,10 @@ static void rtc_memory(void **state)
 	cmos_put(r, 0x0f, 0x0a);
 	r->t->env.devs->ops->reset(r->t->env.devs);
 	assert_int_equal(cmos(r, 0x0f), 0x0a);
+	outb(r->t, 0x72, 0x0f);
+	outb(r->t, 0x73, 0x0b);
+	assert_int_equal(inb(r->t, 0x73), 0x0b);
+	assert_int_equal(cmos(r, 0x0f), 0x0a);
 }
 
 int main(void)

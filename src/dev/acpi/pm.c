@@ -8,8 +8,8 @@
  *   PM_TMR   24 bits at 3.579545 MHz; TMR_STS is set whenever bit 23 changes
  *   GPE0     status bytes, then as many enable bytes
  *
- * SCI is high while an enabled status bit is set and SCI_EN is on.  TMR_STS is found out when somebody looks; a
- * host timer runs only while it could raise SCI.
+ * SCI is high while an enabled status bit is set and SCI_EN is on.  TMR_STS is found out when
+ * somebody looks; a host timer runs only while it could raise SCI.
  */
 #include "dev/acpi/pm.h"
 
@@ -66,7 +66,8 @@ static void overflow_due(void *opaque)
 	pm_update(opaque);
 }
 
-/* write_part - reg (of 16 bits each, side by side in *val) with an access of size bytes at off replaced. */
+/* write_part - reg (of 16 bits each, side by side in *val) with an access of size bytes at off
+ * replaced. */
 static uint32_t write_part(uint32_t old, unsigned off, uint64_t val, unsigned size)
 {
 	uint32_t mask = (uint32_t)mask_size(size) << (8 * off);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * ACPI fixed hardware (ACPI 6.4 4.8): PM1a event and control blocks, PM timer, GPE0, and the SMI command port
- * 0xb2 as far as it switches SCI_EN.  Embedded by the chips that carry it (PIIX4, ICH9), which own its mapping.
+ * ACPI fixed hardware (ACPI 6.4 4.8): PM1a event and control blocks, PM timer, GPE0, and the
+ * SMI command port 0xb2 as far as it switches SCI_EN.  Embedded by the chips that carry it
+ * (PIIX4, ICH9), which own its mapping.
  */
 #include "dev/dev.h"
 
@@ -34,14 +35,15 @@ extern const struct state_desc acpi_pm_state;
 void acpi_pm_init(struct acpi_pm *pm, struct dev_env *env, struct irq_line sci, uint8_t gpe_len);
 void acpi_pm_fini(struct acpi_pm *pm);
 void acpi_pm_reset(struct acpi_pm *pm);
-/* Registers by block; `off` is relative to the PM1a event block (0..3), control block (0..1) or GPE0. */
+/* Registers by block; `off` is relative to the PM1a event block (0..3), control block (0..1)
+ * or GPE0. */
 uint64_t acpi_pm1_evt_read(struct acpi_pm *pm, unsigned off, unsigned size);
 void acpi_pm1_evt_write(struct acpi_pm *pm, unsigned off, uint64_t val, unsigned size);
 uint64_t acpi_pm1_cnt_read(struct acpi_pm *pm, unsigned off, unsigned size);
 void acpi_pm1_cnt_write(struct acpi_pm *pm, unsigned off, uint64_t val, unsigned size);
 uint32_t acpi_pm_timer(struct acpi_pm *pm);
-/* acpi_pm_block_read/write - the three blocks side by side, as PIIX4 and ICH9 have them: event at 0, control at
- * 4, timer at 8; 1, 2 or 4 bytes, aligned. */
+/* acpi_pm_block_read/write - the three blocks side by side, as PIIX4 and ICH9 have them: event
+ * at 0, control at 4, timer at 8; 1, 2 or 4 bytes, aligned. */
 uint64_t acpi_pm_block_read(struct acpi_pm *pm, unsigned off, unsigned size);
 void acpi_pm_block_write(struct acpi_pm *pm, unsigned off, uint64_t val, unsigned size);
 uint8_t acpi_gpe_read(struct acpi_pm *pm, unsigned off);

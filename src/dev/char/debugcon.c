@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Debug console: every byte written goes to the character back end, a read gives 0xe9 so that probes find it. */
+/* Debug console: every byte written goes to the character back end, a read gives 0xe9 so that
+ * probes find it. */
 #include "dev/char/debugcon.h"
 
 #include <stdlib.h>

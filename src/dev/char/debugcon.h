@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
-/* Debug console: one port that prints what is written (Bochs' 0xe9, SeaBIOS' 0x402) and reads 0xe9. */
+/* Debug console: one port that prints what is written (Bochs' 0xe9, SeaBIOS' 0x402) and reads
+ * 0xe9. */
 #include "dev/dev.h"
 
 struct chardev;

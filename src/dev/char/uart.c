@@ -4,9 +4,9 @@
  *
  *   0 RBR/THR, DLL   1 IER, DLM   2 IIR/FCR   3 LCR   4 MCR   5 LSR   6 MSR   7 SCR
  *
- * Transmission takes no time: THR goes to the back end at once and only stays in the transmit FIFO while the
- * back end is full.  Reception is paced by can_receive, so the receiver overruns in loopback only.  The interrupt
- * pin is gated by OUT2, as on every PC.
+ * Transmission takes no time: THR goes to the back end at once and only stays in the transmit
+ * FIFO while the back end is full.  Reception is paced by can_receive, so the receiver
+ * overruns in loopback only.  The interrupt pin is gated by OUT2, as on every PC.
  */
 #include "dev/char/uart.h"
 
@@ -209,14 +209,16 @@ static void write_thr(struct uart *u, uint8_t c)
 	tx_flush(u);
 }
 
-/* msr_update - modem inputs: our own outputs in loopback, else all present when a line is connected. */
+/* msr_update - modem inputs: our own outputs in loopback, else all present when a line is
+ * connected. */
 static void msr_update(struct uart *u)
 {
 	uint8_t in = u->cd ? MSR_DCD | MSR_DSR | MSR_CTS : 0, changed;
 
 	if (u->mcr & MCR_LOOP)
 		in = (uint8_t)((u->mcr & MCR_RTS ? MSR_CTS : 0) | (u->mcr & MCR_DTR ? MSR_DSR : 0) |
-			       (u->mcr & MCR_OUT1 ? MSR_RI : 0) | (u->mcr & MCR_OUT2 ? MSR_DCD : 0));
+			       (u->mcr & MCR_OUT1 ? MSR_RI : 0) |
+			       (u->mcr & MCR_OUT2 ? MSR_DCD : 0));
 	changed = (u->msr ^ in) & 0xf0;
 	if (in & MSR_RI)
 		changed &= (uint8_t)~MSR_RI; /* TERI: trailing edge only */

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The local APICs of a machine together: addressing (SDM 3A 11.6.2, 11.12.10), interprocessor interrupts
- * (11.6.1), message-signalled interrupts (11.11), and the face the vCPUs see.
+ * The local APICs of a machine together: addressing (SDM 3A 11.6.2, 11.12.10), interprocessor
+ * interrupts (11.6.1), message-signalled interrupts (11.11), and the face the vCPUs see.
  *
- * Locks: a->lock (LOCK_RANK_APIC) guards all local APICs and the I/O APIC, so an EOI broadcast and the
- * re-delivery of a level interrupt happen under it.  The 8259s live under env->lock, which ranks below: their INT
- * output may be driven under both, but an acknowledge for ExtINT drops a->lock first.
+ * Locks: a->lock (LOCK_RANK_APIC) guards all local APICs and the I/O APIC, so an EOI broadcast
+ * and the re-delivery of a level interrupt happen under it.  The 8259s live under env->lock,
+ * which ranks below: their INT output may be driven under both, but an acknowledge for ExtINT
+ * drops a->lock first.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -112,11 +113,13 @@ void apics_ipi(struct lapic *from, uint32_t icr, uint32_t dest)
 	}
 }
 
-/* SDM 3A 11.11: address 0xfee | destination 19:12 | redirection hint 3 | logical 2; data as in ICR. */
+/* SDM 3A 11.11: address 0xfee | destination 19:12 | redirection hint 3 | logical 2; data as in
+ * ICR. */
 static void msi_locked(struct apics *a, uint64_t addr, uint32_t data)
 {
 	struct apic_msg m = { .dest = bits_get(addr, 19, 12), .mode = (data >> 8) & 7,
-			      .vector = (uint8_t)data, .logical = addr & 4, .level = data >> 15 & 1 };
+			      .vector = (uint8_t)data, .logical = addr & 4,
+			      .level = data >> 15 & 1 };
 
 	if ((addr & 8) && m.logical && m.mode == APIC_FIXED)
 		m.mode = APIC_LOWEST;
@@ -222,7 +225,8 @@ bool apics_wrmsr(struct apics *a, unsigned cpu, uint32_t index, uint64_t val)
 	return ok;
 }
 
-/* Registers are 32 bits at multiples of 16; narrower and shifted reads are undefined, so give the bytes. */
+/* Registers are 32 bits at multiples of 16; narrower and shifted reads are undefined, so give
+ * the bytes. */
 uint32_t apics_read(struct apics *a, unsigned cpu, uint32_t off, unsigned size)
 {
 	struct lapic *l = a->lapic[cpu];
@@ -279,7 +283,8 @@ void apics_pv_eoi(struct apics *a, unsigned cpu, uint64_t gpa_or_zero)
 	lock_drop(&a->lock);
 }
 
-int apics_pv_ipi(struct apics *a, uint64_t bitmap_lo, uint64_t bitmap_hi, uint32_t min, uint32_t icr)
+int apics_pv_ipi(struct apics *a, uint64_t bitmap_lo, uint64_t bitmap_hi, uint32_t min,
+		 uint32_t icr)
 {
 	uint8_t mode = (icr >> 8) & 7;
 	int count = 0;

@@ -3,17 +3,18 @@
 /*
  * The local APICs of one machine (SDM 3A chapter 11), with KVM's paravirtual EOI and IPIs.
  *
- * Locks: everything here, the I/O APIC too, is guarded by one lock of rank LOCK_RANK_APIC which the functions
- * take themselves; callers hold no lock of that rank or above (env->lock is fine).  Functions with a `cpu`
- * argument are called on that vCPU's thread, or while it does not run.
+ * Locks: everything here, the I/O APIC too, is guarded by one lock of rank LOCK_RANK_APIC
+ * which the functions take themselves; callers hold no lock of that rank or above (env->lock
+ * is fine).  Functions with a `cpu` argument are called on that vCPU's thread, or while it
+ * does not run.
  */
 #include "dev/dev.h"
 
 struct apics;
 struct ioapic;
 
-/* What the machine does for the APICs.  All mandatory; called with the APIC lock held (except pic_ack, which
- * is called with no lock held and takes env->lock itself). */
+/* What the machine does for the APICs.  All mandatory; called with the APIC lock held (except
+ * pic_ack, which is called with no lock held and takes env->lock itself). */
 struct apics_ops {
 	/* Level of the interrupt request to the CPU: intr_ack may have something to give. */
 	void (*set_intr)(void *opaque, unsigned cpu, bool level);

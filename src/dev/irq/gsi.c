@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Wires of a PC's interrupts to its controllers (ACPI 6.4 5.2.13: GSIs; IRQ 0 is overridden to pin 2). */
+/* Wires of a PC's interrupts to its controllers (ACPI 6.4 5.2.13: GSIs; IRQ 0 is overridden to
+ * pin 2). */
 #include "dev/irq/gsi.h"
 
 #include <errno.h>

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * Global system interrupts of a PC: 0..15 are the ISA IRQs, which reach both the 8259s and the I/O APIC (IRQ 0
- * at pin 2, the others at their own number); 16..23 are I/O APIC pins only.  Several sources may share one.
+ * Global system interrupts of a PC: 0..15 are the ISA IRQs, which reach both the 8259s and the
+ * I/O APIC (IRQ 0 at pin 2, the others at their own number); 16..23 are I/O APIC pins only.
+ * Several sources may share one.
  */
 #include "dev/dev.h"
 

@@ -3,12 +3,13 @@
  * I/O APIC (82093AA 3.0, ICH9 13.5).  Guarded by the lock of the local APICs.
  *
  *   0x00 IOREGSEL   index, 8 bits
- *   0x10 IOWIN      the register chosen: 0 ID, 1 version, 2 arbitration ID, 0x10+2n/0x11+2n redirection of pin n
+ *   0x10 IOWIN      the register chosen: 0 ID, 1 version, 2 arbitration ID, 0x10+2n/0x11+2n
+ *                   redirection of pin n
  *   0x40 EOI        write a vector: as if its EOI had been broadcast
  *
- * A level-triggered pin sends when its line is high and Remote IRR clear, sets Remote IRR, and sends again after
- * the EOI when the line is still high.  An edge on a masked pin is lost (82093AA 3.2.4, bit 16).  Lines carry
- * "asserted", so the polarity bit changes nothing.
+ * A level-triggered pin sends when its line is high and Remote IRR clear, sets Remote IRR, and
+ * sends again after the EOI when the line is still high.  An edge on a masked pin is lost
+ * (82093AA 3.2.4, bit 16).  Lines carry "asserted", so the polarity bit changes nothing.
  */
 #include "dev/irq/ioapic.h"
 
@@ -108,7 +109,7 @@ static uint32_t reg_read(const struct ioapic *io)
 
 static void redir_write(struct ioapic *io, unsigned n, bool high, uint32_t val)
 {
-	uint64_t r = high ? bits_set(io->redir[n], 63, 32, val) : bits_set(io->redir[n], 31, 0, val);
+	uint64_t r = bits_set(io->redir[n], high ? 63 : 31, high ? 32 : 0, val);
 
 	r = (r & REDIR_WRITABLE) | (io->redir[n] & REDIR_REMOTE_IRR);
 	if (!(r & REDIR_LEVEL)) /* how kernels clear Remote IRR of a pin without an EOI register */

@@ -2,12 +2,14 @@
 /*
  * One local APIC: registers, priorities, acceptance (SDM 3A 11.4-11.8, 11.12 for x2APIC).
  *
- * The output to the CPU (ops->set_intr) is a level: "intr_ack may give a vector".  It may be high with nothing
- * to give, never low with something to give.  That allows KVM's paravirtual EOI: when a vector is handed over
- * that needs no EOI broadcast and nothing else waits, bit 0 of a word in guest memory is set and the guest ends
- * the interrupt by clearing it with an ordinary instruction.  Only the vCPU's own thread looks at the word
- * (lapic_pv_sync), since the guest's clear is not atomic against other processors.  While that is open
- * (pv_eoi_pending) the output takes ISR as empty; the next acknowledge then finds out the truth.
+ * The output to the CPU (ops->set_intr) is a level: "intr_ack may give a vector".  It may be
+ * high with nothing to give, never low with something to give.  That allows KVM's paravirtual
+ * EOI: when a vector is handed over that needs no EOI broadcast and nothing else waits, bit 0
+ * of a word in guest memory is set and the guest ends the interrupt by clearing it with an
+ * ordinary instruction.  Only the vCPU's own thread looks at the word (lapic_pv_sync), since
+ * the guest's clear is not atomic against other processors.  While that is open
+ * (pv_eoi_pending) the output takes ISR as empty; the next acknowledge then finds out the
+ * truth.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -386,7 +388,8 @@ void lapic_reg_write(struct lapic *l, unsigned reg, uint32_t val)
 	}
 }
 
-/* SDM 3A table 11-6: which x2APIC registers exist, who may read and write them, and their reserved bits. */
+/* SDM 3A table 11-6: which x2APIC registers exist, who may read and write them, and their
+ * reserved bits. */
 bool lapic_msr_read(struct lapic *l, unsigned reg, uint64_t *val)
 {
 	switch (reg) {
@@ -460,8 +463,8 @@ static void lapic_reset(struct dev *d)
 	l->base = 0xfee00000u | APIC_BASE_EN | (l->cpu == 0 ? APIC_BASE_BSP : 0);
 	l->pv_eoi = 0;
 	lapic_init(l);
-	/* Firmware leaves the BSP in virtual wire mode (MP spec 1.4 3.6.2.2); a kernel that is loaded without
-	 * firmware finds it the same way. */
+	/* Firmware leaves the BSP in virtual wire mode (MP spec 1.4 3.6.2.2); a kernel that is
+	 * loaded without firmware finds it the same way. */
 	if (l->cpu == 0)
 		l->lvt[LVT_LINT0] = APIC_EXTINT << 8;
 	lapic_update(l);
@@ -508,7 +511,8 @@ static int lapic_post_load(void *obj, struct err **e)
 	lock_take(&l->set->lock);
 	l->pv_eoi_pending = false;
 	lapic_timer_load(l);
-	l->intr_out = !(deliverable(l) >= 0 || lapic_wants_extint(l)); /* tell the CPU in any case */
+	/* Tell the CPU in any case. */
+	l->intr_out = !(deliverable(l) >= 0 || lapic_wants_extint(l));
 	lapic_update(l);
 	lock_drop(&l->set->lock);
 	return 0;

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Local APIC timer (SDM 3A 11.5.4).  The input clock is 1 GHz, so a count times its divisor is nanoseconds of
- * guest time.  In TSC-deadline mode the count registers are dead and IA32_TSC_DEADLINE holds a guest TSC value.
+ * Local APIC timer (SDM 3A 11.5.4).  The input clock is 1 GHz, so a count times its divisor is
+ * nanoseconds of guest time.  In TSC-deadline mode the count registers are dead and
+ * IA32_TSC_DEADLINE holds a guest TSC value.
  *
- * A periodic timer whose expiries came faster than the host could serve them drops the missed ones; the host
- * timer never runs more often than MIN_PERIOD, so a hostile guest cannot keep the event loop busy.
+ * A periodic timer whose expiries came faster than the host could serve them drops the missed
+ * ones; the host timer never runs more often than MIN_PERIOD, so a hostile guest cannot keep
+ * the event loop busy.
  */
 #include "dev/irq/apic_int.h"
 
@@ -120,7 +122,8 @@ void lapic_timer_lvt(struct lapic *l, uint32_t old)
 		lapic_timer_stop(l);
 		return;
 	}
-	if (is == TIMER_PERIODIC && l->timer_init && (uint64_t)(now(l) - l->timer_start) >= period(l))
+	if (is == TIMER_PERIODIC && l->timer_init &&
+	    (uint64_t)(now(l) - l->timer_start) >= period(l))
 		l->timer_start = now(l); /* an expired one-shot count starts over */
 	lapic_timer_arm(l);
 }
@@ -178,7 +181,8 @@ void lapic_timer_save(struct lapic *l)
 
 void lapic_timer_load(struct lapic *l)
 {
-	/* No count lasts longer than 2^32 * 128 ns: more elapsed time than that means "over" as well. */
+	/* No count lasts longer than 2^32 * 128 ns: more elapsed time than that means "over"
+	 * as well. */
 	l->timer_start = now(l) - (int64_t)min_u64(l->timer_elapsed, BIT(39));
 	lapic_timer_arm(l);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Intel 8259A pair as the PIIX and ICH bridges integrate it (8259A data sheet 231468-003; 82371AB 4.2.3-4.2.4).
+ * Intel 8259A pair as the PIIX and ICH bridges integrate it (8259A data sheet 231468-003;
+ * 82371AB 4.2.3-4.2.4).
  *
  *   0x20/0xa0  W: ICW1 (bit 4), OCW2, OCW3 (bit 3)   R: IRR or ISR by OCW3, or the poll word
  *   0x21/0xa1  W: ICW2..ICW4 while initializing, IMR  R: IMR

@@ -53,8 +53,8 @@ struct dev *debug_exit_create(struct dev_env *env, uint16_t base, uint16_t size)
 {
 	struct debug_exit *x = xzalloc(sizeof(*x));
 
-	x->io = (struct io_region){ .name = "isa-debug-exit", .ops = &debug_exit_io_ops, .opaque = x,
-		.lock = env->lock, .size = size };
+	x->io = (struct io_region){ .name = "isa-debug-exit", .ops = &debug_exit_io_ops,
+		.opaque = x, .lock = env->lock, .size = size };
 	x->map = pio_map(env->mem, base, &x->io, 0);
 	dev_add(&x->dev, &debug_exit_ops, "isa-debug-exit", env);
 	return &x->dev;

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The two 8237A DMA controllers (Intel 231466; ICH9 13.2) as far as software can tell with nothing connected.
+ * The two 8237A DMA controllers (Intel 231466; ICH9 13.2) as far as software can tell with
+ * nothing connected.
  *
  *   0x00-0x0f  controller 1, bytes; 0xc0-0xdf controller 2, every second port:
- *     0-7 address and count of channel 0-3, LSB then MSB   8 command/status   9 request   a single mask
+ *     0-7 address and count of channel 0-3, LSB then MSB   8 command/status   9 request   a
+ *                                                          single mask
  *     b mode   c clear flip-flop   d master clear   e clear mask   f all masks
  *   0x80-0x8f  page registers and spare bytes; 0x80 is where POST codes go
  */
@@ -115,9 +117,15 @@ static void page_write(void *opaque, uint64_t off, uint64_t val, unsigned size)
 	((struct dma8237 *)opaque)->page[off & 15] = (uint8_t)val;
 }
 
-static const struct io_ops dma1_ops = { .read = dma1_read, .write = dma1_write, .min = 1, .max = 1 };
-static const struct io_ops dma2_ops = { .read = dma2_read, .write = dma2_write, .min = 1, .max = 1 };
-static const struct io_ops page_ops = { .read = page_read, .write = page_write, .min = 1, .max = 1 };
+static const struct io_ops dma1_ops = {
+	.read = dma1_read, .write = dma1_write, .min = 1, .max = 1,
+};
+static const struct io_ops dma2_ops = {
+	.read = dma2_read, .write = dma2_write, .min = 1, .max = 1,
+};
+static const struct io_ops page_ops = {
+	.read = page_read, .write = page_write, .min = 1, .max = 1,
+};
 
 static void dma8237_reset(struct dev *d)
 {

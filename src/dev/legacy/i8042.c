@@ -6,8 +6,9 @@
  *   0x64  R: status  7 parity 6 timeout 5 AUX 4 unlocked 3 last write to 0x64 2 system 1 IBF 0 OBF
  *         W: command
  *
- * Nothing is attached to either port: a byte sent there is answered by RESEND with the timeout bit at once, as a
- * controller does whose device stays silent, so that drivers give up without waiting.
+ * Nothing is attached to either port: a byte sent there is answered by RESEND with the timeout
+ * bit at once, as a controller does whose device stays silent, so that drivers give up without
+ * waiting.
  */
 #include "dev/legacy/i8042.h"
 
@@ -203,8 +204,12 @@ static void cmd_write(void *opaque, uint64_t off, uint64_t val, unsigned size)
 	command(k, (uint8_t)val);
 }
 
-static const struct io_ops data_ops = { .read = data_read, .write = data_write, .min = 1, .max = 1 };
-static const struct io_ops cmd_ops = { .read = status_read, .write = cmd_write, .min = 1, .max = 1 };
+static const struct io_ops data_ops = {
+	.read = data_read, .write = data_write, .min = 1, .max = 1,
+};
+static const struct io_ops cmd_ops = {
+	.read = status_read, .write = cmd_write, .min = 1, .max = 1,
+};
 
 static void i8042_reset(struct dev *d)
 {

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
-/* Intel 8042 keyboard controller at ports 0x60 and 0x64: self-test, A20, the reset line; no devices yet. */
+/* Intel 8042 keyboard controller at ports 0x60 and 0x64: self-test, A20, the reset line; no
+ * devices yet. */
 #include "dev/dev.h"
 
 struct i8042;
 
-/* i8042_create - `kbd` IRQ 1, `aux` IRQ 12; `a20` follows output port bit 1 (may be empty: A20 is then
- * always enabled). */
+/* i8042_create - `kbd` IRQ 1, `aux` IRQ 12; `a20` follows output port bit 1 (may be empty: A20
+ * is then always enabled). */
 struct i8042 *i8042_create(struct dev_env *env, struct irq_line kbd, struct irq_line aux,
 			   struct irq_line a20);

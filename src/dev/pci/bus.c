@@ -2,7 +2,8 @@
 /*
  * PCI root bus: ways to configuration space, interrupt pins.
  *
- *   0xcf8  configuration address, 32-bit accesses only: enable 31, bus 23:16, devfn 15:8, register 7:2
+ *   0xcf8  configuration address, 32-bit accesses only: enable 31, bus 23:16, devfn 15:8,
+ *          register 7:2
  *   0xcf9  reset control (8-bit): 2 reset on its rising edge, 1 hard reset (kept)
  *   0xcfc  configuration data
  *   ECAM   bus 27:20, devfn 19:12, register 11:0 (PCI Express 3.0 7.2.2)
@@ -176,9 +177,15 @@ static void ecam_write(void *opaque, uint64_t off, uint64_t val, unsigned size)
 		pci_config_write(opaque, (uint8_t)(off >> 12), off & 0xfff, (uint32_t)val, size);
 }
 
-static const struct io_ops addr_ops = { .read = addr_read, .write = addr_write, .min = 1, .max = 4 };
-static const struct io_ops data_ops = { .read = data_read, .write = data_write, .min = 1, .max = 4 };
-static const struct io_ops ecam_ops = { .read = ecam_read, .write = ecam_write, .min = 1, .max = 4 };
+static const struct io_ops addr_ops = {
+	.read = addr_read, .write = addr_write, .min = 1, .max = 4,
+};
+static const struct io_ops data_ops = {
+	.read = data_read, .write = data_write, .min = 1, .max = 4,
+};
+static const struct io_ops ecam_ops = {
+	.read = ecam_read, .write = ecam_write, .min = 1, .max = 4,
+};
 
 void pci_bus_ecam(struct pci_bus *b, bool enable, uint64_t base, uint64_t size)
 {
@@ -226,7 +233,8 @@ void pci_bus_assign(struct pci_bus *b, uint64_t mem_base, uint16_t io_base, cons
 		pci_config_write(b, d->devfn, PCI_COMMAND,
 				 PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER, 2);
 		if (d->config[PCI_INTERRUPT_PIN])
-			pci_config_write(b, d->devfn, PCI_INTERRUPT_LINE, irq[pirq_of(b, d) & 3], 1);
+			pci_config_write(b, d->devfn, PCI_INTERRUPT_LINE,
+					 irq[pirq_of(b, d) & 3], 1);
 	}
 }
 
@@ -272,7 +280,8 @@ static const struct dev_ops bus_ops = {
 	.quiesce = dev_quiesce_none, .state = &bus_state,
 };
 
-struct pci_bus *pci_bus_create(struct dev_env *env, unsigned (*map_irq)(unsigned slot, unsigned pin),
+struct pci_bus *pci_bus_create(struct dev_env *env,
+			       unsigned (*map_irq)(unsigned slot, unsigned pin),
 			       void (*set_pirq)(void *opaque, unsigned n, bool level), void *opaque)
 {
 	struct pci_bus *b = xzalloc(sizeof(*b));

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * Intel 440FX host bridge (00:00.0), PIIX3 ISA bridge (00:01.0) and PIIX4 power management (00:01.3): the chip
- * set of `pc`.  INTx goes by PIRQ A-D, routed by PIIX3 0x60-0x63 to ISA IRQs (so GSIs 3-15).
- * INTx pin p (0..3) of slot s is on PIRQ (s - 1 + p) & 3.
+ * Intel 440FX host bridge (00:00.0), PIIX3 ISA bridge (00:01.0) and PIIX4 power management
+ * (00:01.3): the chip set of `pc`.  INTx goes by PIRQ A-D, routed by PIIX3 0x60-0x63 to ISA
+ * IRQs (so GSIs 3-15). INTx pin p (0..3) of slot s is on PIRQ (s - 1 + p) & 3.
  */
 #include "dev/dev.h"
 #include "dev/pci/pam.h"
@@ -26,7 +26,8 @@ struct pci_bus;
 struct i440fx *i440fx_create(struct dev_env *env, struct gsi *gsi, const struct pam_config *pam);
 struct pci_bus *i440fx_bus(struct i440fx *f);
 struct acpi_pm *i440fx_pm(struct i440fx *f);
-/* i440fx_setup - what firmware would do before a directly loaded kernel runs: shadow RAM on, ACPI registers at
- * I440FX_PM_BASE and SCI_EN set, PIRQs to IRQs 10 and 11 (level), memory and I/O decoding of every BAR
- * assigned from [pci_mem, ...) and 0xc000.  After every reset; env->lock held or VM not running. */
+/* i440fx_setup - what firmware would do before a directly loaded kernel runs: shadow RAM on,
+ * ACPI registers at I440FX_PM_BASE and SCI_EN set, PIRQs to IRQs 10 and 11 (level), memory and
+ * I/O decoding of every BAR assigned from [pci_mem, ...) and 0xc000.  After every reset;
+ * env->lock held or VM not running. */
 void i440fx_setup(struct i440fx *f, uint64_t pci_mem);

@@ -63,7 +63,8 @@ static void segment_set(struct pam_segment *s, uint8_t mode)
 		s->map = mem_map_io(mem, GPA(s->base), &s->io, PAM_PRIO);
 }
 
-/* reg_mode - of segment i: segment 0 is the high half of byte 0, the others go up from byte 1 low. */
+/* reg_mode - of segment i: segment 0 is the high half of byte 0, the others go up from byte 1
+ * low. */
 static uint8_t reg_mode(const uint8_t regs[7], unsigned i)
 {
 	uint8_t reg = regs[(i + 1) / 2];

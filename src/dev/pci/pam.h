@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * Programmable attribute map: shadow RAM over 0xc0000-0xfffff in 13 segments, read and write enabled one by one
- * by seven bytes of a host bridge's configuration space (440FX 3.2.13, 82G33 5.1.14).
+ * Programmable attribute map: shadow RAM over 0xc0000-0xfffff in 13 segments, read and write
+ * enabled one by one by seven bytes of a host bridge's configuration space (440FX 3.2.13,
+ * 82G33 5.1.14).
  *
- * The board leaves guest-physical 0xa0000-0xfffff without RAM and maps ROM images there at priority 0; segments
- * that are enabled cover them at priority 1.
+ * The board leaves guest-physical 0xa0000-0xfffff without RAM and maps ROM images there at
+ * priority 0; segments that are enabled cover them at priority 1.
  */
 #include "dev/dev.h"
 
 #define PAM_SEGMENTS 13
 
 struct pam_config {
-	uint64_t ram_off;     /* RAM offset of guest-physical address 0 (so of 0xc0000: + 0xc0000) */
+	uint64_t ram_off; /* RAM offset of guest-physical address 0 (so of 0xc0000: + 0xc0000) */
 };
 
 struct pam {

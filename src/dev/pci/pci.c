@@ -2,9 +2,10 @@
 /*
  * A PCI function: configuration space, BARs, interrupt pin (PCI Local Bus 3.0 6.1-6.2).
  *
- * config holds what the guest reads.  wmask says which bits it may write, w1cmask which it clears by writing one.
- * A BAR is decoded while the command register allows its kind and it holds an address that fits; the values that
- * sizing leaves in it for a moment (all ones) do not.  BARs rank below RAM and board devices.
+ * config holds what the guest reads.  wmask says which bits it may write, w1cmask which it
+ * clears by writing one. A BAR is decoded while the command register allows its kind and it
+ * holds an address that fits; the values that sizing leaves in it for a moment (all ones) do
+ * not.  BARs rank below RAM and board devices.
  */
 #include "dev/pci/pci.h"
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * PCI (Local Bus 3.0): one root bus with configuration space by mechanism #1 (ports 0xcf8/0xcfc) and ECAM,
- * functions with BARs that the guest sizes and moves, INTx wired to four or eight PIRQ lines.
- * Everything runs with env->lock held.
+ * PCI (Local Bus 3.0): one root bus with configuration space by mechanism #1 (ports
+ * 0xcf8/0xcfc) and ECAM, functions with BARs that the guest sizes and moves, INTx wired to
+ * four or eight PIRQ lines. Everything runs with env->lock held.
  */
 #include "dev/dev.h"
 
@@ -87,16 +87,19 @@ struct pci_id {
 	uint8_t prog_if, revision, header, irq_pin; /* irq_pin 1..4, 0 none */
 };
 
-/* pci_bus_create - maps 0xcf8/0xcfc and the reset control register 0xcf9.  map_irq: pin (0..3) of a slot to the PIRQ number; set_pirq: the ORed
- * level of PIRQ n (0..7) changed. */
+/* pci_bus_create - maps 0xcf8/0xcfc and the reset control register 0xcf9.  map_irq: pin (0..3)
+ * of a slot to the PIRQ number; set_pirq: the ORed level of PIRQ n (0..7) changed. */
 struct pci_bus *pci_bus_create(struct dev_env *env,
 			       unsigned (*map_irq)(unsigned slot, unsigned pin),
-			       void (*set_pirq)(void *opaque, unsigned n, bool level), void *opaque);
-/* pci_bus_ecam - show the bus's configuration space at base (256 MiB, bus 0 only populated), or nowhere. */
+			       void (*set_pirq)(void *opaque, unsigned n, bool level),
+			       void *opaque);
+/* pci_bus_ecam - show the bus's configuration space at base (256 MiB, bus 0 only populated),
+ * or nowhere. */
 void pci_bus_ecam(struct pci_bus *b, bool enable, uint64_t base, uint64_t size);
 /* pci_bus_pirq - present level of PIRQ n. */
 bool pci_bus_pirq(const struct pci_bus *b, unsigned n);
-/* pci_config_read/write - size 1, 2 or 4, naturally aligned; also for machine code that acts as firmware. */
+/* pci_config_read/write - size 1, 2 or 4, naturally aligned; also for machine code that acts
+ * as firmware. */
 uint32_t pci_config_read(struct pci_bus *b, uint8_t devfn, unsigned off, unsigned size);
 void pci_config_write(struct pci_bus *b, uint8_t devfn, unsigned off, uint32_t val, unsigned size);
 /* pci_bus_dev - function at devfn, or NULL. */
@@ -104,8 +107,8 @@ struct pci_dev *pci_bus_dev(const struct pci_bus *b, uint8_t devfn);
 /* pci_bus_free_slot - lowest slot >= first without functions, or -1. */
 int pci_bus_free_slot(const struct pci_bus *b, unsigned first);
 struct dev_env *pci_bus_env(const struct pci_bus *b);
-/* pci_bus_assign - what firmware does: give every BAR an address, from mem_base and io_base up, switch decoding
- * and mastering on, and put irq[PIRQ & 3] in the interrupt line registers. */
+/* pci_bus_assign - what firmware does: give every BAR an address, from mem_base and io_base
+ * up, switch decoding and mastering on, and put irq[PIRQ & 3] in the interrupt line registers. */
 void pci_bus_assign(struct pci_bus *b, uint64_t mem_base, uint16_t io_base, const uint8_t irq[4]);
 
 /*
@@ -125,8 +128,8 @@ void pci_dev_reset(struct pci_dev *d);
 /* pci_dev_irq - drive the function's INTx pin. */
 void pci_dev_irq(struct pci_dev *d, bool level);
 
-/* What every function saves: put PCI_DEV_STATE first in its field table.  Mappings and the INTx output follow
- * when it is loaded. */
+/* What every function saves: put PCI_DEV_STATE first in its field table.  Mappings and the
+ * INTx output follow when it is loaded. */
 extern const struct state_desc pci_dev_state;
 #define PCI_DEV_STATE(type, member)                                                                \
 	{ .name = "pci", .offset = offsetof(type, member), .kind = STATE_STRUCT, .count = 1,       \

@@ -79,7 +79,8 @@ static const struct pci_id piix3_id = {
 
 struct piix3 *piix3_create(struct pci_bus *bus, struct gsi *gsi)
 {
-	static const uint8_t kept[] = { 0x4c, 0x4d, 0x4e, 0x4f, 0x69, 0x6a, 0x70, 0x80, 0x81, 0x82 };
+	static const uint8_t kept[] = { 0x4c, 0x4d, 0x4e, 0x4f, 0x69,
+					0x6a, 0x70, 0x80, 0x81, 0x82 };
 	struct piix3 *p = xzalloc(sizeof(*p));
 
 	for (unsigned i = 0; i < ISA_IRQS; i++)

@@ -3,7 +3,8 @@
  * PIIX4 power management function (Intel 82371AB 7.1), its ACPI half.
  *
  *   0x40  PMBA: base of the 64 power management ports, 15:6; bit 0 reads one
- *   0x58  DEVACTB: bit 25 (APMC writes cause SMI) reads one, by which firmware knows that SMM is not to be set up
+ *   0x58  DEVACTB: bit 25 (APMC writes cause SMI) reads one, by which firmware knows that SMM is
+ *         not to be set up
  *   0x80  PMREGMISC: bit 0 decodes PMBA
  *   0x90  SMBBA and 0xd2 SMBHSTCFG: kept, there is no SMBus
  *   ports PMBA+0 PM1a event, +4 PM1a control, +8 PM timer; GPE0 at 0xafe0
@@ -108,7 +109,8 @@ static const struct state_field piix4_pm_fields[] = {
 };
 
 static const struct state_desc piix4_pm_state = {
-	.name = "piix4-pm", .version = 1, .fields = piix4_pm_fields, .post_load = piix4_pm_post_load,
+	.name = "piix4-pm", .version = 1, .fields = piix4_pm_fields,
+	.post_load = piix4_pm_post_load,
 };
 
 static const struct pci_dev_ops piix4_pm_ops = {
@@ -133,7 +135,8 @@ struct piix4_pm *piix4_pm_create(struct pci_bus *bus, struct gsi *gsi)
 	struct dev_env *env = pci_bus_env(bus);
 	uint8_t *c = p->pci.config, *w = p->pci.wmask;
 
-	pci_dev_init(&p->pci, bus, PCI_DEVFN(PIIX_SLOT, 3), &piix4_pm_id, &piix4_pm_ops, "piix4-pm");
+	pci_dev_init(&p->pci, bus, PCI_DEVFN(PIIX_SLOT, 3), &piix4_pm_id, &piix4_pm_ops,
+		     "piix4-pm");
 	put_le32(c + PMBA, 1);
 	put_le32(w + PMBA, 0xffc0);
 	put_le32(c + DEVACTB, (uint32_t)BIT(25));

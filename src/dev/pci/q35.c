@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Q35 memory controller hub (Intel 3 Series Express, 316966, chapter 5), and the assembly of `q35`'s chip set.
+ * Q35 memory controller hub (Intel 3 Series Express, 316966, chapter 5), and the assembly of
+ * `q35`'s chip set.
  *
  *   0x60  PCIEXBAR: base 35:26 of ECAM, length 2:1 (256, 128, 64 MiB), 0 enable
  *   0x90-0x96  PAM 0-6

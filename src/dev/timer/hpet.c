@@ -2,16 +2,19 @@
 /*
  * HPET (IA-PC HPET specification 1.0a; ICH9 chapter 20).
  *
- *   0x000 GCAP_ID    period 63:32, vendor 31:16, legacy capable 15, 64 bits 13, timers-1 12:8, revision
+ *   0x000 GCAP_ID    period 63:32, vendor 31:16, legacy capable 15, 64 bits 13, timers-1 12:8,
+ *                    revision
  *   0x010 GEN_CONF   1 legacy replacement, 0 enable
  *   0x020 GINTR_STA  bit n: level-triggered timer n is active; write 1 to clear
  *   0x0f0 MAIN_CNT   writable while disabled
- *   0x100+0x20n CONF  8 32-bit mode, 6 value set, 3 periodic, 2 interrupt enable, 1 level, 14 FSB, 13:9 route
+ *   0x100+0x20n CONF  8 32-bit mode, 6 value set, 3 periodic, 2 interrupt enable, 1 level, 14
+ *                     FSB, 13:9 route
  *        +0x08 COMPARATOR  (periodic: the last value written is also the period)
  *        +0x10 FSB    message value 31:0, address 63:32
  *
- * Each timer may be wired to GSI 20-23; with legacy replacement timer 0 is IRQ 0 and timer 1 is IRQ 8, whose usual
- * owners, the PIT and the RTC, come through here to be cut off then.  The counter ticks every 10 ns of guest time.
+ * Each timer may be wired to GSI 20-23; with legacy replacement timer 0 is IRQ 0 and timer 1
+ * is IRQ 8, whose usual owners, the PIT and the RTC, come through here to be cut off then.
+ * The counter ticks every 10 ns of guest time.
  */
 #include "dev/timer/hpet.h"
 
@@ -225,7 +228,8 @@ static void write_timer_conf(struct hpet_timer *t, uint64_t val)
 	timer_update(t);
 }
 
-/* write_cmp - val is the whole comparator with the written half replaced; last: nothing of it is to come. */
+/* write_cmp - val is the whole comparator with the written half replaced; last: nothing of it
+ * is to come. */
 static void write_cmp(struct hpet_timer *t, uint64_t val, uint64_t period, bool last)
 {
 	if (!(t->conf & TN_PERIODIC) || (t->conf & TN_SETVAL))

@@ -6,9 +6,10 @@
  *   0x43       control word: counter 7:6 (3: read-back), access 5:4 (0: latch), mode 3:1, BCD 0
  *   0x61       0 gate 2, 1 speaker data, 2-3 parity/IOCHK disable (kept), 4 refresh toggle, 5 OUT2
  *
- * Time is counted in ticks of 1193182 Hz since guest time 0; a counter is where it started and what it was loaded
- * with, and everything else follows from the present tick.  Only OUT0 is a wire.  What matters of it are rising
- * edges (8259 edge mode), so the periodic modes pulse it once a period instead of following both edges.
+ * Time is counted in ticks of 1193182 Hz since guest time 0; a counter is where it started and
+ * what it was loaded with, and everything else follows from the present tick.  Only OUT0 is a
+ * wire.  What matters of it are rising edges (8259 edge mode), so the periodic modes pulse it
+ * once a period instead of following both edges.
  */
 #include "dev/timer/pit.h"
 
@@ -19,8 +20,8 @@
 
 #define PIT_HZ 1193182
 #define NS_PER_S 1000000000
-#define MIN_TICKS 24	    /* shortest host timer, about 20 us: a guest may not keep the loop busy */
-#define REFRESH_NS 15085    /* DRAM refresh request */
+#define MIN_TICKS 24	 /* shortest host timer, 20 us: a guest may not keep the loop busy */
+#define REFRESH_NS 15085 /* DRAM refresh request */
 
 struct counter {
 	uint32_t count;	   /* 1..65536 (BCD: 10000) */
@@ -182,7 +183,8 @@ static void load(struct counter *c, uint16_t raw, uint64_t now)
 		return;
 	}
 	if (c->loaded && (c->mode == 1 || c->mode == 5) && c->running) {
-		/* The new count waits for the next trigger; the pulse under way keeps its length. */
+		/* The new count waits for the next trigger; the pulse under way keeps its
+		 * length. */
 		c->next = count;
 		return;
 	}
@@ -342,7 +344,9 @@ static void pit_write(void *opaque, uint64_t off, uint64_t val, unsigned size)
 		out0_update(p, now);
 }
 
-static const struct io_ops pit_io_ops = { .read = pit_read, .write = pit_write, .min = 1, .max = 1 };
+static const struct io_ops pit_io_ops = {
+	.read = pit_read, .write = pit_write, .min = 1, .max = 1,
+};
 
 static uint64_t port61_read(void *opaque, uint64_t off, unsigned size)
 {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * MC146818 (Motorola data sheet ADI-1024; ICH9 13.6) with a century byte, at 0x70 (index) and 0x71 (data).
+ * MC146818 (Motorola data sheet ADI-1024; ICH9 13.6) with a century byte, at 0x70 (index) and
+ * 0x71 (data).
  *
  *   0x00-0x09  seconds, its alarm, minutes, alarm, hours, alarm, day of week, day, month, year
  *   0x0a A     UIP 7, divider 6:4, periodic rate 3:0
@@ -9,9 +10,13 @@
  *   0x0d D     VRT 7
  *   0x0e-0x7f  memory; 0x32 century
  *
- * The clock is the host's real time plus an offset that setting the clock changes, so a guest that was stopped
- * finds the right time.  While SET holds the registers they are plain memory; the offset is computed when it is
- * released.  One timer fires at every new second (update and alarm), another at the periodic rate while PIE.
+ * 0x72 and 0x73 are index and data of another 128 bytes of memory (PIIX4 and ICH9 RTC,
+ * extended bank).
+ *
+ * The clock is the host's real time plus an offset that setting the clock changes, so a guest
+ * that was stopped finds the right time.  While SET holds the registers they are plain memory;
+ * the offset is computed when it is released.  One timer fires at every new second (update and
+ * alarm), another at the periodic rate while PIE.
  */
 #include "dev/timer/rtc.h"
 
@@ -27,7 +32,8 @@
 
 enum {
 	RTC_SECONDS, RTC_SECONDS_ALARM, RTC_MINUTES, RTC_MINUTES_ALARM, RTC_HOURS, RTC_HOURS_ALARM,
-	RTC_DAY_OF_WEEK, RTC_DAY, RTC_MONTH, RTC_YEAR, RTC_A, RTC_B, RTC_C, RTC_D, RTC_CENTURY = 0x32,
+	RTC_DAY_OF_WEEK, RTC_DAY, RTC_MONTH, RTC_YEAR, RTC_A, RTC_B, RTC_C, RTC_D,
+	RTC_CENTURY = 0x32,
 };
 
 #define A_UIP 0x80
@@ -45,6 +51,7 @@ struct rtc {
 	struct irq_line irq;
 	uint8_t cmos[128]; /* time bytes are valid while held, alarm and memory always */
 	uint8_t index;
+	uint8_t bank2[128], index2;
 	int64_t offset;	   /* clock less host real time, ns */
 	uint64_t pf_seen;  /* number of the periodic tick that PF last covered */
 	struct timer *second, *periodic;
@@ -162,7 +169,8 @@ static void second_arm(struct rtc *r)
 	if (held(r))
 		timer_cancel(r->second);
 	else
-		timer_arm(r->second, vclock_now(r->dev.env->clock) + NS_PER_S - fraction(rtc_time(r)));
+		timer_arm(r->second, vclock_now(r->dev.env->clock) + NS_PER_S -
+					     fraction(rtc_time(r)));
 }
 
 static bool alarm_matches(const struct rtc *r, unsigned reg)
@@ -296,7 +304,9 @@ static uint64_t rtc_read(void *opaque, uint64_t off, unsigned size)
 {
 	struct rtc *r = opaque;
 
-	if (off == 0) /* the index is write-only */
+	if (off == 3)
+		return r->bank2[r->index2];
+	if (off != 1) /* the indices are write-only */
 		return 0xff;
 	switch (r->index) {
 	case RTC_A:
@@ -319,6 +329,14 @@ static void rtc_write(void *opaque, uint64_t off, uint64_t val, unsigned size)
 		r->index = val & 0x7f; /* bit 7 masks NMIs, of which this board has none */
 		return;
 	}
+	if (off == 2) {
+		r->index2 = val & 0x7f;
+		return;
+	}
+	if (off == 3) {
+		r->bank2[r->index2] = (uint8_t)val;
+		return;
+	}
 	switch (r->index) {
 	case RTC_A:
 		write_a(r, (uint8_t)val);
@@ -339,7 +357,9 @@ static void rtc_write(void *opaque, uint64_t off, uint64_t val, unsigned size)
 	cmos_to_time(r, fraction(rtc_time(r)));
 }
 
-static const struct io_ops rtc_io_ops = { .read = rtc_read, .write = rtc_write, .min = 1, .max = 1 };
+static const struct io_ops rtc_io_ops = {
+	.read = rtc_read, .write = rtc_write, .min = 1, .max = 1,
+};
 
 void rtc_cmos_set(struct rtc *r, uint8_t index, uint8_t val)
 {
@@ -380,7 +400,7 @@ static void rtc_reset(struct dev *d)
 
 	r->cmos[RTC_B] &= (uint8_t)~(B_IRQS | 0x08);
 	r->cmos[RTC_C] = 0;
-	r->index = 0;
+	r->index = r->index2 = 0;
 	irq_update(r);
 	periodic_arm(r);
 	second_arm(r);
@@ -405,8 +425,8 @@ static int rtc_post_load(void *obj, struct err **e)
 {
 	struct rtc *r = obj;
 
-	if (r->index > 0x7f || (r->cmos[RTC_A] & A_UIP) || r->offset > INT64_MAX / 2 ||
-	    r->offset < INT64_MIN / 2)
+	if (r->index > 0x7f || r->index2 > 0x7f || (r->cmos[RTC_A] & A_UIP) ||
+	    r->offset > INT64_MAX / 2 || r->offset < INT64_MIN / 2)
 		return err_set(e, EINVAL, "saved state of rtc: impossible value");
 	if (rate(r))
 		r->pf_seen = periodic_tick(r);
@@ -418,6 +438,8 @@ static int rtc_post_load(void *obj, struct err **e)
 static const struct state_field rtc_fields[] = {
 	STATE_BLOB(struct rtc, cmos),
 	STATE_FIELD(struct rtc, index, STATE_U8),
+	STATE_BLOB(struct rtc, bank2),
+	STATE_FIELD(struct rtc, index2, STATE_U8),
 	STATE_FIELD(struct rtc, offset, STATE_U64),
 	STATE_END,
 };
@@ -442,7 +464,7 @@ struct rtc *rtc_create(struct dev_env *env, struct irq_line irq)
 	r->second = timer_new(env->loop, env->clock, env->lock, second_due, r);
 	r->periodic = timer_new(env->loop, env->clock, env->lock, periodic_due, r);
 	r->io = (struct io_region){ .name = "rtc", .ops = &rtc_io_ops, .opaque = r,
-		.lock = env->lock, .size = 2 };
+		.lock = env->lock, .size = 4 };
 	r->map = pio_map(env->mem, 0x70, &r->io, 0);
 	dev_add(&r->dev, &rtc_ops, "rtc", env);
 	rtc_reset(&r->dev);
