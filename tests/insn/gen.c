@@ -557,7 +557,9 @@ static void fix_registers(struct gen *g)
 	if ((m == ZYDIS_MNEMONIC_JMP || m == ZYDIS_MNEMONIC_CALL) &&
 	    c->d.op[0].type == ZYDIS_OPERAND_TYPE_REGISTER)
 		c->in.gpr[gpr_of(c->d.op[0].reg.value)] = pick_code(g);
-	if (masked_bytes(c))
+	/* The words of a frame are checked in an order, and pieces, of the processor's own. */
+	if (masked_bytes(c) || m == ZYDIS_MNEMONIC_ENTER || m == ZYDIS_MNEMONIC_IRET ||
+	    m == ZYDIS_MNEMONIC_IRETD || m == ZYDIS_MNEMONIC_IRETQ || m == ZYDIS_MNEMONIC_RET)
 		c->in.rflags &= ~RFLAGS_AC;
 	fix_selectors(g);
 }

@@ -99,6 +99,9 @@ struct slack {
 	bool x87;	/* x87 state not compared */
 	bool mxcsr;	/* exception flags of MXCSR not compared */
 	bool mem;	/* memory not compared */
+	bool gpr;	/* general registers not compared */
+	bool rep_upper;	/* upper halves of RCX, RSI, RDI not compared */
+	bool fault;	/* any of #SS, #GP, #PF is as good as another */
 	bool cr2;	/* CR2 and the error code of #PF not compared */
 };
 void skip_slack(const struct icase *c, const struct iresult *native, struct slack *s);

@@ -2,7 +2,8 @@
 /*
  * insn-test: every instruction form, random states, this host's processor against an engine.
  *
- *	insn-test [--cases N] [--seed S] [--jobs J] [--engine NAME] [--only SUBSTRING] [--list] [--skips]
+ *	insn-test [--cases N] [--seed S] [--jobs J] [--engine NAME] [--only SUBSTRING] [--reports R]
+ *	insn-test --list | --skips
  *	insn-test --form NAME --seed-case S	one case again, with its report
  *
  * Work is split over J child processes.  A child that dies reports the case it died in through shared memory
@@ -25,11 +26,10 @@
 #include "x86/cpuid.h"
 
 #define JOBS_MAX 16
-#define REPORTS_MAX 20 /* full reports of one child */
 
 struct options {
 	uint64_t cases, seed, one_seed;
-	unsigned jobs;
+	unsigned jobs, reports; /* reports: full ones of each job */
 	const char *engine, *only, *form;
 	bool list, skips, one;
 };
@@ -141,7 +141,7 @@ static void run_job(struct tester *t, struct job_state *js)
 			continue;
 		diff = run_case(t, kind);
 		count(js, f, !diff);
-		if (diff && js->reports++ < REPORTS_MAX) {
+		if (diff && js->reports++ < t->o->reports) {
 			report_case(stdout, &t->c, &t->native, &t->engine, diff);
 			fflush(stdout);
 		}
@@ -297,6 +297,8 @@ static bool parse(struct options *o, int argc, char **argv)
 			o->seed = strtoull(v, NULL, 0), i++;
 		else if (!strcmp(a, "--jobs"))
 			o->jobs = (unsigned)strtoul(v, NULL, 0), i++;
+		else if (!strcmp(a, "--reports"))
+			o->reports = (unsigned)strtoul(v, NULL, 0), i++;
 		else if (!strcmp(a, "--engine"))
 			o->engine = v, i++;
 		else if (!strcmp(a, "--only"))
@@ -337,13 +339,13 @@ static int run(const struct options *o)
 
 int main(int argc, char **argv)
 {
-	struct options o = { .cases = 1200000, .seed = 1, .engine = "interp" };
+	struct options o = { .cases = 1200000, .seed = 1, .reports = 20, .engine = "interp" };
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 
 	o.jobs = cpus < 1 ? 1 : cpus > JOBS_MAX ? JOBS_MAX : (unsigned)cpus;
 	if (!parse(&o, argc, argv)) {
 		fprintf(stderr, "usage: insn-test [--cases N] [--seed S] [--jobs J] [--engine NAME] "
-				"[--only TEXT] [--list] [--skips] [--form NAME --seed-case S]\n");
+				"[--only TEXT] [--reports R] [--list] [--skips] [--form NAME --seed-case S]\n");
 		return 2;
 	}
 	return run(&o);

@@ -78,6 +78,52 @@ static bool many_pieces(const struct icase *c)
 	}
 }
 
+/* Flags that the manual leaves undefined, of instructions that engines do not run by their own bytes. */
+static uint64_t undefined_flags(const struct icase *c)
+{
+	const ZydisDecodedOperand *count = &c->d.op[1];
+
+	switch (c->d.insn.mnemonic) {
+	case ZYDIS_MNEMONIC_AAA:
+	case ZYDIS_MNEMONIC_AAS:
+		return RFLAGS_OF | RFLAGS_SF | RFLAGS_ZF | RFLAGS_PF;
+	case ZYDIS_MNEMONIC_AAD:
+	case ZYDIS_MNEMONIC_AAM:
+		return RFLAGS_OF | RFLAGS_AF | RFLAGS_CF;
+	case ZYDIS_MNEMONIC_DAA:
+	case ZYDIS_MNEMONIC_DAS:
+		return RFLAGS_OF;
+	case ZYDIS_MNEMONIC_ROL: /* by an immediate here, by CL there: processors differ in OF */
+	case ZYDIS_MNEMONIC_ROR:
+	case ZYDIS_MNEMONIC_RCL:
+	case ZYDIS_MNEMONIC_RCR:
+		return count->type == ZYDIS_OPERAND_TYPE_IMMEDIATE && count->imm.value.u != 1 ?
+		       RFLAGS_OF : 0;
+	case ZYDIS_MNEMONIC_SHL:
+	case ZYDIS_MNEMONIC_SHR:
+	case ZYDIS_MNEMONIC_SAR:
+		return count->type == ZYDIS_OPERAND_TYPE_IMMEDIATE && count->imm.value.u != 1 ?
+		       RFLAGS_OF | RFLAGS_AF : RFLAGS_AF;
+	default:
+		return 0;
+	}
+}
+
+static bool far_return(const struct icase *c)
+{
+	ZydisMnemonic m = c->d.insn.mnemonic;
+
+	return m == ZYDIS_MNEMONIC_IRET || m == ZYDIS_MNEMONIC_IRETD || m == ZYDIS_MNEMONIC_IRETQ ||
+	       (m == ZYDIS_MNEMONIC_RET &&
+		c->d.insn.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR);
+}
+
+static bool is_cmps(ZydisMnemonic m)
+{
+	return m == ZYDIS_MNEMONIC_CMPSB || m == ZYDIS_MNEMONIC_CMPSW || m == ZYDIS_MNEMONIC_CMPSD ||
+	       m == ZYDIS_MNEMONIC_CMPSQ;
+}
+
 static bool uses_mmx(const struct icase *c)
 {
 	for (unsigned i = 0; i < c->d.insn.operand_count; i++)
@@ -92,9 +138,16 @@ void skip_slack(const struct icase *c, const struct iresult *native, struct slac
 	bool fault = native->vector != X86_BP;
 
 	memset(s, 0, sizeof(*s));
-	s->flags = RFLAGS_RF; /* in the frame of a fault by the SDM; the host kernel may have cleared it */
-	s->cr2 = many_pieces(c);
-	s->mem = fault && s->cr2;
+	s->flags = undefined_flags(c) | RFLAGS_RF; /* RF: in the frame of a fault by the SDM; the host kernel may have cleared it */
+	/* Two operands or several words may fault: in which order they are tried is not defined. */
+	s->cr2 = many_pieces(c) || far_return(c) || is_cmps(c->d.insn.mnemonic);
+	s->fault = far_return(c) || is_cmps(c->d.insn.mnemonic);
+	s->mem = fault && many_pieces(c);
+	s->gpr = fault && (c->d.insn.mnemonic == ZYDIS_MNEMONIC_POPA ||
+			   c->d.insn.mnemonic == ZYDIS_MNEMONIC_POPAD);
+	/* 32-bit addresses in 64-bit mode: when RCX, RSI and RDI are zero-extended (no iteration, a fault at
+	 * the first one) is the processor's choice. */
+	s->rep_upper = (c->d.rep || c->d.repne) && c->d.addrsize == 4;
 	s->mxcsr = fault && c->d.insn.mnemonic == ZYDIS_MNEMONIC_VCVTPS2PH; /* flags before the store */
 	s->x87 = fault && uses_mmx(c); /* some processors enter MMX state before the fault */
 }
