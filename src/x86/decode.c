@@ -105,6 +105,23 @@ static void find_rep(struct x86_decoded *d)
 	}
 }
 
+/*
+ * Zydis 4.0.0: with 32-bit addresses, a SIB byte without base (mod 0, base 5) and REX.B or VEX.B set is taken
+ * for base R13D without displacement.
+ */
+static void mend_no_base(struct x86_decoded *d)
+{
+	ZydisDecodedOperandMem *m;
+
+	if (d->mem < 0 || d->addrsize != 4 || !(d->insn.attributes & ZYDIS_ATTRIB_HAS_SIB) ||
+	    d->insn.raw.modrm.mod != 0 || d->insn.raw.sib.base != 5)
+		return;
+	m = &d->op[d->mem].mem;
+	m->base = ZYDIS_REGISTER_NONE;
+	m->disp.has_displacement = true;
+	m->disp.value = d->insn.raw.disp.value;
+}
+
 static void find_mem(struct x86_decoded *d)
 {
 	d->mem = -1;
@@ -149,6 +166,7 @@ enum x86_decode_status x86_decode(struct x86_decoded *d, const struct x86_cpuid 
 	d->addrsize = d->insn.address_width / 8;
 	d->lock = d->insn.attributes & ZYDIS_ATTRIB_HAS_LOCK;
 	find_mem(d);
+	mend_no_base(d);
 	find_rep(d);
 	return available(d, m, mode) ? X86_DECODE_OK : X86_DECODE_UD;
 }

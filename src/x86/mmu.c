@@ -358,14 +358,22 @@ const uint8_t *x86_fetch_page(struct x86_cpu *c, uint64_t va, uint64_t *ram_off)
 {
 	struct x86_xlat x;
 
-	va &= wrap_explicit(c, va) & ~(PAGE_SIZE - 1);
+	va &= wrap_explicit(c, va);
+	/* CR2 of a fault is the byte's own address. */
 	x = tlb_get(c, va, X86_EXEC, view_now(c));
+	tlb_code_fetched(c, va, x.info);
 	*ram_off = x.info->ram_off;
-	return *ram_off == UINT64_MAX ? NULL : (const uint8_t *)(va + x.e->addend);
+	if (*ram_off == UINT64_MAX)
+		return NULL;
+	return (const uint8_t *)((va & ~(PAGE_SIZE - 1)) + x.e->addend);
 }
 
 uint8_t x86_fetch_byte(struct x86_cpu *c, uint64_t va)
 {
+	struct x86_xlat x;
+
 	va &= wrap_explicit(c, va);
-	return (uint8_t)page_load(c, tlb_get(c, va, X86_EXEC, view_now(c)), va, 1);
+	x = tlb_get(c, va, X86_EXEC, view_now(c));
+	tlb_code_fetched(c, va, x.info);
+	return (uint8_t)page_load(c, x, va, 1);
 }

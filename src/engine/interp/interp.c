@@ -172,7 +172,7 @@ static void log_block(struct x86_cpu *c, const struct block *b)
 const struct insn *interp_enter(struct x86_cpu *c)
 {
 	struct interp_cpu *v = interp_of(c);
-	bool one = c->single || v->by_hand || c->s.sti_shadow || c->s.movss_shadow;
+	bool one = c->single || c->s.sti_shadow || c->s.movss_shadow;
 	const struct block *b;
 
 	v->ip = NULL;
@@ -200,7 +200,7 @@ static void execute(struct x86_cpu *c, const struct insn *i)
 #endif
 }
 
-/* With c->single or by_hand: the instruction at s.rip. */
+/* With c->single: the instruction at s.rip. */
 static void execute_one(struct x86_cpu *c)
 {
 	struct interp_cpu *v = interp_of(c);
@@ -358,45 +358,6 @@ static enum engine_exit interp_run(struct engine_vm *vm, unsigned cpu)
 	x86_excl_leave(c);
 	running = NULL;
 	return why;
-}
-
-/* --- one instruction by hand --- */
-struct x86_cpu *interp_cpu(struct engine_vm *vm, unsigned cpu)
-{
-	return &cpu_of(vm, cpu)->cpu;
-}
-
-bool interp_step(struct x86_cpu *c)
-{
-	struct interp_cpu *v = interp_of(c);
-	jmp_buf unwind;
-	bool ok;
-
-	running = c;
-	x86_excl_enter(c);
-	if (c->tlb_changed) {
-		c->tlb_changed = false;
-		v->epoch++;
-	}
-	set_tag(v);
-	atomic_fetch_or(&c->events, EV_STEP);
-	c->unwind = &unwind;
-	ok = !_setjmp(unwind);
-	if (ok) {
-		/* A step ends where the instruction does: not even at the next one's fetch. */
-		v->by_hand = true;
-		execute_one(c);
-	} else {
-		if (v->excl_lock)
-			x86_excl_end(c->vm, c);
-		v->excl_lock = false;
-	}
-	v->by_hand = false;
-	c->unwind = NULL;
-	atomic_fetch_and(&c->events, ~EV_STEP);
-	x86_excl_leave(c);
-	running = NULL;
-	return ok;
 }
 
 /* --- debugger's execution breakpoints: see block.c --- */

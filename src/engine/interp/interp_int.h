@@ -126,7 +126,6 @@ struct interp_cpu {
 	bool bp_stopped, bp_skip;
 	bool stop;		 /* leave run() with ENGINE_EXIT_DEBUG */
 	bool stepping;		 /* inside step() */
-	bool by_hand;		 /* inside interp_step() */
 	bool retry;		 /* a step did nothing: the block was not valid any more */
 	bool asleep;
 	bool excl_lock;		 /* inside x86_excl_begin/end for a locked instruction */

@@ -57,7 +57,8 @@ void lower_seg(struct lower *l, enum x86_sreg seg)
 		i->seg = seg >= X86_FS ? seg_base(seg) : offsetof(struct x86_cpu, zero);
 		i->ak = l->d->addrsize == 4 ? AK_W : i->seg != offsetof(struct x86_cpu, zero) ||
 			i->index != offsetof(struct x86_cpu, zero) ? AK_X : AK_B;
-	} else if (l->c->mode & X86_MODE_FLAT && seg < X86_FS && l->d->addrsize == 4) {
+	} else if (l->c->mode & X86_MODE_FLAT && seg < X86_FS && seg != X86_CS &&
+		   l->d->addrsize == 4) {
 		i->seg = offsetof(struct x86_cpu, zero);
 		i->ak = AK_W;
 	} else {
@@ -480,6 +481,7 @@ static void lower_push(struct lower *l, unsigned arg)
 	struct insn *i = l->i;
 
 	if (is_class(l, 0, ZYDIS_REGCLASS_SEGMENT)) {
+		i->flags |= INSN_SS;
 		i->imm = lower_sreg(l->d->op[0].reg.value);
 		i->fn = op_push_sreg;
 	} else if (lower_is_reg(l, 0)) {
@@ -502,6 +504,7 @@ static void lower_pop(struct lower *l, unsigned arg)
 	struct insn *i = l->i;
 
 	if (is_class(l, 0, ZYDIS_REGCLASS_SEGMENT)) {
+		i->flags |= INSN_SS;
 		i->imm = lower_sreg(l->d->op[0].reg.value);
 		i->fn = op_pop_sreg;
 		l->ends = true;
@@ -584,12 +587,6 @@ void lower_bounce(struct lower *l)
 	l->i->ptr = b;
 }
 
-static void lower_imm8(struct lower *l, unsigned aad)
-{
-	l->i->imm = imm(l, 0);
-	l->i->fn = aad ? op_aad : op_aam;
-}
-
 static void lower_ud(struct lower *l, unsigned arg)
 {
 	l->i->fn = op_ud;
@@ -633,6 +630,8 @@ void lower_insn(struct lower *l)
 	l->slots = 1;
 	l->ends = false;
 	if (plain[m].fn) {
+		/* Their memory operands, if any, are on the stack. */
+		l->i->flags |= INSN_SS;
 		l->i->fn = plain[m].fn;
 		l->ends = plain[m].ends;
 	} else if (shapes[m].fn) {

@@ -248,6 +248,9 @@ void lower_arpl(struct lower *l, unsigned arg)
 /* RDFSBASE RDGSBASE WRFSBASE WRGSBASE */
 void lower_base(struct lower *l, unsigned op)
 {
+	/* An operand-size prefix has no say: 32 bits, or 64 with REX.W. */
+	l->i->flags &= (uint8_t)~(INSN_O16 | INSN_O32);
+	l->i->flags |= l->d->op[0].size == 32 ? INSN_O32 : 0;
 	l->i->imm = op & 1 ? X86_GS : X86_FS;
 	if (op & 2)
 		l->i->src = lower_op(l, 0);

@@ -188,11 +188,11 @@ extern op_fn *const ops_jmp[2], *const ops_jcc[16][2][2], *const ops_call[2][2];
 uint64_t ops_bit_lin(struct x86_cpu *c, const struct insn *i, unsigned size, bool write,
 		     unsigned *bit);
 
-extern op_fn op_aaa, op_aad, op_aam, op_aas, op_arpl, op_bounce, op_bounce_lin, op_bounce_off;
+extern op_fn op_arpl, op_bounce, op_bounce_lin, op_bounce_off;
 extern op_fn op_bound, op_bswap16, op_bswap32, op_bswap64, op_bt_mr, op_btx_mr, op_call64_r;
 extern op_fn op_call_far, op_call_far_m, op_call_gen, op_call_m, op_call_r, op_cbw, op_cdq;
 extern op_fn op_cdqe, op_clac, op_clc, op_cld, op_clflush, op_cli, op_clts, op_cmc;
-extern op_fn op_cmpxchg16b, op_cmpxchg8b, op_cpuid, op_cqo, op_cwd, op_cwde, op_daa, op_das;
+extern op_fn op_cmpxchg16b, op_cmpxchg8b, op_cpuid, op_cqo, op_cwd, op_cwde;
 extern op_fn op_enter, op_fence, op_hlt, op_in, op_int, op_into, op_invlpg, op_invpcid, op_iret;
 extern op_fn op_jcc_gen, op_jmp32_r, op_jmp64_r, op_jmp_far, op_jmp_far_m, op_jmp_gen;
 extern op_fn op_jmp_gen_r, op_jmp_m, op_lahf, op_lar, op_leave, op_leave64, op_lgdt, op_lldt;

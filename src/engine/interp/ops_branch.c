@@ -166,8 +166,8 @@ OP(op_jmp_gen)
 	{                                                                                          \
 		T sp = (T)(RSP - sizeof(T));                                                       \
                                                                                                    \
-		check(c, i, target(c, i));                                                         \
 		interp_st(c, i, sp, interp_next_rip(c, i), sizeof(T));                             \
+		check(c, i, target(c, i));                                                         \
 		RSP = sp;                                                                          \
 		COUNT;                                                                             \
 		return link_taken(c, i);                                                           \
@@ -193,10 +193,15 @@ op_fn *const ops_call[2][2] = { { call32_in, call32_out }, { call64_in, call64_o
 static const struct insn *call_to(struct x86_cpu *c, const struct insn *i, uint64_t to)
 {
 	unsigned size = opsize(i);
+	uint64_t sp = RSP, new;
 
-	check(c, i, to);
 	interp_sync(c, i);
 	x86_push(c, interp_next_rip(c, i), size);
+	new = RSP;
+	/* A target that faults finds the return address written already, as on processors. */
+	RSP = sp;
+	check(c, i, to);
+	RSP = new;
 	return interp_goto(c, i, to);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The rest of the unprivileged integer instructions: flags, decimal arithmetic, PUSHA, ENTER, BOUND, XLAT,
+ * The rest of the unprivileged integer instructions: flags, PUSHA, ENTER, BOUND, XLAT,
  * hints; and bounce execution for everything that this engine has no handler for.
  */
 #include "engine/interp/ops.h"
@@ -10,7 +10,6 @@
 #define RBP c->s.gpr[X86_RBP]
 #define AL REG(uint8_t, GPR(X86_RAX))
 #define AH REG(uint8_t, GPR(X86_RAX) + 1)
-#define AX REG(uint16_t, GPR(X86_RAX))
 
 static unsigned opsize(const struct insn *i)
 {
@@ -100,92 +99,6 @@ OP(op_salc)
 	NEXT;
 }
 
-/* --- decimal arithmetic (not in 64-bit mode, so the host cannot run it): SDM 2 DAA, DAS, AAA, AAS --- */
-static uint16_t flags_of(uint8_t v)
-{
-	uint16_t f;
-
-	__asm__("test %1, %1" TAKE_FLAGS : "=a"(f) : "q"(v) : "cc");
-	return (uint16_t)(f & ~(FL_CF | FL_AF | FL_OF));
-}
-
-static void decimal_adjust(struct x86_cpu *c, int sign)
-{
-	uint8_t old = AL, v = old;
-	bool cf = c->fl & FL_CF, af = c->fl & FL_AF, cf_out = false;
-
-	if ((old & 15) > 9 || af) {
-		/* The carry out of adding or subtracting 6. */
-		cf_out = cf || (sign > 0 ? old > 0xff - 6 : old < 6);
-		v = (uint8_t)(v + 6 * sign);
-		af = true;
-	} else {
-		af = false;
-	}
-	if (old > 0x99 || cf) {
-		v = (uint8_t)(v + 0x60 * sign);
-		cf_out = true;
-	} else if (sign > 0) {
-		cf_out = false;
-	}
-	AL = v;
-	c->fl = (uint16_t)(flags_of(v) | (cf_out ? FL_CF : 0) | (af ? FL_AF : 0));
-}
-
-OP(op_daa)
-{
-	decimal_adjust(c, 1);
-	NEXT;
-}
-
-OP(op_das)
-{
-	decimal_adjust(c, -1);
-	NEXT;
-}
-
-static void ascii_adjust(struct x86_cpu *c, int sign)
-{
-	bool adjust = (AL & 15) > 9 || c->fl & FL_AF;
-
-	if (adjust)
-		AX = (uint16_t)(AX + sign * 0x106);
-	AL &= 15;
-	c->fl = (uint16_t)(flags_of(AL) | (adjust ? FL_CF | FL_AF : 0));
-}
-
-OP(op_aaa)
-{
-	ascii_adjust(c, 1);
-	NEXT;
-}
-
-OP(op_aas)
-{
-	ascii_adjust(c, -1);
-	NEXT;
-}
-
-OP(op_aam)
-{
-	uint8_t base = (uint8_t)i->imm, al = AL;
-
-	if (!base) {
-		interp_sync(c, i);
-		x86_raise(c, X86_DE);
-	}
-	AX = (uint16_t)((al / base) << 8 | al % base);
-	c->fl = flags_of(AL);
-	NEXT;
-}
-
-OP(op_aad)
-{
-	AX = (uint8_t)(AL + AH * (uint8_t)i->imm);
-	c->fl = flags_of(AL);
-	NEXT;
-}
-
 /* --- PUSHA POPA ENTER --- */
 static void stack_push(struct x86_cpu *c, const struct insn *i, uint64_t *sp, uint64_t v,
 		       unsigned size)
@@ -257,16 +170,13 @@ OP(op_enter)
 /* --- BOUND, XLAT --- */
 OP(op_bound)
 {
-	unsigned size = opsize(i);
+	unsigned size = opsize(i), sh = 64 - 8 * size;
 	uint64_t va = interp_ea(c, i, 2 * size, false);
-	uint64_t lo = interp_ld(c, i, va, size), hi = interp_ld(c, i, va + size, size);
-	bool out;
+	int64_t v = (int64_t)(D(uint64_t) << sh);
 
-	if (size == 2)
-		out = (int16_t)D(uint16_t) < (int16_t)lo || (int16_t)D(uint16_t) > (int16_t)hi;
-	else
-		out = (int32_t)D(uint32_t) < (int32_t)lo || (int32_t)D(uint32_t) > (int32_t)hi;
-	if (out)
+	/* The upper bound is read only when the lower one holds. */
+	if (v < (int64_t)(interp_ld(c, i, va, size) << sh) ||
+	    v > (int64_t)(interp_ld(c, i, va + size, size) << sh))
 		x86_raise(c, X86_BR);
 	NEXT;
 }

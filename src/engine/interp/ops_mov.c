@@ -323,14 +323,15 @@ OP(op_push_m)
 	NEXT_SLOW;
 }
 
-/* PUSH of a segment register writes 16 bits and leaves the rest of the slot (SDM 2 PUSH). */
+/* PUSH and POP of a segment register access 16 bits of a 32-bit slot; a 64-bit one is written whole. */
 OP(op_push_sreg)
 {
 	unsigned size = opsize(i);
-	uint64_t sel = c->s.seg[i->imm].sel;
+	uint64_t sp = RSP;
 
-	interp_sync(c, i);
-	x86_push(c, sel, size);
+	interp_stack_add(c, &sp, -(int)size);
+	interp_stack_st(c, i, sp, c->s.seg[i->imm].sel, size == 4 ? 2 : size);
+	RSP = sp;
 	NEXT_SLOW;
 }
 
@@ -366,15 +367,12 @@ OP(op_pop_m)
 
 OP(op_pop_sreg)
 {
-	uint64_t old = RSP, new, v;
+	uint64_t sp = RSP, sel = interp_stack_ld(c, i, sp, 2);
 
-	interp_sync(c, i);
-	v = x86_pop(c, opsize(i));
-	new = RSP;
-	RSP = old;
-	x86_load_seg(c, (enum x86_sreg)i->imm, (uint16_t)v);
 	/* A new stack's width counts from the next instruction on. */
-	RSP = new;
+	interp_stack_add(c, &sp, (int)opsize(i));
+	x86_load_seg(c, (enum x86_sreg)i->imm, (uint16_t)sel);
+	RSP = sp;
 	if (i->imm == X86_SS)
 		c->s.movss_shadow = true;
 	return interp_leave(c, i);

@@ -6,12 +6,21 @@
  */
 #include "engine/interp/ops.h"
 
-/* Rotates keep SF ZF AF PF, RCL and RCR take CF in: give them all; OF is written or undefined. */
+/* Give all flags: rotates keep some, RCL and RCR take CF in, and what is undefined for counts other than 1
+ * may be what it was before.  Adding 127 to AL, 0 or 1, makes OF of it. */
 #define ASM_SHIFT(op)                                                                              \
-	__asm__("sahf\n\t" op " %%cl, %0" TAKE_FLAGS : "+r"(d), "+a"(f) : "c"(n) : "cc")
+	__asm__("addb $127, %%al\n\tsahf\n\t" op " %%cl, %0" TAKE_FLAGS : "+r"(d), "+a"(f) : "c"(n) : "cc")
 #define SHIFT_CODE(T, op)                                                                          \
 	if (n & (sizeof(T) == 8 ? 63 : 31))                                                        \
 	ASM_SHIFT(op)
+
+/* ROL and ROR by an immediate other than 1 leave OF alone, where by CL they may not. */
+#define SHIFT_IMM_CODE(T, op)                                                                      \
+	uint16_t of = f & FL_OF;                                                                   \
+                                                                                                   \
+	SHIFT_CODE(T, op);                                                                         \
+	if (op[0] == 'r' && op[1] == 'o' && (n & (sizeof(T) == 8 ? 63 : 31)) != 1)                 \
+	f = (uint16_t)((f & ~FL_OF) | of)
 
 #define SHIFT(name, op, T)                                                                         \
 	static OP(name##_ri_##T)                                                                   \
@@ -20,7 +29,7 @@
 		uint16_t f = c->fl;                                                                \
 		uint8_t n = (uint8_t)i->imm;                                                       \
                                                                                                    \
-		SHIFT_CODE(T, op);                                                                 \
+		SHIFT_IMM_CODE(T, op);                                                             \
 		SET(T, i->dst, d);                                                                 \
 		c->fl = f;                                                                         \
 		NEXT;                                                                              \
@@ -36,7 +45,7 @@
 		c->fl = f;                                                                         \
 		NEXT;                                                                              \
 	}                                                                                          \
-	MEM_RMW(name##_mi, T, T d = m; uint8_t n = (uint8_t)i->imm; SHIFT_CODE(T, op); m = d)      \
+	MEM_RMW(name##_mi, T, T d = m; uint8_t n = (uint8_t)i->imm; SHIFT_IMM_CODE(T, op); m = d)      \
 	MEM_RMW(name##_mc, T, T d = m; uint8_t n = (uint8_t)c->s.gpr[X86_RCX]; SHIFT_CODE(T, op);  \
 		m = d)
 #define SHIFTS(name, op)                                                                           \

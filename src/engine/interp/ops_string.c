@@ -138,8 +138,9 @@ static void scas_one(struct x86_cpu *c, const struct insn *i, uint64_t mask)
 
 static void cmps_one(struct x86_cpu *c, const struct insn *i, uint64_t mask)
 {
-	uint64_t a = interp_ld(c, i, src_lin(c, i, mask), i->src);
+	/* The destination first, as processors do. */
 	uint64_t b = interp_ld(c, i, dst_lin(c, i, mask, false), i->src);
+	uint64_t a = interp_ld(c, i, src_lin(c, i, mask), i->src);
 
 	c->fl = compare(a, b, i->src);
 	advance(c, mask, true, true, step_of(c, i));
@@ -171,10 +172,13 @@ static void (*const one[])(struct x86_cpu *c, const struct insn *i, uint64_t mas
 /* --- pieces: n elements at most, no page is crossed; the number done, 0 when one must go alone --- */
 static uint64_t movs_span(struct x86_cpu *c, const struct insn *i, uint64_t mask, uint64_t n)
 {
-	uint64_t from = src_lin(c, i, mask), to = dst_lin(c, i, mask, true), avail, avail2, bytes;
-	const uint8_t *p = x86_span(c, from, X86_READ, &avail);
-	uint8_t *q = p ? x86_span(c, to, X86_WRITE, &avail2) : NULL;
+	uint64_t avail, avail2, bytes;
+	const uint8_t *p = x86_span(c, src_lin(c, i, mask), X86_READ, &avail);
+	uint8_t *q;
 
+	if (!p || avail < i->src)
+		return 0;
+	q = x86_span(c, dst_lin(c, i, mask, true), X86_WRITE, &avail2);
 	if (!q)
 		return 0;
 	n = min_u64(n, min_u64(avail, avail2) / i->src);
@@ -225,7 +229,8 @@ static uint64_t stos_span(struct x86_cpu *c, const struct insn *i, uint64_t mask
 /* Pieces need a segment without limits: what else could fault in the middle is only the page. */
 static uint64_t span(struct x86_cpu *c, const struct insn *i, uint64_t mask, uint64_t n)
 {
-	if (c->s.rflags & RFLAGS_DF || mask == 0xffff || n < 2 || !flat_seg(c, X86_ES))
+	if (c->s.rflags & RFLAGS_DF || mask == 0xffff || n < 2 || c->align_check ||
+	    !flat_seg(c, X86_ES))
 		return 0;
 	if (i->imm == STR_STOS)
 		return stos_span(c, i, mask, n);
@@ -234,11 +239,14 @@ static uint64_t span(struct x86_cpu *c, const struct insn *i, uint64_t mask, uin
 	return 0;
 }
 
+static bool compares(const struct insn *i)
+{
+	return i->imm == STR_SCAS || i->imm == STR_CMPS;
+}
+
 static bool rep_ends(const struct x86_cpu *c, const struct insn *i)
 {
-	if (i->imm != STR_SCAS && i->imm != STR_CMPS)
-		return false;
-	return !(c->fl & FL_ZF) == !(i->flags & INSN_REPNE);
+	return compares(i) && !(c->fl & FL_ZF) == !(i->flags & INSN_REPNE);
 }
 
 /* Not finished, but something waits: come back to this instruction. */
@@ -256,21 +264,42 @@ OP(op_string)
 	NEXT_SLOW;
 }
 
+/* As many iterations as a piece allows, or one.  Flags of a comparison come to be only when the
+ * instruction ends or is interrupted: a fault leaves those from before. */
+static uint64_t rep_some(struct x86_cpu *c, const struct insn *i, uint64_t mask, uint64_t n,
+			 uint16_t before)
+{
+	uint64_t done = c->single ? 0 : span(c, i, mask, n);
+
+	if (done)
+		return done;
+	c->fl = before;
+	one[i->imm](c, i, mask);
+	return 1;
+}
+
+/* A count is written even when nothing is done, and so are the addresses of MOVS and STOS when something
+ * is: processors clear the upper halves of 32-bit ones. */
+static uint64_t rep_begin(struct x86_cpu *c, const struct insn *i, uint64_t mask)
+{
+	uint64_t n = RCX & mask;
+
+	set_addr(&RCX, mask, n);
+	if (n && (i->imm == STR_MOVS || i->imm == STR_STOS))
+		advance(c, mask, i->imm == STR_MOVS, true, 0);
+	return n;
+}
+
 OP(op_string_rep)
 {
-	uint64_t mask = addr_mask(i), n = RCX & mask;
+	uint64_t mask = addr_mask(i), n = rep_begin(c, i, mask);
+	uint16_t before = c->fl;
 	unsigned left = BATCH;
 
 	interp_sync(c, i);
-	/* A 32-bit count is written even when nothing is done; processors clear the upper half. */
-	set_addr(&RCX, mask, n);
 	while (n) {
-		uint64_t done = c->single ? 0 : span(c, i, mask, n);
+		uint64_t done = rep_some(c, i, mask, n, before);
 
-		if (!done) {
-			one[i->imm](c, i, mask);
-			done = 1;
-		}
 		n -= done;
 		set_addr(&RCX, mask, n);
 		if (rep_ends(c, i))
@@ -298,9 +327,8 @@ OP(op_string_io_rep)
 	uint64_t mask = addr_mask(i), n = RCX & mask;
 
 	interp_sync(c, i);
+	interp_io_check(c, (uint16_t)c->s.gpr[X86_RDX], i->src);
 	set_addr(&RCX, mask, n);
-	if (n)
-		interp_io_check(c, (uint16_t)c->s.gpr[X86_RDX], i->src);
 	while (n) {
 		one[i->imm](c, i, mask);
 		set_addr(&RCX, mask, --n);

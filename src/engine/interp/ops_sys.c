@@ -195,7 +195,8 @@ OP(op_into)
 	if (!(c->fl & FL_OF))
 		NEXT;
 	interp_sync(c, i);
-	x86_int_soft(c, X86_OF, X86_INT_SOFT, interp_next_rip(c, i));
+	/* Like INT3, and unlike INT n, IOPL is not asked in virtual-8086 mode. */
+	x86_int_soft(c, X86_OF, X86_INT_SOFT_BP, interp_next_rip(c, i));
 	return branched(c, i);
 }
 
@@ -464,22 +465,20 @@ OP(op_verr)
 OP(op_arpl)
 {
 	uint16_t sel, rpl = S(uint16_t) & 3;
-	uint64_t va = 0;
 	bool raise;
 
 	interp_sync(c, i);
 	need_protected(c);
 	if (i->dst) {
-		va = interp_ea(c, i, 2, true);
-		(void)interp_rmw(c, i, va, 2);
-		sel = (uint16_t)interp_ld(c, i, va, 2);
+		/* A write is only a write when the RPL changes. */
+		sel = (uint16_t)interp_ld(c, i, interp_ea(c, i, 2, false), 2);
 	} else {
 		sel = REG(uint16_t, i->imm);
 	}
 	raise = (sel & 3) < rpl;
 	sel = raise ? (uint16_t)((sel & ~3) | rpl) : sel;
 	if (raise && i->dst)
-		interp_st(c, i, va, sel, 2);
+		interp_st(c, i, interp_ea(c, i, 2, true), sel, 2);
 	else if (raise)
 		REG(uint16_t, i->imm) = sel;
 	set_zf(c, raise);
