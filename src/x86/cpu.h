@@ -55,6 +55,8 @@ enum x86_view {
 #define X86_TLB_INVALID BIT(0)
 #define X86_TLB_SLOW BIT(1)
 
+#define X86_CODE_PAGES 2048 /* bits of code_pages */
+
 struct x86_tlb_entry {
 	uint64_t rd, wr, ex;
 	uintptr_t addend;
@@ -123,7 +125,7 @@ struct x86_cpu {
 	} exc;
 	uint8_t delivering;  /* exc.c: class of the event being delivered, for #DF and triple fault */
 	bool shutdown;	     /* triple fault happened; run() returns ENGINE_EXIT_SHUTDOWN */
-	bool tlb_changed;    /* set by every TLB flush or invlpg: engines drop linear-address caches */
+	bool tlb_changed;    /* set when code fetched may lie elsewhere now: engines drop linear-address caches */
 	uint32_t dr6_hits;   /* data breakpoints hit by the running instruction (DR6 B0-B3, BD, BS) */
 	bool watch_active;   /* any enabled data breakpoint in DR7, or a debugger watchpoint */
 	bool single;	     /* engine must run one instruction at a time (TF, DR7, debugger) */
@@ -142,6 +144,9 @@ struct x86_cpu {
 	struct mem_range ram_win[2]; /* mmu.c: pieces of RAM last used, until the TLB is flushed */
 	struct mem_range io_win;     /* and the device registers last used */
 	unsigned ram_win_next;
+	/* tlb.c: where code was fetched since tlb_changed was set: a bit per hash of a page, and the extent of all
+	 * large pages. */
+	uint64_t code_pages[X86_CODE_PAGES / 64], code_lo, code_hi;
 	bool pv_refresh;	     /* kvmpv.c: the state came from elsewhere, write kvmclock anew */
 	struct x86_steal {	     /* kvmpv.c: steal-time accounting of this thread */
 		int64_t wall, cpu;   /* ns, when last looked at; wall 0: not running */

@@ -39,6 +39,9 @@ struct x86_xlat {
  * until the next tlb_get for the same slot. */
 struct x86_xlat tlb_get(struct x86_cpu *c, uint64_t va, enum x86_access access, enum x86_view view);
 
+/* tlb_code_fetched - code at va was fetched by that translation: engines may keep it by its address. */
+void tlb_code_fetched(struct x86_cpu *c, uint64_t va, const struct x86_tlb_info *info);
+
 /* phys_ram - host address of [a, a+size) when it is RAM (or ROM) in one piece, by the cached windows; else
  * NULL. */
 void *phys_ram(struct x86_cpu *c, uint64_t a, unsigned size);

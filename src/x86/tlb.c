@@ -16,6 +16,9 @@
  * the tag made with no safe point between, so either x86_tlb_protect comes later and finds the tag, or
  * it came earlier and the page's state, set before it, is seen here.
  *
+ * Engines keep code by linear address in places of their own.  For them every fetch is noted
+ * (tlb_code_fetched), coarsely, so that an INVLPG of data leaves them alone: guests do many.
+ *
  * There are no PCID tags: a change of CR3 drops every translation that is not global, which PCIDs only allow
  * a processor not to do.
  */
@@ -28,6 +31,42 @@ static void slot_drop(struct x86_tlb *t, unsigned i)
 	t->used[i / 64] &= ~BIT(i % 64);
 	t->global[i / 64] &= ~BIT(i % 64);
 	t->large[i / 64] &= ~BIT(i % 64);
+}
+
+/* Code that an engine knows by linear address may be elsewhere now: it drops all that it knows. */
+static void code_moved(struct x86_cpu *c)
+{
+	memset(c->code_pages, 0, sizeof(c->code_pages));
+	c->code_lo = UINT64_MAX;
+	c->code_hi = 0;
+	c->tlb_changed = true;
+}
+
+static uint64_t *code_word(struct x86_cpu *c, uint64_t va, uint64_t *bit)
+{
+	uint64_t n = (va >> PAGE_SHIFT) % X86_CODE_PAGES;
+
+	*bit = BIT(n % 64);
+	return &c->code_pages[n / 64];
+}
+
+void tlb_code_fetched(struct x86_cpu *c, uint64_t va, const struct x86_tlb_info *info)
+{
+	uint64_t bit, *word = code_word(c, va, &bit), size = BIT(TLB_SHIFT(info->flags));
+
+	*word |= bit;
+	if (size > PAGE_SIZE) {
+		c->code_lo = min_u64(c->code_lo, align_down(va, size));
+		c->code_hi = max_u64(c->code_hi, align_down(va, size) + size - 1);
+	}
+}
+
+/* May code have been fetched from the page of va, whatever its size? */
+static bool code_was_fetched(struct x86_cpu *c, uint64_t va)
+{
+	uint64_t bit, *word = code_word(c, va, &bit);
+
+	return (*word & bit) || (va >= c->code_lo && va <= c->code_hi);
 }
 
 static void flush_words(struct x86_tlb *t, bool all)
@@ -48,7 +87,7 @@ void x86_tlb_flush(struct x86_cpu *c, bool all)
 		memset(c->ram_win, 0, sizeof(c->ram_win));
 		memset(&c->io_win, 0, sizeof(c->io_win));
 	}
-	c->tlb_changed = true;
+	code_moved(c);
 }
 
 /* The linear page of a slot that holds something. */
@@ -86,7 +125,8 @@ void x86_tlb_flush_page(struct x86_cpu *c, uint64_t va)
 			slot_drop(t, i);
 		flush_large(t, va);
 	}
-	c->tlb_changed = true;
+	if (code_was_fetched(c, va))
+		code_moved(c);
 }
 
 void x86_tlb_protect(struct x86_cpu *c, uint64_t ram_off)

@@ -84,7 +84,7 @@ static void error_codes(void **state)
 	set_pte(f, 1, 0);
 	assert_pf(c, x86_ld8(c, 0x1008), 0x1008, 0);
 	assert_pf(c, x86_st8(c, 0x1008, 0), 0x1008, PF_W);
-	assert_pf(c, x86_fetch_page(c, 0x1008, &off), 0x1000, PF_I);
+	assert_pf(c, x86_fetch_page(c, 0x1008, &off), 0x1008, PF_I);
 	assert_pf(c, x86_fetch_byte(c, 0x1008), 0x1008, PF_I);
 	cpl(c, 3);
 	assert_pf(c, x86_ld8(c, 0x1008), 0x1008, PF_U);
@@ -532,6 +532,36 @@ static void conflicts(void **state)
 	assert_ok(c, assert_int_equal(x86_ld64(c, 0x6000 + far), 2));
 }
 
+/* INVLPG of data leaves an engine's caches of code alone, of code it does not, large pages included. */
+static void code_moves(void **state)
+{
+	struct fixture *f = *state;
+	struct x86_cpu *c = f->cpu[0];
+	uint64_t off;
+
+	fix_long(f, c, 0, 0);
+	assert_ok(c, x86_fetch_page(c, 0x5123, &off));
+	assert_ok(c, x86_fetch_byte(c, 0x6fff));
+	assert_ok(c, x86_fetch_page(c, 0x612345, &off));
+	assert_ok(c, x86_ld8(c, 0x7000));
+	c->tlb_changed = false;
+	x86_invlpg(c, 0x7000);
+	assert_false(c->tlb_changed);
+	x86_invlpg(c, 0x5ff0);
+	assert_true(c->tlb_changed);
+	assert_ok(c, x86_fetch_page(c, 0x612345, &off));
+	c->tlb_changed = false;
+	x86_invlpg(c, 0x601000); /* another address of the same 2 MiB */
+	assert_true(c->tlb_changed);
+	c->tlb_changed = false;
+	assert_ok(c, x86_fetch_byte(c, 0x6000));
+	x86_invlpg(c, 0x6000);
+	assert_true(c->tlb_changed);
+	c->tlb_changed = false;
+	assert_ok(c, x86_set_cr(c, 3, PML4));
+	assert_true(c->tlb_changed);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -540,6 +570,7 @@ int main(void)
 		T(reserved_bits), T(large_pages), T(global_pages), T(pcid), T(paging_32),
 		T(paging_pae), T(crossing), T(registers), T(code_pages), T(dirty_log),
 		T(alignment), T(watchpoints), T(rom_tables), T(conflicts),
+		T(code_moves),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
