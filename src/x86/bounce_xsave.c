@@ -315,9 +315,12 @@ static void exec_vzero(struct x86_cpu *c, const struct bounce *b, uint64_t lin, 
 	const struct bounce_stub *s = bounce_stub_of(b);
 
 	bounce_check_avail(c, s);
-	memset(c->s.xsave.ymmh, 0, vector_bytes(s));
 	if (s->key.l)
 		memset(c->s.xsave.xmm, 0, vector_bytes(s));
+	if (s->key.code64) /* constant lengths: VZEROUPPER is in every function that used AVX */
+		memset(c->s.xsave.ymmh, 0, 256);
+	else
+		memset(c->s.xsave.ymmh, 0, 128);
 }
 
 /* --- preparation --- */
