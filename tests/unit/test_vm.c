@@ -189,6 +189,8 @@ static void *pauser(void *opaque)
 {
 	struct guest *g = opaque;
 
+	while (!count(g)) /* vm_run has started it */
+		sleep_ms(1);
 	for (int i = 0; i < 50; i++) {
 		uint32_t n;
 
