@@ -629,11 +629,12 @@ static bool stub_prepare(struct bounce_stub *s, const struct x86_decoded *d)
 	s->mem_read = d->mem_read;
 	s->mem_write = d->mem_write;
 	s->size = (uint8_t)d->mem_size;
+	if (s->x87) {
+		bounce_x87_set_mem(s, d);
+		return true;
+	}
 	bounce_set_mem(s, d->mem_size, d->mem_write);
-	if (!s->x87)
-		s->pub.exec = d->mem_write ? exec_write : exec_read;
-	else if (d->mem_write)
-		bounce_x87_set_store(s, d);
+	s->pub.exec = d->mem_write ? exec_write : exec_read;
 	return true;
 }
 

@@ -170,8 +170,8 @@ void bounce_set_mem(struct bounce_stub *s, unsigned size, bool write);
 void bounce_set_avail(struct bounce_stub *s, enum bounce_avail avail);
 /* Number 0..15 of a general, vector, MMX or x87 register. */
 unsigned bounce_reg_num(ZydisRegister r);
-/* bounce_x87_set_store - the memory operand is written by an x87 or MMX instruction. */
-void bounce_x87_set_store(struct bounce_stub *s, const struct x86_decoded *d);
+/* bounce_x87_set_mem - the memory operand is one of an x87 or MMX instruction. */
+void bounce_x87_set_mem(struct bounce_stub *s, const struct x86_decoded *d);
 void bounce_exec_x87(struct x86_cpu *c, const struct bounce *b, uint64_t lin, uint64_t ea);
 
 #define MXCSR_VALID 0xffffu /* bits a guest may set: MISALIGNSSE (bit 17) is never offered */

@@ -93,13 +93,20 @@ static void exec_maskmov_store(struct x86_cpu *c, const struct bounce *b, uint64
 
 /* --- MASKMOVDQU, MASKMOVQ: to [DS:rDI] --- */
 
+/* The segment must be writable whatever the mask says. */
+static void masked_bytes(struct x86_cpu *c, const struct bounce_stub *s, const uint8_t *src,
+			 const uint8_t *mask, unsigned len)
+{
+	bounce_elem_lin(c, s, c->s.gpr[X86_RDI], len, true);
+	masked_store(c, s, c->s.gpr[X86_RDI], src, mask, len, 1);
+}
+
 static void exec_maskmovdqu(struct x86_cpu *c, const struct bounce *b, uint64_t lin, uint64_t ea)
 {
 	const struct bounce_stub *s = bounce_stub_of(b);
 
 	bounce_check_avail(c, s);
-	masked_store(c, s, c->s.gpr[X86_RDI], c->s.xsave.xmm[s->key.reg & 15],
-		     c->s.xsave.xmm[s->key.rm & 15], 16, 1);
+	masked_bytes(c, s, c->s.xsave.xmm[s->key.reg & 15], c->s.xsave.xmm[s->key.rm & 15], 16);
 }
 
 /* The change to MMX state: TOP becomes 0 and all tags valid (SDM 1 9.5). */
@@ -123,8 +130,7 @@ static void exec_maskmovq(struct x86_cpu *c, const struct bounce *b, uint64_t li
 
 	bounce_check_avail(c, s);
 	top = x->fsw >> 11 & 7;
-	masked_store(c, s, c->s.gpr[X86_RDI], x->st[(s->key.reg - top) & 7],
-		     x->st[(s->key.rm - top) & 7], 8, 1);
+	masked_bytes(c, s, x->st[(s->key.reg - top) & 7], x->st[(s->key.rm - top) & 7], 8);
 	mmx_enter(x);
 }
 

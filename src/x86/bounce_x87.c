@@ -161,15 +161,18 @@ static void *x87_load(struct x86_cpu *c, const struct bounce_stub *s, uint64_t l
 	return buf;
 }
 
-void bounce_exec_x87(struct x86_cpu *c, const struct bounce *b, uint64_t lin, uint64_t ea)
+/* The address is looked at after #NM and #MF (SDM 3A 6.9). */
+void bounce_exec_x87(struct x86_cpu *c, const struct bounce *b, uint64_t unused, uint64_t ea)
 {
 	const struct bounce_stub *s = bounce_stub_of(b);
 	struct x87_pointers old;
+	uint64_t lin = 0;
 	uint8_t buf[16];
 	void *p = NULL;
 
 	bounce_check_avail(c, s);
 	if (s->size) {
+		lin = bounce_elem_lin(c, s, ea, s->size, false);
 		bounce_check_align(c, s, lin);
 		p = x87_load(c, s, lin, buf);
 	}
@@ -272,9 +275,10 @@ static void env_prepare(struct bounce_stub *s, const struct x86_decoded *d, unsi
 	s->pub.exec = store ? exec_env_store : exec_env_load;
 }
 
-void bounce_x87_set_store(struct bounce_stub *s, const struct x86_decoded *d)
+void bounce_x87_set_mem(struct bounce_stub *s, const struct x86_decoded *d)
 {
-	s->pub.exec = exec_x87_store;
+	bounce_set_mem(s, d->mem_size, d->mem_write);
+	s->pub.exec = d->mem_write ? exec_x87_store : bounce_exec_x87;
 	s->pub.ea = BOUNCE_EA_OFF;
 	s->key.seg = (uint8_t)ZydisRegisterGetId(d->op[d->mem].mem.segment);
 	s->key.addrsize = d->addrsize;
@@ -288,11 +292,8 @@ static void x87_operands(struct bounce_stub *s, const struct x86_decoded *d)
 	s->size = (uint8_t)d->mem_size;
 	s->mem_read = d->mem_read;
 	s->mem_write = d->mem_write;
-	bounce_set_mem(s, d->mem_size, d->mem_write);
-	if (d->mem_write) {
-		s->cond_store = true;
-		bounce_x87_set_store(s, d);
-	}
+	s->cond_store = d->mem_write;
+	bounce_x87_set_mem(s, d);
 }
 
 static bool x87_control(struct bounce_stub *s, const struct x86_decoded *d)

@@ -459,6 +459,9 @@ void x86_deliver(struct x86_cpu *c)
 {
 	struct event ev = event_of_exc(c);
 
+	/* An instruction that faults has hit no data breakpoint and takes no step. */
+	c->dr6_hits = 0;
+	c->step_follows = false;
 	event_deliver(c, &ev);
 }
 
@@ -473,7 +476,7 @@ void x86_int_soft(struct x86_cpu *c, uint8_t vector, enum x86_int_kind kind, uin
 
 	log_event(c, &ev);
 	c->delivering = soft(&ev) ? 0 : DELIVERING | DELIVERING_EXT;
-	c->step_follows = true;
+	c->step_follows = c->single;
 	deliver_once(c, &ev);
 	c->delivering = 0;
 	delivered(c, &ev);

@@ -441,7 +441,7 @@ void x86_syscall(struct x86_cpu *c, uint64_t next)
 	c->s.gpr[X86_R11] = flags;
 	x86_set_rflags(c, flags & ~c->s.fmask);
 	c->s.seg[X86_SS] = xfer_flat_stack(sel + 8, 0);
-	c->step_follows = true;
+	c->step_follows = c->single;
 	c->s.seg[X86_CS] = xfer_flat_code(sel, 0, true);
 	c->s.rip = c->s.lstar;
 	x86_update_mode(c);
@@ -460,7 +460,7 @@ void x86_sysret(struct x86_cpu *c, unsigned opsize)
 		sys_fault(c, X86_GP, 0);
 	x86_set_rflags(c, c->s.gpr[X86_R11] & 0x3c7fd7);
 	c->s.seg[X86_SS] = xfer_flat_stack((uint16_t)((sel + 8) | 3), 3);
-	c->step_follows = true;
+	c->step_follows = c->single;
 	c->s.seg[X86_CS] = xfer_flat_code((uint16_t)((sel + (code64 ? 16 : 0)) | 3), 3, code64);
 	c->s.rip = rip;
 	x86_update_mode(c);

@@ -101,6 +101,7 @@ struct slack {
 	bool mem;	/* memory not compared */
 	bool gpr;	/* general registers not compared */
 	bool rep_upper;	/* upper halves of RCX, RSI, RDI not compared */
+	bool ss_gp;	/* #SS and #GP are the same */
 	bool fault;	/* any of #SS, #GP, #PF is as good as another */
 	bool cr2;	/* CR2 and the error code of #PF not compared */
 };

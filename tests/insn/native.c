@@ -187,6 +187,9 @@ void native_run(const struct icase *c, struct iresult *r)
 
 	for (unsigned i = 0; i < PG_COUNT; i++)
 		case_memory(native_page(i), i, c, arena_template);
+	/* Present in the page tables, so that a fault's error code is about rights. */
+	for (unsigned i = 0; i < PG_COUNT; i++)
+		(void)*(volatile uint8_t *)arena_pages[i].va;
 	memcpy(image, &c->in.x, sizeof(c->in.x));
 	memcpy(f.gpr, c->in.gpr, sizeof(f.gpr));
 	f.rip = c->in.rip;

@@ -142,6 +142,8 @@ void skip_slack(const struct icase *c, const struct iresult *native, struct slac
 	/* Two operands or several words may fault: in which order they are tried is not defined. */
 	s->cr2 = many_pieces(c) || far_return(c) || is_cmps(c->d.insn.mnemonic);
 	s->fault = far_return(c) || is_cmps(c->d.insn.mnemonic);
+	/* A legacy vector operand that is misaligned and not canonical: #GP for the one, #SS for the other. */
+	s->ss_gp = c->d.mem_size >= 16;
 	s->mem = fault && many_pieces(c);
 	s->gpr = fault && (c->d.insn.mnemonic == ZYDIS_MNEMONIC_POPA ||
 			   c->d.insn.mnemonic == ZYDIS_MNEMONIC_POPAD);
