@@ -97,6 +97,7 @@ enum skip_kind skip_form(const struct form *f, const char **why);
 struct slack {
 	uint64_t flags; /* RFLAGS bits not compared */
 	bool x87;	/* x87 state not compared */
+	bool vector;	/* XMM, YMM and MXCSR not compared */
 	bool mxcsr;	/* exception flags of MXCSR not compared */
 	bool mem;	/* memory not compared */
 	bool gpr;	/* general registers not compared */

@@ -151,5 +151,8 @@ void skip_slack(const struct icase *c, const struct iresult *native, struct slac
 	 * the first one) is the processor's choice. */
 	s->rep_upper = (c->d.rep || c->d.repne) && c->d.addrsize == 4;
 	s->mxcsr = fault && c->d.insn.mnemonic == ZYDIS_MNEMONIC_VCVTPS2PH; /* flags before the store */
-	s->x87 = fault && uses_mmx(c); /* some processors enter MMX state before the fault */
+	/* A bad MXCSR is found when other components have been loaded. */
+	s->vector = native->vector == X86_GP && (c->d.insn.mnemonic == ZYDIS_MNEMONIC_XRSTOR ||
+						 c->d.insn.mnemonic == ZYDIS_MNEMONIC_XRSTOR64);
+	s->x87 = s->vector || (fault && uses_mmx(c)); /* some processors enter MMX state before the fault */
 }
