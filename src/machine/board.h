@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * Boards.  `pc` and `q35` differ in their chip set and where it puts things, which struct board_ops tells; all else
- * is struct pc (pc.c).
+ * Boards.  `pc` and `q35` differ in their chip set and where it puts things, which struct board_ops
+ * tells; all else is struct pc (pc.c).
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -70,13 +70,14 @@ struct pc {
 
 /* pc_ram_total - bytes that mem_create must hold for RAM and a firmware image (size 0: none). */
 uint64_t pc_ram_total(const struct ram_layout *ram, uint64_t firmware_size);
-/* pc_create - map RAM and firmware, make and wire the chips.  On failure the devices made so far are in env's
- * list, for dev_destroy_all.  The chips refer to apics_opaque and the chardevs until they are destroyed. */
+/* pc_create - map RAM and firmware, make and wire the chips.  On failure the devices made so far
+ * are in env's list, for dev_destroy_all.  The chips refer to apics_opaque and the chardevs until
+ * they are destroyed. */
 int pc_create(struct pc *pc, struct dev_env *env, const struct pc_config *cfg, struct err **e);
 /* pc_firmware_items - fw_cfg contents and CMOS bytes; once, before the first reset. */
 void pc_firmware_items(struct pc *pc);
 /* pc_e820_direct - memory map for a guest without firmware. */
 void pc_e820_direct(const struct pc *pc, struct e820_map *out);
-/* pc_setup_direct - after reset of the devices: chips set up as firmware would, ACPI and SMBIOS tables in guest
- * RAM.  env->lock held.  Returns 0 with *rsdp set, or -errno with *e. */
+/* pc_setup_direct - after reset of the devices: chips set up as firmware would, ACPI and SMBIOS
+ * tables in guest RAM.  env->lock held.  Returns 0 with *rsdp set, or -errno with *e. */
 int pc_setup_direct(struct pc *pc, uint64_t *rsdp, struct err **e);

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Running, pausing, and what devices, vCPUs and people ask of a machine.  Theory of operation: vm_int.h. */
+/* Running, pausing, and what devices, vCPUs and people ask of a machine.  Theory of operation:
+ * vm_int.h. */
 #include <stdio.h>
 #include <unistd.h>
 #include "base/err.h"
 #include "dev/acpi/pm.h"
 #include "machine/vm_int.h"
 
-/* A guest that dies this often in a row, each time this soon after its start, is not started again. */
+/* A guest that dies this often in a row, each time this soon, is not started again. */
 #define QUICK_DEATHS_MAX 3
 #define QUICK_DEATH_NS INT64_C(1000000000)
 
@@ -163,8 +164,8 @@ static void die(struct vm *vm, unsigned cpu)
 	tell(vm, VM_STOP_DEAD, cpu);
 }
 
-/* SDM 3A 6.15, #DF: a fault on the way to the double-fault handler shuts the processor down, on which a PC resets.
- * Some kernels restart so on purpose. */
+/* SDM 3A 6.15, #DF: a fault on the way to the double-fault handler shuts the processor down, on
+ * which a PC resets. Some kernels restart so on purpose. */
 static void triple_fault(struct vm *vm, unsigned cpu)
 {
 	bool quick = vclock_now(vm->clock) - vm->reset_time < QUICK_DEATH_NS;
@@ -204,8 +205,8 @@ static int take_stop(struct vcpu *v)
 	return why;
 }
 
-/* A vCPU stopped by itself: stop the others, then act.  Of several debug stops at once, the first is told; a
- * breakpoint that another vCPU stands at is met again when it goes on. */
+/* A vCPU stopped by itself: stop the others, then act.  Of several debug stops at once, the first
+ * is told; a breakpoint that another vCPU stands at is met again when it goes on. */
 static void handle_stops(struct vm *vm)
 {
 	bool told = false;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What both boards share: memory, the chips of the ISA world, interrupt controllers, timers, tables. */
+/* What both boards share: memory, ISA chips, interrupt controllers, timers, tables. */
 #include <errno.h>
 #include <string.h>
 #include "base/err.h"
@@ -31,7 +31,7 @@
 #define CMOS_BOOT_ORDER 0x3d
 #define CMOS_CPUS 0x5f
 
-/* Where tables lie in RAM without firmware; SMBIOS' anchor must be in the last 64 KiB below 1 MiB. */
+/* Where tables lie without firmware; SMBIOS' anchor must be in the last 64 KiB below 1 MiB. */
 #define TABLES_BASE FW_AREA
 #define SMBIOS_ANCHOR 0xf0000u
 #define SMBIOS_TABLES 0xf0040u
@@ -64,7 +64,8 @@ static void map_ram(struct mem *mem, const struct ram_layout *ram, struct pam_co
 	pam->ram_off = low;
 	mem_map_ram(mem, GPA(0), VGA_HOLE, low, 0);
 	if (ram->below_4g > FW_AREA_END)
-		mem_map_ram(mem, GPA(FW_AREA_END), ram->below_4g - FW_AREA_END, low + FW_AREA_END, 0);
+		mem_map_ram(mem, GPA(FW_AREA_END), ram->below_4g - FW_AREA_END, low + FW_AREA_END,
+			    0);
 	if (ram->above_4g)
 		mem_map_ram(mem, GPA(4 * GiB), ram->above_4g, mem_ram_alloc(mem, ram->above_4g), 0);
 }
@@ -75,8 +76,10 @@ static int map_firmware(struct mem *mem, const struct image *fw, struct err **e)
 	int r;
 
 	if (fw->size > FIRMWARE_MAX || fw->size % FIRMWARE_UNIT)
-		return err_set(e, EINVAL, "firmware '%s' has %llu bytes, not a multiple of 64 KiB up to 16 MiB",
-			       fw->path, (unsigned long long)fw->size);
+		return err_set(
+			e, EINVAL,
+			"firmware '%s' has %llu bytes, not a multiple of 64 KiB up to 16 MiB",
+			fw->path, (unsigned long long)fw->size);
 	off = mem_ram_alloc(mem, fw->size);
 	r = image_read(fw, 0, mem_ram_base(mem) + off, fw->size, e);
 	if (r)
@@ -96,15 +99,16 @@ static int create_ports(struct pc *pc, const struct pc_config *cfg, struct err *
 
 		if (!cfg->serial[i])
 			continue;
-		r = uart_create(&u, pc->env, id, com_ports[i].port, gsi_source(pc->gsi, com_ports[i].irq),
-				cfg->serial[i], e);
+		r = uart_create(&u, pc->env, id, com_ports[i].port,
+				gsi_source(pc->gsi, com_ports[i].irq), cfg->serial[i], e);
 		pc->acpi.com_ports[i] = com_ports[i].port;
 		pc->acpi.com_irqs[i] = com_ports[i].irq;
 	}
 	if (!r && cfg->debugcon) {
 		struct debugcon *d;
 
-		r = debugcon_create(&d, pc->env, cfg->debugcon_port ? cfg->debugcon_port : DEBUGCON_PORT,
+		r = debugcon_create(&d, pc->env,
+				    cfg->debugcon_port ? cfg->debugcon_port : DEBUGCON_PORT,
 				    cfg->debugcon, e);
 	}
 	return r;
@@ -215,7 +219,8 @@ void pc_e820_direct(const struct pc *pc, struct e820_map *out)
 static int put(struct pc *pc, uint64_t addr, const struct bytes *b, uint64_t limit, struct err **e)
 {
 	if (b->len > limit - addr)
-		return err_set(e, E2BIG, "machine tables for %u CPUs do not fit below 1 MiB", pc->acpi.n_cpus);
+		return err_set(e, E2BIG, "machine tables for %u CPUs do not fit below 1 MiB",
+			       pc->acpi.n_cpus);
 	if (mem_dma_write(pc->env->mem, GPA(addr), b->p, b->len))
 		return err_set(e, ENOMEM, "guest RAM is too small for the machine's tables");
 	return 0;

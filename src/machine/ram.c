@@ -16,7 +16,8 @@ void e820_add(struct e820_map *m, uint64_t addr, uint64_t size, enum e820_type t
 	m->e[m->n++] = (struct e820_entry){ addr, size, type };
 }
 
-void e820_build_direct(struct e820_map *m, const struct ram_layout *ram, uint64_t hole, uint64_t hole_size)
+void e820_build_direct(struct e820_map *m, const struct ram_layout *ram, uint64_t hole,
+		       uint64_t hole_size)
 {
 	m->n = 0;
 	e820_add(m, 0, min_u64(ram->below_4g, LOW_RAM_END), E820_RAM);

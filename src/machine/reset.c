@@ -14,7 +14,8 @@
 #define MTRR_VALID BIT(11)
 #define MTRR_FIXED_VGA 2 /* index of the fixed MTRR for 0xa0000-0xbffff */
 
-/* What firmware does on every processor: write-back memory but for the VGA hole and the PCI hole below 4 GiB. */
+/* What firmware does on every processor: write-back memory but for the VGA hole and the PCI hole
+ * below 4 GiB. */
 static void setup_mtrrs(const struct vm *vm, struct x86_state *s)
 {
 	uint64_t start = max_u64(align_up(vm->ram.below_4g, 256 * MiB), 2 * GiB);

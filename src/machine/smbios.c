@@ -63,8 +63,8 @@ static void bios_information(struct builder *s)
 	string(s, "01/01/2025");
 	bytes_u8(s->b, 0);
 	bytes_u64(s->b, BIT(3)); /* characteristics: not supported */
-	bytes_u8(s->b, BIT(0));	 /* ACPI */
-	bytes_u8(s->b, BIT(4));	 /* virtual machine */
+	bytes_u8(s->b, BIT(0)); /* ACPI */
+	bytes_u8(s->b, BIT(4)); /* virtual machine */
 	bytes_u8(s->b, 0);
 	bytes_u8(s->b, 1);
 	bytes_u8(s->b, 0xff);
@@ -78,9 +78,9 @@ static void system_information(struct builder *s, const char *machine)
 	string(s, "doppel");
 	string(s, machine);
 	string(s, DOPPEL_VERSION);
-	bytes_u8(s->b, 0);	/* serial number: none */
-	bytes_zero(s->b, 16);	/* UUID: not set */
-	bytes_u8(s->b, 6);	/* power switch */
+	bytes_u8(s->b, 0); /* serial number: none */
+	bytes_zero(s->b, 16); /* UUID: not set */
+	bytes_u8(s->b, 6); /* power switch */
 	bytes_u8(s->b, 0);
 	bytes_u8(s->b, 0);
 	end(s);
@@ -113,8 +113,8 @@ static void processor(struct builder *s, unsigned n_cpus)
 
 	begin(s, 4, 0x2a, HANDLE(4, 0));
 	string(s, "CPU 0");
-	bytes_u8(s->b, 3);	 /* central processor */
-	bytes_u8(s->b, 1);	 /* family: other */
+	bytes_u8(s->b, 3); /* central processor */
+	bytes_u8(s->b, 1); /* family: other */
 	string(s, "doppel");
 	bytes_u64(s->b, 0);
 	string(s, DOPPEL_VERSION);
@@ -123,7 +123,7 @@ static void processor(struct builder *s, unsigned n_cpus)
 	bytes_u16(s->b, 2000); /* maximum and current speed, MHz */
 	bytes_u16(s->b, 2000);
 	bytes_u8(s->b, 0x41); /* populated, enabled */
-	bytes_u8(s->b, 1);    /* upgrade: other */
+	bytes_u8(s->b, 1); /* upgrade: other */
 	bytes_u16(s->b, 0xffff);
 	bytes_u16(s->b, 0xffff);
 	bytes_u16(s->b, 0xffff);

@@ -44,8 +44,8 @@ static void sleep_halted(struct vcpu *v)
 		unhalt(v);
 }
 
-/* Let the engine take in what other vCPUs have sent (INIT, SIPI, NMI) without running guest code: it looks at that
- * before it looks at a kick. */
+/* Let the engine take in what other vCPUs have sent (INIT, SIPI, NMI) without running guest code:
+ * it looks at that before it looks at a kick. */
 static void drain(struct vcpu *v)
 {
 	struct vm *vm = v->vm;
@@ -137,7 +137,8 @@ int vcpus_start(struct vm *vm, struct err **e)
 		int r = start_thread(v);
 
 		if (r)
-			return err_set(e, r, "cannot start a thread for vCPU %u: %s", i, strerror(r));
+			return err_set(e, r, "cannot start a thread for vCPU %u: %s", i,
+				       strerror(r));
 	}
 	return 0;
 }

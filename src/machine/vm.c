@@ -46,17 +46,21 @@ static int check_config(struct vm *vm, const struct vm_config *cfg, struct err *
 	if (!vm->board)
 		return err_set(e, EINVAL, "unknown machine '%s' (try '-machine help')", machine);
 	if (cfg->n_cpus < 1 || cfg->n_cpus > vm->board->max_cpus)
-		return err_set(e, EINVAL, "a machine has 1 to %u CPUs, not %u", vm->board->max_cpus, cfg->n_cpus);
+		return err_set(e, EINVAL, "a machine has 1 to %u CPUs, not %u", vm->board->max_cpus,
+			       cfg->n_cpus);
 	if (cfg->mem_size < RAM_MIN)
 		return err_set(e, EINVAL, "guest RAM must be at least 1 MiB");
 	if (cfg->mem_size > 1024 * GiB * 1024)
 		return err_set(e, EINVAL, "guest RAM cannot be larger than 1 PiB");
 	if (cfg->kernel && cfg->bios)
-		return err_set(e, EINVAL, "a kernel is started without firmware: give a kernel or a BIOS, not both");
+		return err_set(
+			e, EINVAL,
+			"a kernel is started without firmware: give a kernel or a BIOS, not both");
 	if (!cfg->kernel && !cfg->bios)
 		return err_set(e, EINVAL, "nothing to start: give a kernel or a BIOS");
 	if (!cfg->kernel && (cfg->initrd || (cfg->append && *cfg->append)))
-		return err_set(e, EINVAL, "%s without a kernel", cfg->initrd ? "an initrd" : "a kernel command line");
+		return err_set(e, EINVAL, "%s without a kernel",
+			       cfg->initrd ? "an initrd" : "a kernel command line");
 	for (size_t i = 0; i < cfg->n_devices; i++) {
 		int r = dev_create_check(cfg->devices[i].driver, cfg->devices[i].props, e);
 
@@ -94,7 +98,8 @@ static int create_engine(struct vm *vm, const struct vm_config *cfg, struct err 
 	int r;
 
 	if (!engine)
-		return err_set(e, EINVAL, "unknown accelerator '%s' (try '-accel help')", cfg->accel);
+		return err_set(e, EINVAL, "unknown accelerator '%s' (try '-accel help')",
+			       cfg->accel);
 	r = engine->probe(e);
 	if (r)
 		return r;
@@ -114,7 +119,9 @@ static int create_cpus(struct vm *vm, const struct vm_config *cfg, struct err **
 		return r;
 	vm->phys_bits = x86_cpuid_phys_bits(vm->cpuid);
 	if (4 * GiB + vm->ram.above_4g > BIT(vm->phys_bits))
-		return err_set(e, EINVAL, "guest RAM does not fit in the CPU model's %u address bits", vm->phys_bits);
+		return err_set(e, EINVAL,
+			       "guest RAM does not fit in the CPU model's %u address bits",
+			       vm->phys_bits);
 	vm->cpus = xcalloc(vm->n_cpus, sizeof(*vm->cpus));
 	for (unsigned i = 0; i < vm->n_cpus; i++) {
 		struct vcpu *v = &vm->cpus[i];
@@ -211,7 +218,9 @@ static int create(struct vm *vm, const struct vm_config *cfg, struct err **e)
 		return r;
 	ram_split(&vm->ram, size, vm->board->ram_threshold, vm->board->ram_low);
 	vm->n_cpus = cfg->n_cpus;
-	r = mem_create(&vm->mem, pc_ram_total(&vm->ram, vm->firmware.fd >= 0 ? vm->firmware.size : 0), vm->log, e);
+	r = mem_create(&vm->mem,
+		       pc_ram_total(&vm->ram, vm->firmware.fd >= 0 ? vm->firmware.size : 0),
+		       vm->log, e);
 	if (r)
 		return r;
 	vm->env.mem = vm->mem;
@@ -248,8 +257,10 @@ static void write_stats(struct vm *vm)
 	double seconds = vcpus_seconds(vm);
 	uint64_t insns = vm->engine->insns(vm->ev);
 
-	log_printf(vm->log, "stats: %llu instructions in %.3f s of vCPU time, %.1f M instructions/s\n",
-		   (unsigned long long)insns, seconds, seconds > 0 ? (double)insns / seconds / 1e6 : 0.0);
+	log_printf(vm->log,
+		   "stats: %llu instructions in %.3f s of vCPU time, %.1f M instructions/s\n",
+		   (unsigned long long)insns, seconds,
+		   seconds > 0 ? (double)insns / seconds / 1e6 : 0.0);
 	vm->engine->stats(vm->ev, stats_line, vm->log);
 }
 

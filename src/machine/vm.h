@@ -2,8 +2,8 @@
 #pragma once
 /*
  * A virtual machine as the command line and control interfaces see it.  Any number in one process.
- * Threads: vm_create, vm_run and vm_destroy on one thread (which becomes the loop thread); the others from
- * any thread unless noted.
+ * Threads: vm_create, vm_run and vm_destroy on one thread (which becomes the loop thread); the
+ * others from any thread unless noted.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -17,36 +17,41 @@ struct log;
 struct loop;
 struct vm;
 
-struct vm_device_opt { const char *driver; const char *props; }; /* props: "k=v,k=v" or "" */
+struct vm_device_opt {
+	const char *driver;
+	const char *props;
+}; /* props: "k=v,k=v" or "" */
 
 struct vm_config {
-	const char *name;      /* NULL: "doppel" */
-	const char *machine;   /* "pc" or "q35" */
-	const char *cpu;       /* CPUID model spec; NULL: "max" */
-	const char *accel;     /* engine name; NULL: default */
-	uint64_t mem_size;     /* bytes */
+	const char *name; /* NULL: "doppel" */
+	const char *machine; /* "pc" or "q35" */
+	const char *cpu; /* CPUID model spec; NULL: "max" */
+	const char *accel; /* engine name; NULL: default */
+	uint64_t mem_size; /* bytes */
 	unsigned n_cpus;
 	const char *kernel, *initrd, *append; /* direct boot; NULL: not */
-	const char *bios;      /* firmware image path; NULL: no firmware (needs kernel) */
+	const char *bios; /* firmware image path; NULL: no firmware (needs kernel) */
 	struct chardev *serial[4]; /* NULL: port absent; owned by the caller */
-	struct chardev *debugcon;  /* NULL: port 0x402 absent */
-	uint16_t debugcon_port;	   /* 0: 0x402 */
+	struct chardev *debugcon; /* NULL: port 0x402 absent */
+	uint16_t debugcon_port; /* 0: 0x402 */
 	const struct vm_device_opt *devices;
 	size_t n_devices;
-	/* A chardev by its -chardev id, for devices that have a chardev property; NULL: there are none. */
+	/* A chardev by its -chardev id, for devices that have a chardev property; NULL: there are
+	 * none. */
 	struct chardev *(*find_chardev)(void *opaque, const char *id);
 	void *find_chardev_opaque;
-	bool no_reboot;	       /* reset ends vm_run */
-	bool no_shutdown;      /* power-off pauses instead of ending vm_run */
-	bool start_paused;     /* -S */
-	struct log *log;       /* owned by the caller; mandatory */
-	struct loop *loop;     /* owned by the caller; mandatory */
+	bool no_reboot; /* reset ends vm_run */
+	bool no_shutdown; /* power-off pauses instead of ending vm_run */
+	bool start_paused; /* -S */
+	struct log *log; /* owned by the caller; mandatory */
+	struct loop *loop; /* owned by the caller; mandatory */
 };
 
 /* vm_create - build the machine: memory, devices, tables, kernel loaded, vCPU threads parked. */
 int vm_create(struct vm **out, const struct vm_config *cfg, struct err **e);
-/* vm_run - start (unless start_paused) and run the loop until the VM ends.  Returns the process's exit
- * status: 0 power-off or quit; isa-debug-exit's; 1 when the guest died or the engine failed. */
+/* vm_run - start (unless start_paused) and run the loop until the VM ends.  Returns the process's
+ * exit status: 0 power-off or quit; isa-debug-exit's; 1 when the guest died or the engine
+ * failed. */
 int vm_run(struct vm *vm);
 void vm_destroy(struct vm *vm); /* stops and joins all threads, frees; NULL is fine */
 
@@ -56,7 +61,7 @@ void vm_quit(struct vm *vm, int status);
 void vm_pause(struct vm *vm);
 void vm_resume(struct vm *vm);
 bool vm_running(const struct vm *vm);
-void vm_reset(struct vm *vm);	  /* request a system reset */
+void vm_reset(struct vm *vm); /* request a system reset */
 void vm_powerdown(struct vm *vm); /* press the ACPI power button */
 
 unsigned vm_cpus(const struct vm *vm);
@@ -64,17 +69,19 @@ const struct engine_ops *vm_engine(const struct vm *vm, struct engine_vm **ev);
 struct mem *vm_mem(const struct vm *vm);
 struct dev_env *vm_env(const struct vm *vm);
 
-/* For a debugger: hook told (loop thread, VM paused) when a vCPU stopped on ENGINE_EXIT_DEBUG, and when the
- * VM ends or is paused otherwise.  Setting a hook makes triple faults stop there too. */
+/* For a debugger: hook told (loop thread, VM paused) when a vCPU stopped on ENGINE_EXIT_DEBUG, and
+ * when the VM ends or is paused otherwise.  Setting a hook makes triple faults stop there too. */
 enum vm_stop { VM_STOP_DEBUG, VM_STOP_PAUSED, VM_STOP_DEAD, VM_STOP_EXIT };
 struct vm_debug_hook {
 	void (*stopped)(void *opaque, enum vm_stop why, unsigned cpu);
 	void *opaque;
 };
 void vm_set_debug_hook(struct vm *vm, const struct vm_debug_hook *h);
-/* vm_run_one - resume only this vCPU (the debugger steps it); others stay paused until vm_resume. */
+/* vm_run_one - resume only this vCPU (the debugger steps it); others wait for vm_resume. */
 void vm_run_one(struct vm *vm, unsigned cpu);
 
 /* Names for -machine help. */
-struct vm_machine_info { const char *name, *help; };
+struct vm_machine_info {
+	const char *name, *help;
+};
 const struct vm_machine_info *vm_machines(void);

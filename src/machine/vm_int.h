@@ -3,16 +3,18 @@
 /*
  * Inside a virtual machine.
  *
- * Threads.  The loop thread (vm_create, vm_run, vm_destroy) does everything that changes the machine's state of life:
- * reset, end, what follows when a vCPU stops by itself.  vCPU threads and devices only leave a note (a bit of
- * vm->requests, vcpu->stop) and write to vm->event, an eventfd that the loop watches.  vm_pause and vm_resume may
- * come from any other thread; vm->lock makes these transitions one at a time.  No vCPU thread takes vm->lock, so
- * its holder may wait for vCPUs to park; for the same reason the machine's device lock must not be held then.
+ * Threads.  The loop thread (vm_create, vm_run, vm_destroy) does everything that changes the
+ * machine's state of life: reset, end, what follows when a vCPU stops by itself.  vCPU threads and
+ * devices only leave a note (a bit of vm->requests, vcpu->stop) and write to vm->event, an eventfd
+ * that the loop watches.  vm_pause and vm_resume may come from any other thread; vm->lock makes
+ * these transitions one at a time.  No vCPU thread takes vm->lock, so its holder may wait for vCPUs
+ * to park; for the same reason the machine's device lock must not be held then.
  *
- * A vCPU's thread runs guest code while vcpu->go is set and vm->hold is not, else it is parked.  hold is set
- * along with a request to reset or end, so that no vCPU runs on behind an instruction that asked for it.
- * A halted vCPU sleeps on the same condition variable: it looks for work under vcpu->lock, and whoever gives it
- * work signals under the same lock afterwards, so no wake-up is lost.
+ * A vCPU's thread runs guest code while vcpu->go is set and vm->hold is not, else it is parked.
+ * hold is set along with a request to reset or end, so that no vCPU runs on behind an instruction
+ * that asked for it. A halted vCPU sleeps on the same condition variable: it looks for work under
+ * vcpu->lock, and whoever gives it work signals under the same lock afterwards, so no wake-up is
+ * lost.
  */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -29,12 +31,12 @@ struct vcpu {
 	pthread_t thread;
 	bool started;
 	struct lock lock;
-	pthread_cond_t wake;   /* the thread waits: for go, for work */
+	pthread_cond_t wake; /* the thread waits: for go, for work */
 	pthread_cond_t parked_cond;
 	/* Under lock: */
 	bool go, quit, parked;
 	bool unhalt; /* the next HLT, or the present one, is over (KVM_HC_KICK_CPU) */
-	bool drain;  /* take in events, then clear this */
+	bool drain; /* take in events, then clear this */
 	int stop; /* why the thread stopped by itself: enum engine_exit, or -1 */
 };
 
@@ -45,7 +47,7 @@ struct vm {
 	_Atomic bool hold;
 	_Atomic uint32_t requests;
 	_Atomic int status; /* of vm_run; -1: not decided */
-	int event;	    /* eventfd */
+	int event; /* eventfd */
 	struct loop_fd *event_watch;
 
 	char *name, *cmdline;
@@ -70,9 +72,9 @@ struct vm {
 	struct vcpu *cpus;
 
 	struct vm_debug_hook hook;
-	bool restart;	       /* go on after the reset that has been requested */
+	bool restart; /* go on after the reset that has been requested */
 	unsigned quick_deaths; /* triple faults in a row, each soon after a reset */
-	int64_t reset_time;    /* vclock */
+	int64_t reset_time; /* vclock */
 };
 
 /* vcpu.c */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ACPI and SMBIOS tables: checksums, pointers, the linker script for firmware, and what iasl says of them.
- * `test-acpi DIR` writes the tables of both boards to DIR instead.
+ * ACPI and SMBIOS tables: checksums, pointers, the linker script for firmware, and what iasl says
+ * of them. `test-acpi DIR` writes the tables of both boards to DIR instead.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -323,8 +323,9 @@ static void test_iasl(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_placed), cmocka_unit_test(test_madt),   cmocka_unit_test(test_script),
-		cmocka_unit_test(test_aml),    cmocka_unit_test(test_smbios), cmocka_unit_test(test_iasl),
+		cmocka_unit_test(test_placed), cmocka_unit_test(test_madt),
+		cmocka_unit_test(test_script), cmocka_unit_test(test_aml),
+		cmocka_unit_test(test_smbios), cmocka_unit_test(test_iasl),
 	};
 
 	if (argc == 2) {

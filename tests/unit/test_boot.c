@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Kernel loaders against images made here: good ones of each protocol, and what a damaged file can look like. */
+/* Kernel loaders against images made here: good ones of each protocol, and what a damaged file can
+ * look like. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -243,8 +244,8 @@ struct elf_opt {
 	uint64_t paddr, filesz, memsz, offset;
 };
 
-static void elf_phdr(struct bytes *b, bool is64, uint32_t type, uint64_t off, uint64_t paddr, uint64_t filesz,
-		     uint64_t memsz)
+static void elf_phdr(struct bytes *b, bool is64, uint32_t type, uint64_t off, uint64_t paddr,
+		     uint64_t filesz, uint64_t memsz)
 {
 	bytes_u32(b, type);
 	if (is64) {

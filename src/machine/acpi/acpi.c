@@ -121,7 +121,8 @@ static void fadt_registers(uint8_t *f, const struct acpi_board *bd)
 }
 
 /* Fixed ACPI description table of ACPI 2.0 (revision 3, 244 bytes): what all guests since know. */
-static size_t build_fadt(struct acpi_tables *t, const struct acpi_config *cfg, size_t facs, size_t dsdt)
+static size_t build_fadt(struct acpi_tables *t, const struct acpi_config *cfg, size_t facs,
+			 size_t dsdt)
 {
 	struct bytes *b = &t->blob[ACPI_BLOB_TABLES];
 	size_t start = table_begin(t, "FACP", 3);
@@ -231,8 +232,8 @@ static size_t build_hpet(struct acpi_tables *t)
 	bytes_u8(b, 0);
 	bytes_u8(b, 0);
 	bytes_u64(b, HPET_BASE);
-	bytes_u8(b, 0);	  /* HPET number */
-	bytes_u16(b, 0);  /* minimum tick */
+	bytes_u8(b, 0); /* HPET number */
+	bytes_u16(b, 0); /* minimum tick */
 	bytes_u8(b, 0);
 	table_end(t, start);
 	return start;
@@ -265,7 +266,8 @@ static size_t build_waet(struct acpi_tables *t)
 }
 
 /* RSDT (entry_size 4) or XSDT (8). */
-static size_t build_root(struct acpi_tables *t, uint8_t entry_size, const size_t *tables, unsigned n)
+static size_t build_root(struct acpi_tables *t, uint8_t entry_size, const size_t *tables,
+			 unsigned n)
 {
 	struct bytes *b = &t->blob[ACPI_BLOB_TABLES];
 	size_t start = table_begin(t, entry_size == 4 ? "RSDT" : "XSDT", 1);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * ACPI tables of a machine (ACPI 6.4).  One builder serves both ways to the guest: placed by us (acpi_place), or
- * placed by firmware that runs the linker script in fw_cfg (acpi_loader_script).
+ * ACPI tables of a machine (ACPI 6.4).  One builder serves both ways to the guest: placed by us
+ * (acpi_place), or placed by firmware that runs the linker script in fw_cfg (acpi_loader_script).
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -13,15 +13,15 @@
 /* What of a board its tables tell; const in each board. */
 struct acpi_board {
 	uint16_t pm_evt, pm_cnt, pm_tmr; /* ports of the PM1a blocks and the PM timer */
-	uint16_t pm_base, pm_len;	 /* the whole PM register range */
+	uint16_t pm_base, pm_len; /* the whole PM register range */
 	uint16_t gpe;
 	uint8_t gpe_len;
 	uint16_t reset_port;
 	uint8_t reset_value;
 	uint64_t ecam_base, ecam_size; /* size 0: no ECAM */
-	uint32_t isa_adr;	       /* _ADR of the ISA bridge */
-	unsigned n_pirqs;	       /* 4 or 8 interrupt link devices */
-	bool pirq_gsi;		       /* PIRQ n is wired to GSI 16 + n when the I/O APIC is used */
+	uint32_t isa_adr; /* _ADR of the ISA bridge */
+	unsigned n_pirqs; /* 4 or 8 interrupt link devices */
+	bool pirq_gsi; /* PIRQ n is wired to GSI 16 + n when the I/O APIC is used */
 	/* PIRQ of INTx pin (0..3) of a slot. */
 	unsigned (*pirq)(unsigned slot, unsigned pin);
 };

@@ -5,8 +5,8 @@
 
 #define EXT_PREFIX 0x5b
 
-/* PkgLength (20.2.4): one byte up to 63, else a lead byte with the count of further bytes in bits 7..6 and
- * the low nibble of the value. */
+/* PkgLength (20.2.4): one byte up to 63, else a lead byte with the count of further bytes in
+ * bits 7..6 and the low nibble of the value. */
 static unsigned pkg_length(uint8_t out[4], size_t len, bool inclusive)
 {
 	unsigned n = 1;
@@ -275,7 +275,8 @@ void res_memory32_fixed(struct bytes *r, bool writable, uint32_t base, uint32_t 
 enum { ADDR_MEMORY, ADDR_IO, ADDR_BUS };
 
 /* General flags: producer, positive decode, minimum and maximum fixed. */
-static void address_head(struct bytes *r, uint8_t tag, uint16_t len, uint8_t type, uint8_t type_flags)
+static void address_head(struct bytes *r, uint8_t tag, uint16_t len, uint8_t type,
+			 uint8_t type_flags)
 {
 	bytes_u8(r, tag);
 	bytes_u16(r, len);

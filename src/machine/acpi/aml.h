@@ -3,9 +3,10 @@
 /*
  * ACPI Machine Language, written front to back into a byte string (ACPI 6.4 chapter 20).
  *
- * Terms that carry a package length (scopes, devices, methods, packages, buffers, ...) are opened by a function
- * that returns a mark and closed by aml_end(mark), innermost first; the length is put in when it is known.
- * Terms with arguments (Store, And, ...) are written as an opcode followed by their arguments in order.
+ * Terms that carry a package length (scopes, devices, methods, packages, buffers, ...) are opened
+ * by a function that returns a mark and closed by aml_end(mark), innermost first; the length is put
+ * in when it is known. Terms with arguments (Store, And, ...) are written as an opcode followed by
+ * their arguments in order.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -45,12 +46,21 @@ void aml_field_skip(struct bytes *b, unsigned bits);
 
 /* Opcodes whose arguments follow. */
 enum aml_op {
-	AML_LOCAL0 = 0x60, AML_LOCAL1, AML_LOCAL2,
-	AML_ARG0 = 0x68, AML_ARG1, AML_ARG2, AML_ARG3,
+	AML_LOCAL0 = 0x60,
+	AML_LOCAL1,
+	AML_LOCAL2,
+	AML_ARG0 = 0x68,
+	AML_ARG1,
+	AML_ARG2,
+	AML_ARG3,
 	AML_STORE = 0x70,
-	AML_AND = 0x7b, AML_OR = 0x7d, /* operand operand target */
+	AML_AND = 0x7b,
+	AML_OR = 0x7d, /* operand operand target */
 	AML_CREATE_DWORD_FIELD = 0x8a, /* buffer, byte index, name */
-	AML_LAND = 0x90, AML_LOR, AML_LNOT, AML_LEQUAL,
+	AML_LAND = 0x90,
+	AML_LOR,
+	AML_LNOT,
+	AML_LEQUAL,
 	AML_RETURN = 0xa4,
 };
 void aml_op(struct bytes *b, enum aml_op op);
@@ -60,8 +70,8 @@ void aml_null_target(struct bytes *b);
 enum { AML_SYSTEM_MEMORY, AML_SYSTEM_IO, AML_PCI_CONFIG };
 
 /*
- * Resource templates (ACPI 6.4 6.4), built in a byte string of their own: aml_resources puts the end tag and
- * writes the whole as a Buffer, and frees r.
+ * Resource templates (ACPI 6.4 6.4), built in a byte string of their own: aml_resources puts the
+ * end tag and writes the whole as a Buffer, and frees r.
  */
 void aml_resources(struct bytes *b, struct bytes *r);
 void res_io(struct bytes *r, uint16_t min, uint16_t max, uint8_t align, uint8_t len);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The differentiated system description table: what cannot be found by probing.  The PCI host bridge with its
- * windows and interrupt routing, the ISA devices behind it, processors, the HPET, reserved ranges, soft-off.
+ * The differentiated system description table: what cannot be found by probing.  The PCI host
+ * bridge with its windows and interrupt routing, the ISA devices behind it, processors, the HPET,
+ * reserved ranges, soft-off.
  */
 #include <stdio.h>
 #include "base/base.h"
@@ -57,7 +58,8 @@ static void link_name(char out[static 16], unsigned n)
 }
 
 /* One element of _PRT (6.2.13): any function of a slot, a pin, and its link device or GSI. */
-static void prt_entry(struct bytes *b, const struct acpi_board *bd, unsigned slot, unsigned pin, bool gsi)
+static void prt_entry(struct bytes *b, const struct acpi_board *bd, unsigned slot, unsigned pin,
+		      bool gsi)
 {
 	struct aml_mark m = aml_package(b, 4);
 	unsigned n = bd->pirq(slot, pin);
@@ -130,8 +132,8 @@ static void or_into(struct bytes *b, const char *a, uint32_t v)
 	aml_name(b, a);
 }
 
-/* _OSC of a PCI Express host bridge (PCI firmware specification 3.0 4.5): the OS may control everything but
- * SHPC hot plug, which does not exist. */
+/* _OSC of a PCI Express host bridge (PCI firmware specification 3.0 4.5): the OS may control
+ * everything but SHPC hot plug, which does not exist. */
 static void root_osc(struct bytes *b)
 {
 	static const uint8_t uuid[16] = { 0x5b, 0x4d, 0xdb, 0x33, 0xf7, 0x1f, 0x1c, 0x40,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The linker script that firmware runs over the table files of fw_cfg: 128-byte commands which allocate a file in
- * guest memory, add the address of one file to a pointer in another, and compute a checksum.  Commands are done
- * in order, so sums come last.
+ * The linker script that firmware runs over the table files of fw_cfg: 128-byte commands which
+ * allocate a file in guest memory, add the address of one file to a pointer in another, and compute
+ * a checksum.  Commands are done in order, so sums come last.
  */
 #include "base/base.h"
 #include "machine/acpi/acpi.h"

@@ -8,7 +8,8 @@
 #include "machine/boot/boot_int.h"
 #include "mem/mem.h"
 
-/* Selectors in our GDT: those that the Linux boot protocol asks for (__BOOT_CS, __BOOT_DS), and a TSS. */
+/* Selectors in our GDT: those that the Linux boot protocol asks for (__BOOT_CS, __BOOT_DS), and a
+ * TSS. */
 #define SEL_CS 0x10
 #define SEL_DS 0x18
 #define SEL_TSS 0x20
@@ -22,7 +23,8 @@
 #define PTE_WRITE 0x02
 #define PTE_LARGE 0x80
 
-int boot_write(const struct boot_config *cfg, uint64_t addr, const void *p, uint64_t len, struct err **e)
+int boot_write(const struct boot_config *cfg, uint64_t addr, const void *p, uint64_t len,
+	       struct err **e)
 {
 	if (mem_dma_write(cfg->mem, GPA(addr), p, len))
 		return err_set(e, EFAULT, "guest RAM is too small to boot a kernel");
@@ -31,15 +33,17 @@ int boot_write(const struct boot_config *cfg, uint64_t addr, const void *p, uint
 
 int boot_cmdline(const struct boot_config *cfg, const char *prefix, uint64_t max, struct err **e)
 {
-	char *line = *prefix && *cfg->cmdline ? xasprintf("%s %s", prefix, cfg->cmdline) :
-						xasprintf("%s%s", prefix, cfg->cmdline);
+	char *line = *prefix && *cfg->cmdline ? xasprintf("%s %s", prefix, cfg->cmdline)
+					      : xasprintf("%s%s", prefix, cfg->cmdline);
 	size_t len = strlen(line);
 	int r;
 
 	if (max > BOOT_CMDLINE_MAX - 1)
 		max = BOOT_CMDLINE_MAX - 1;
 	if (len > max)
-		r = err_set(e, E2BIG, "kernel command line of %zu characters is longer than the kernel takes (%llu)",
+		r = err_set(e, E2BIG,
+			    "kernel command line of %zu characters is longer than the kernel takes "
+			    "(%llu)",
 			    len, (unsigned long long)max);
 	else
 		r = boot_write(cfg, BOOT_CMDLINE, line, len + 1, e);
@@ -58,12 +62,15 @@ int boot_check_ram(const struct boot_config *cfg, uint64_t addr, uint64_t len, s
 
 	if (!range_fits(addr, len, cfg->below_4g))
 		return err_set(e, ENOMEM,
-			       "%s '%s' needs RAM up to %#llx, but there are %llu MiB (below 4 GiB): use a larger -m",
+			       "%s '%s' needs RAM up to %#llx, but there are %llu MiB (below 4 "
+			       "GiB): use a larger -m",
 			       k->what, k->path, (unsigned long long)addr + len,
 			       (unsigned long long)(cfg->below_4g / MiB));
 	if (overlaps(addr, len, 0, BOOT_IMAGE_LOW) || overlaps(addr, len, LOW_RAM_END, FW_AREA_END))
-		return err_set(e, EINVAL, "%s '%s' wants to be loaded at %#llx-%#llx, which is not free", k->what,
-			       k->path, (unsigned long long)addr, (unsigned long long)(addr + len - 1));
+		return err_set(e, EINVAL,
+			       "%s '%s' wants to be loaded at %#llx-%#llx, which is not free",
+			       k->what, k->path, (unsigned long long)addr,
+			       (unsigned long long)(addr + len - 1));
 	return 0;
 }
 
@@ -91,7 +98,8 @@ int boot_place_initrd(const struct boot_config *cfg, uint64_t floor, uint64_t li
 	top = align_down(top, PAGE_SIZE);
 	if (top < floor || top - floor < im->size)
 		return err_set(e, ENOMEM,
-			       "initrd '%s' (%llu MiB) does not fit in guest RAM beside the kernel: use a larger -m",
+			       "initrd '%s' (%llu MiB) does not fit in guest RAM beside the "
+			       "kernel: use a larger -m",
 			       im->path, (unsigned long long)((im->size + MiB - 1) / MiB));
 	*addr = align_down(top - im->size, PAGE_SIZE);
 	return image_load(im, 0, im->size, cfg->mem, *addr, e);
@@ -138,7 +146,7 @@ static uint64_t descriptor(uint32_t limit, uint64_t attr)
 	       (attr >> 12 & 0xf) << 52;
 }
 
-/* Identity map of the first 4 GiB by 2 MiB pages (SDM 3A 4.5): PML4, PDPT, four page directories. */
+/* Identity map of 4 GiB by 2 MiB pages (SDM 3A 4.5): PML4, PDPT, four page directories. */
 static int page_tables(const struct boot_config *cfg, struct err **e)
 {
 	uint64_t page[512];
@@ -153,7 +161,8 @@ static int page_tables(const struct boot_config *cfg, struct err **e)
 		r = boot_write(cfg, BOOT_PAGES + PAGE_SIZE, page, sizeof(page), e);
 	for (unsigned i = 0; i < 4 && !r; i++) {
 		for (unsigned j = 0; j < 512; j++)
-			page[j] = ((uint64_t)i * 512 + j) * 2 * MiB | PTE_PRESENT | PTE_WRITE | PTE_LARGE;
+			page[j] = ((uint64_t)i * 512 + j) * 2 * MiB | PTE_PRESENT | PTE_WRITE |
+				  PTE_LARGE;
 		r = boot_write(cfg, BOOT_PAGES + (2 + i) * PAGE_SIZE, page, sizeof(page), e);
 	}
 	return r;
@@ -162,7 +171,8 @@ static int page_tables(const struct boot_config *cfg, struct err **e)
 int boot_tables(const struct boot_config *cfg, bool code64, struct err **e)
 {
 	const uint64_t gdt[5] = { 0, 0, descriptor(UINT32_MAX, code64 ? ATTR_CODE64 : ATTR_CODE32),
-				  descriptor(UINT32_MAX, ATTR_DATA), descriptor(0x67, ATTR_TSS32_BUSY) };
+				  descriptor(UINT32_MAX, ATTR_DATA),
+				  descriptor(0x67, ATTR_TSS32_BUSY) };
 	const uint16_t ebda = LOW_RAM_END >> 4, base_kib = LOW_RAM_END / 1024;
 	int r = boot_write(cfg, BOOT_GDT, gdt, sizeof(gdt), e);
 
@@ -199,13 +209,15 @@ int boot_detect(const struct image *im, enum boot_kind *out, struct err **e)
 	if (im->size < 0x210 && !image_read(im, 0, mz, 2, NULL) && !memcmp(mz, "MZ", 2))
 		return err_set(e, EINVAL, "%s '%s' is truncated", im->what, im->path);
 	return err_set(e, EINVAL,
-		       "%s '%s' is not a kernel image (neither bzImage, ELF with a PVH note, nor multiboot)",
+		       "%s '%s' is not a kernel image (neither bzImage, ELF with a PVH note, nor "
+		       "multiboot)",
 		       im->what, im->path);
 }
 
 int boot_load(const struct boot_config *cfg, struct x86_state *bsp, struct err **e)
 {
-	static int (*const load[])(const struct boot_config *, struct x86_state *, struct err **) = {
+	static int (*const load[])(const struct boot_config *, struct x86_state *,
+				   struct err **) = {
 		[BOOT_LINUX] = boot_linux,
 		[BOOT_PVH] = boot_pvh,
 		[BOOT_MULTIBOOT] = boot_multiboot,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * Start a guest without firmware: load a kernel by the protocol its file offers (Linux x86 boot protocol, PVH,
- * multiboot 1) and say in which state the bootstrap processor enters it.
+ * Start a guest without firmware: load a kernel by the protocol its file offers (Linux x86 boot
+ *protocol, PVH, multiboot 1) and say in which state the bootstrap processor enters it.
  *
  * Guest-physical memory below 1 MiB, as we leave it:
  *	0x00400 BIOS data area (what kernels look for: EBDA segment, base memory)
@@ -26,17 +26,18 @@ struct mem;
 struct boot_config {
 	const struct image *kernel;
 	const struct image *initrd; /* NULL: none */
-	const char *cmdline;	    /* "" when there is none */
+	const char *cmdline; /* "" when there is none */
 	struct mem *mem;
 	const struct e820_map *e820;
-	uint64_t below_4g;	    /* RAM from address 0 */
-	uint64_t rsdp;		    /* guest-physical address of the ACPI RSDP */
-	bool long_mode;		    /* the guest's CPUID offers it */
+	uint64_t below_4g; /* RAM from address 0 */
+	uint64_t rsdp; /* guest-physical address of the ACPI RSDP */
+	bool long_mode; /* the guest's CPUID offers it */
 };
 
 enum boot_kind { BOOT_LINUX, BOOT_PVH, BOOT_MULTIBOOT };
 
-/* boot_load - load all and fill *bsp (a reset state on entry).  0, or -errno with *e.  No vCPU runs. */
+/* boot_load - load all and fill *bsp (a reset state on entry).  0, or -errno with *e.  No vCPU
+ * runs. */
 int boot_load(const struct boot_config *cfg, struct x86_state *bsp, struct err **e);
 /* boot_detect - which protocol an image offers; -EINVAL with *e when none that we know. */
 int boot_detect(const struct image *kernel, enum boot_kind *out, struct err **e);

@@ -10,16 +10,18 @@ int boot_multiboot(const struct boot_config *cfg, struct x86_state *s, struct er
 int64_t boot_multiboot_header(const struct image *kernel);
 
 /* boot_write - put bytes in guest RAM below 1 MiB; *e and -EFAULT when -m is smaller than that. */
-int boot_write(const struct boot_config *cfg, uint64_t addr, const void *p, uint64_t len, struct err **e);
-/* boot_cmdline - write the command line and its end at BOOT_CMDLINE; -E2BIG with *e over max characters. */
+int boot_write(const struct boot_config *cfg, uint64_t addr, const void *p, uint64_t len,
+	       struct err **e);
+/* boot_cmdline - write the command line and its end at BOOT_CMDLINE; -E2BIG with *e over max
+ * characters. */
 int boot_cmdline(const struct boot_config *cfg, const char *prefix, uint64_t max, struct err **e);
-/* boot_check_ram - may an image occupy [addr, addr+len)?  Not over our low structures, not over the hole from
- * 640 KiB to 1 MiB, not past RAM. */
+/* boot_check_ram - may an image occupy [addr, addr+len)?  Not over our low structures, not over the
+ * hole from 640 KiB to 1 MiB, not past RAM. */
 int boot_check_ram(const struct boot_config *cfg, uint64_t addr, uint64_t len, struct err **e);
 /* boot_zero - clear guest RAM that boot_check_ram has allowed. */
 void boot_zero(const struct boot_config *cfg, uint64_t addr, uint64_t len);
-/* boot_place_initrd - page-aligned, as high as possible below min(limit + 1, RAM), not under `floor` (the end of
- * the kernel); loads it.  -ENOMEM with *e when it does not fit. */
+/* boot_place_initrd - page-aligned, as high as possible below min(limit + 1, RAM), not under
+ * `floor` (the end of the kernel); loads it.  -ENOMEM with *e when it does not fit. */
 int boot_place_initrd(const struct boot_config *cfg, uint64_t floor, uint64_t limit, uint64_t *addr,
 		      struct err **e);
 
@@ -45,8 +47,10 @@ bool elf_is(const struct image *im);
 /* elf_parse - headers of an x86 executable, all ranges checked against the file. */
 int elf_parse(const struct image *im, struct elf_image *out, struct err **e);
 /* elf_load - PT_LOAD segments to their physical addresses; *end: highest address used. */
-int elf_load(const struct boot_config *cfg, const struct elf_image *elf, uint64_t *end, struct err **e);
+int elf_load(const struct boot_config *cfg, const struct elf_image *elf, uint64_t *end,
+	     struct err **e);
 /* elf_pvh_entry - address in the Xen note PHYS32_ENTRY; 0 when there is none. */
-int elf_pvh_entry(const struct image *im, const struct elf_image *elf, uint32_t *out, struct err **e);
+int elf_pvh_entry(const struct image *im, const struct elf_image *elf, uint32_t *out,
+		  struct err **e);
 /* elf_virt_to_phys - by the segment that holds a virtual address, else unchanged. */
 uint64_t elf_virt_to_phys(const struct elf_image *elf, uint64_t va);

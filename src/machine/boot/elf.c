@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* ELF executables (System V gABI 4), both classes, as kernels are.  Nothing in the file is trusted. */
+/* ELF executables (System V gABI 4), both classes.  Nothing in the file is trusted. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,12 +27,15 @@ static int bad(const struct image *im, struct err **e, const char *why)
 	return err_set(e, EINVAL, "%s '%s' %s", im->what, im->path, why);
 }
 
-static int check_machine(const struct image *im, const uint8_t *ident, uint16_t machine, struct err **e)
+static int check_machine(const struct image *im, const uint8_t *ident, uint16_t machine,
+			 struct err **e)
 {
 	if (ident[EI_DATA] == ELFDATA2LSB && (machine == EM_386 || machine == EM_X86_64))
 		return 0;
-	return err_set(e, EINVAL, "%s '%s' is an ELF file for another machine (e_machine %u%s), not x86", im->what,
-		       im->path, ident[EI_DATA] == ELFDATA2MSB ? __builtin_bswap16(machine) : machine,
+	return err_set(e, EINVAL,
+		       "%s '%s' is an ELF file for another machine (e_machine %u%s), not x86",
+		       im->what, im->path,
+		       ident[EI_DATA] == ELFDATA2MSB ? __builtin_bswap16(machine) : machine,
 		       ident[EI_DATA] == ELFDATA2MSB ? ", big-endian" : "");
 }
 
@@ -53,8 +56,8 @@ static int read_segments(const struct image *im, struct elf_image *out, uint64_t
 			 struct err **e)
 {
 	if (n == 0 || n > ELF_SEGMENTS)
-		return err_set(e, EINVAL, "%s '%s' has %u program headers (1 to %u can be loaded)", im->what,
-			       im->path, n, ELF_SEGMENTS);
+		return err_set(e, EINVAL, "%s '%s' has %u program headers (1 to %u can be loaded)",
+			       im->what, im->path, n, ELF_SEGMENTS);
 	for (unsigned i = 0; i < n; i++) {
 		struct elf_segment s;
 		Elf64_Phdr p64;
@@ -67,14 +70,16 @@ static int read_segments(const struct image *im, struct elf_image *out, uint64_t
 			r = image_read(im, phoff + i * sizeof(p64), &p64, sizeof(p64), e);
 			if (r)
 				return r;
-			s = (struct elf_segment){ p64.p_type,	p64.p_offset, p64.p_vaddr, p64.p_paddr,
-						  p64.p_filesz, p64.p_memsz,  p64.p_align };
+			s = (struct elf_segment){ p64.p_type,  p64.p_offset, p64.p_vaddr,
+						  p64.p_paddr, p64.p_filesz, p64.p_memsz,
+						  p64.p_align };
 		} else {
 			r = image_read(im, phoff + i * sizeof(p32), &p32, sizeof(p32), e);
 			if (r)
 				return r;
-			s = (struct elf_segment){ p32.p_type,	p32.p_offset, p32.p_vaddr, p32.p_paddr,
-						  p32.p_filesz, p32.p_memsz,  p32.p_align };
+			s = (struct elf_segment){ p32.p_type,  p32.p_offset, p32.p_vaddr,
+						  p32.p_paddr, p32.p_filesz, p32.p_memsz,
+						  p32.p_align };
 		}
 		r = add_segment(im, out, &s, e);
 		if (r)
@@ -120,7 +125,8 @@ int elf_parse(const struct image *im, struct elf_image *out, struct err **e)
 	return read_segments(im, out, phoff, phnum, e);
 }
 
-int elf_load(const struct boot_config *cfg, const struct elf_image *elf, uint64_t *end, struct err **e)
+int elf_load(const struct boot_config *cfg, const struct elf_image *elf, uint64_t *end,
+	     struct err **e)
 {
 	bool any = false;
 
@@ -153,12 +159,13 @@ static uint32_t find_pvh(const uint8_t *p, size_t len)
 	while (len - at >= 12) {
 		uint64_t namesz = get_le32(p + at), descsz = get_le32(p + at + 4);
 		uint32_t type = get_le32(p + at + 8);
-		uint64_t name = at + 12, desc = name + align_up(namesz, 4), next = desc + align_up(descsz, 4);
+		uint64_t name = at + 12, desc = name + align_up(namesz, 4),
+			 next = desc + align_up(descsz, 4);
 
 		if (!range_fits(desc, descsz, len))
 			return 0;
-		if (type == XEN_ELFNOTE_PHYS32_ENTRY && namesz == 4 && !memcmp(p + name, "Xen", 4) &&
-		    (descsz == 4 || descsz == 8))
+		if (type == XEN_ELFNOTE_PHYS32_ENTRY && namesz == 4 &&
+		    !memcmp(p + name, "Xen", 4) && (descsz == 4 || descsz == 8))
 			return get_le32(p + desc);
 		if (next >= len)
 			return 0;
@@ -167,7 +174,8 @@ static uint32_t find_pvh(const uint8_t *p, size_t len)
 	return 0;
 }
 
-int elf_pvh_entry(const struct image *im, const struct elf_image *elf, uint32_t *out, struct err **e)
+int elf_pvh_entry(const struct image *im, const struct elf_image *elf, uint32_t *out,
+		  struct err **e)
 {
 	*out = 0;
 	for (unsigned i = 0; i < elf->n && !*out; i++) {

@@ -50,7 +50,8 @@ int image_read(const struct image *im, uint64_t off, void *buf, uint64_t len, st
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
-			return err_set(e, errno, "cannot read %s '%s': %s", im->what, im->path, strerror(errno));
+			return err_set(e, errno, "cannot read %s '%s': %s", im->what, im->path,
+				       strerror(errno));
 		if (n == 0)
 			return err_set(e, EINVAL, "%s '%s' is truncated", im->what, im->path);
 		to += n;
@@ -73,7 +74,8 @@ int image_load(const struct image *im, uint64_t off, uint64_t len, struct mem *m
 
 		r = image_read(im, off, buf, n, e);
 		if (!r && mem_dma_write(mem, GPA(addr), buf, n))
-			r = err_set(e, EFAULT, "%s '%s' does not fit in guest RAM", im->what, im->path);
+			r = err_set(e, EFAULT, "%s '%s' does not fit in guest RAM", im->what,
+				    im->path);
 		off += n;
 		addr += n;
 		len -= n;

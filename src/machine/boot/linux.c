@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Linux x86 boot protocol (Documentation/x86/boot.rst of the kernel): a bzImage is real-mode setup code, which we
- * skip, whose header describes the protected-mode kernel behind it.  Kernels that say so (XLF_KERNEL_64) are
- * entered in 64-bit mode at load address + 0x200, others in 32-bit mode at the load address.
+ * Linux x86 boot protocol (Documentation/x86/boot.rst of the kernel): a bzImage is real-mode setup
+ * code, which we skip, whose header describes the protected-mode kernel behind it.  Kernels that
+ * say so (XLF_KERNEL_64) are entered in 64-bit mode at load address + 0x200, others in 32-bit mode
+ * at the load address.
  */
 #include <errno.h>
 #include <string.h>
@@ -42,11 +43,12 @@
 #define LOADER_UNDEFINED 0xff
 
 struct linux_header {
-	uint8_t raw[HDR_END_MAX]; /* the first bytes of the file; zero past its end and past the header's */
+	uint8_t raw[HDR_END_MAX]; /* the first bytes of the file; zero past its end and past the
+				     header's */
 	uint16_t version;
 	uint64_t setup_size, payload;
-	uint64_t load;	   /* guest-physical address of the protected-mode kernel */
-	uint64_t end;	   /* RAM it uses before it knows the memory map */
+	uint64_t load; /* guest-physical address of the protected-mode kernel */
+	uint64_t end; /* RAM it uses before it knows the memory map */
 	uint64_t initrd_max, cmdline_max;
 	bool entry64;
 };
@@ -77,7 +79,8 @@ static int read_header(const struct image *k, struct linux_header *h, struct err
 	if (h->setup_size >= k->size)
 		return header_error(k, e, "is truncated");
 	h->payload = k->size - h->setup_size;
-	if (h->version >= 0x0204 && get_le32(h->raw + HDR_SYSSIZE) * 16ull > align_up(h->payload, 16))
+	if (h->version >= 0x0204 &&
+	    get_le32(h->raw + HDR_SYSSIZE) * 16ull > align_up(h->payload, 16))
 		return header_error(k, e, "is truncated");
 	end = 0x202u + h->raw[HDR_JUMP + 1];
 	if (end < HDR_END_MAX)

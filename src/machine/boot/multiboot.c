@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Multiboot specification 0.6.96 ("version 1"): a header in the first 8 KiB of the file, which may say where the
- * file goes (the a.out kludge) or leave that to ELF; entered in 32-bit mode with EBX at an information structure.
+ * Multiboot specification 0.6.96 ("version 1"): a header in the first 8 KiB of the file, which may
+ * say where the file goes (the a.out kludge) or leave that to ELF; entered in 32-bit mode with EBX
+ * at an information structure.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -77,8 +78,8 @@ static int bad(const struct image *k, struct err **e, const char *why)
 }
 
 /* Load by the header's addresses. */
-static int load_kludge(const struct boot_config *cfg, const struct mb_header *h, uint64_t at, uint64_t *end,
-		       struct err **e)
+static int load_kludge(const struct boot_config *cfg, const struct mb_header *h, uint64_t at,
+		       uint64_t *end, struct err **e)
 {
 	const struct image *k = cfg->kernel;
 	uint64_t skip = (uint64_t)h->header_addr - h->load_addr, len, size;
@@ -129,7 +130,8 @@ static int load_elf(const struct boot_config *cfg, uint32_t *entry, uint64_t *en
 	return 0;
 }
 
-static int load_kernel(const struct boot_config *cfg, uint32_t *entry, uint64_t *end, struct err **e)
+static int load_kernel(const struct boot_config *cfg, uint32_t *entry, uint64_t *end,
+		       struct err **e)
 {
 	const struct image *k = cfg->kernel;
 	struct mb_header h = { 0 };
@@ -142,8 +144,9 @@ static int load_kernel(const struct boot_config *cfg, uint32_t *entry, uint64_t 
 	if (r)
 		return r;
 	if (h.flags & 0xffff & ~(MB_PAGE_ALIGN | MB_MEMORY_INFO | MB_VIDEO_MODE))
-		return err_set(e, EINVAL, "multiboot %s '%s' asks for features we do not know (flags %#x)", k->what,
-			       k->path, h.flags);
+		return err_set(e, EINVAL,
+			       "multiboot %s '%s' asks for features we do not know (flags %#x)",
+			       k->what, k->path, h.flags);
 	if (!(h.flags & MB_ADDRESSES))
 		return load_elf(cfg, entry, end, e);
 	if (k->size - (uint64_t)at < sizeof(h))

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * PVH: an ELF kernel with a Xen note that names a 32-bit entry point, called with EBX at a start-info structure
- * (xen/include/public/arch-x86/hvm/start_info.h, version 1; entry state: docs/misc/pvh of Xen).
+ * PVH: an ELF kernel with a Xen note that names a 32-bit entry point, called with EBX at a
+ * start-info structure (xen/include/public/arch-x86/hvm/start_info.h, version 1; entry state:
+ * docs/misc/pvh of Xen).
  */
 #include <errno.h>
 #include <string.h>
@@ -46,10 +47,12 @@ static void fill_info(const struct boot_config *cfg, uint64_t initrd, struct pvh
 	if (cfg->initrd) {
 		p->start.nr_modules = 1;
 		p->start.modlist_paddr = BOOT_INFO + offsetof(struct pvh_info, module);
-		p->module = (struct hvm_modlist_entry){ .paddr = initrd, .size = cfg->initrd->size };
+		p->module =
+			(struct hvm_modlist_entry){ .paddr = initrd, .size = cfg->initrd->size };
 	}
 	for (unsigned i = 0; i < cfg->e820->n; i++)
-		p->memmap[i] = (struct hvm_memmap_entry){ cfg->e820->e[i].addr, cfg->e820->e[i].size,
+		p->memmap[i] = (struct hvm_memmap_entry){ cfg->e820->e[i].addr,
+							  cfg->e820->e[i].size,
 							  cfg->e820->e[i].type, 0 };
 }
 
@@ -65,7 +68,9 @@ int boot_pvh(const struct boot_config *cfg, struct x86_state *s, struct err **e)
 	if (!r)
 		r = elf_pvh_entry(k, &elf, &entry, e);
 	if (!r && !entry)
-		r = err_set(e, EINVAL, "%s '%s' is an ELF file without a PVH entry note: it cannot be booted directly",
+		r = err_set(e, EINVAL,
+			    "%s '%s' is an ELF file without a PVH entry note: it cannot be booted "
+			    "directly",
 			    k->what, k->path);
 	if (!r)
 		r = elf_load(cfg, &elf, &end, e);
