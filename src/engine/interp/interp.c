@@ -109,7 +109,8 @@ const struct insn *interp_resume(struct x86_cpu *c, const struct insn *i)
 	c->s.rflags &= ~RFLAGS_RF;
 	set_tag(v);
 	b = find(c);
-	GO(b);
+	v->cur = b;
+	return b->insn;
 }
 
 const struct insn *interp_leave(struct x86_cpu *c, const struct insn *i)
@@ -147,7 +148,8 @@ const struct insn *interp_link(struct x86_cpu *c, const struct insn *i, unsigned
 	b = find(c);
 	if (src->page != &v->io_page && flushes == v->stats.flushes)
 		keep_link(v, (struct link *)(uintptr_t)(i + n), from, b);
-	GO(b);
+	v->cur = b;
+	return b->insn;
 }
 
 static void log_block(struct x86_cpu *c, const struct block *b)
@@ -192,12 +194,8 @@ const struct insn *interp_enter(struct x86_cpu *c)
 
 static void execute(struct x86_cpu *c, const struct insn *i)
 {
-#ifdef __OPTIMIZE__
-	i->fn(c, i);
-#else
 	while (i)
 		i = i->fn(c, i);
-#endif
 }
 
 /* With c->single: the instruction at s.rip. */

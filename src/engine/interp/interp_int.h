@@ -147,8 +147,12 @@ static inline struct jump *interp_jump_slot(struct interp_cpu *v, uint64_t lin)
 	return &v->jumps[(lin ^ (lin >> JUMP_BITS)) & ((1u << JUMP_BITS) - 1)];
 }
 
-/* --- dispatch.  Handlers end in a tail call to the next one; where the compiler may not make
- * sibling calls (no optimization), they return the next instruction to the loop in interp_exec. --- */
+/*
+ * Dispatch.  A hot handler ends in a sibling call to the next one (NEXT, GO).  The compiler makes none where a
+ * local's address has escaped, or without optimization: such a call would eat host stack at the guest's
+ * pleasure.  So every other handler returns the next instruction to the loop in execute() (NEXT_LOOP,
+ * NEXT_SLOW), and tools/check-dispatch looks for real calls in the object code.
+ */
 #ifdef __OPTIMIZE__
 #define DISPATCH(c, n) ((n)->fn((c), (n)))
 #else
@@ -159,13 +163,14 @@ static inline struct jump *interp_jump_slot(struct interp_cpu *v, uint64_t lin)
 #define COLD __attribute__((cold, noinline))
 #define NEXT return DISPATCH(c, i + 1)
 #define NEXT_N(n) return DISPATCH(c, i + (n))
+#define NEXT_LOOP return i + 1
 /* After stores by slow paths: the running block may have been overwritten, or a device may have changed
  * the memory map. */
 #define NEXT_SLOW                                                                                  \
 	do {                                                                                       \
 		if (unlikely(block_stale(interp_of(c)->cur) || interp_events(c) & X86_EV_TLB))     \
 			return interp_leave(c, i);                                                 \
-		NEXT;                                                                              \
+		NEXT_LOOP;                                                                            \
 	} while (0)
 
 /* A guest register (or other field of struct x86_cpu) by byte offset. */

@@ -139,7 +139,7 @@ OP(op_popa)
 			c->s.gpr[r] = v[r];
 	}
 	RSP = sp;
-	NEXT;
+	NEXT_LOOP;
 }
 
 /* imm: bytes to reserve; src: nesting level */

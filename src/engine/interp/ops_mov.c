@@ -417,5 +417,5 @@ OP(op_leave)
 		c->s.gpr[X86_RBP] = (uint32_t)v;
 	else
 		c->s.gpr[X86_RBP] = v;
-	NEXT;
+	NEXT_LOOP;
 }

@@ -275,7 +275,7 @@ OP(op_bt_mr)
 	va = ops_bit_lin(c, i, size, false, &bit);
 	v = interp_ld(c, i, va, size);
 	c->fl = (uint16_t)((c->fl & ~FL_CF) | ((v >> bit) & 1) << 8);
-	NEXT;
+	NEXT_LOOP;
 }
 
 /* imm: 1 BTS, 2 BTR, 3 BTC */

@@ -72,7 +72,7 @@ OP(op_cli)
 {
 	interp_sync(c, i);
 	c->s.rflags &= ~(if_allowed(c) == IF_REAL ? RFLAGS_IF : RFLAGS_VIF);
-	NEXT;
+	NEXT_LOOP;
 }
 
 OP(op_sti)
@@ -82,10 +82,10 @@ OP(op_sti)
 		if (c->s.rflags & RFLAGS_VIP)
 			x86_raise_err(c, X86_GP, 0);
 		c->s.rflags |= RFLAGS_VIF;
-		NEXT;
+		NEXT_LOOP;
 	}
 	if (c->s.rflags & RFLAGS_IF)
-		NEXT;
+		NEXT_LOOP;
 	c->s.rflags |= RFLAGS_IF;
 	c->s.sti_shadow = true;
 	return interp_leave(c, i);
@@ -150,7 +150,7 @@ OP(op_popf)
 		x86_update_mode(c);
 	if (changed & (RFLAGS_TF | RFLAGS_IF | RFLAGS_AC))
 		return interp_leave(c, i);
-	NEXT;
+	NEXT_LOOP;
 }
 
 OP(op_stac)
@@ -160,7 +160,7 @@ OP(op_stac)
 		x86_raise(c, X86_UD);
 	c->s.rflags |= RFLAGS_AC;
 	x86_update_ac(c);
-	NEXT;
+	NEXT_LOOP;
 }
 
 OP(op_clac)
@@ -170,7 +170,7 @@ OP(op_clac)
 		x86_raise(c, X86_UD);
 	c->s.rflags &= ~RFLAGS_AC;
 	x86_update_ac(c);
-	NEXT;
+	NEXT_LOOP;
 }
 
 OP(op_hlt)
@@ -193,7 +193,7 @@ OP(op_int)
 OP(op_into)
 {
 	if (!(c->fl & FL_OF))
-		NEXT;
+		NEXT_LOOP;
 	interp_sync(c, i);
 	/* Like INT3, and unlike INT n, IOPL is not asked in virtual-8086 mode. */
 	x86_int_soft(c, X86_OF, X86_INT_SOFT_BP, interp_next_rip(c, i));
@@ -308,7 +308,7 @@ OP(op_mov_sreg_m)
 OP(op_mov_r_sreg)
 {
 	write_gpr(c, i->dst, c->s.seg[i->imm].sel, opsize(i));
-	NEXT;
+	NEXT_LOOP;
 }
 
 OP(op_mov_m_sreg)
@@ -384,7 +384,7 @@ static uint64_t system_word(struct x86_cpu *c, const struct insn *i)
 OP(op_store_word_r)
 {
 	write_gpr(c, i->dst, system_word(c, i), opsize(i));
-	NEXT;
+	NEXT_LOOP;
 }
 
 OP(op_store_word_m)
@@ -499,7 +499,7 @@ OP(op_mov_r_cr)
 	need_cpl0(c);
 	v = x86_get_cr(c, (unsigned)i->imm);
 	write_gpr(c, i->dst, v, cr_size(c));
-	NEXT;
+	NEXT_LOOP;
 }
 
 OP(op_mov_cr_r)
@@ -518,7 +518,7 @@ OP(op_mov_r_dr)
 	need_cpl0(c);
 	v = x86_get_dr(c, (unsigned)i->imm);
 	write_gpr(c, i->dst, v, cr_size(c));
-	NEXT;
+	NEXT_LOOP;
 }
 
 OP(op_mov_dr_r)
@@ -547,7 +547,7 @@ OP(op_xgetbv)
 	v = x86_xgetbv(c, (uint32_t)RCX);
 	RAX = (uint32_t)v;
 	RDX = v >> 32;
-	NEXT;
+	NEXT_LOOP;
 }
 
 OP(op_xsetbv)
@@ -593,7 +593,7 @@ OP(op_wbinvd)
 {
 	interp_sync(c, i);
 	need_cpl0(c);
-	NEXT;
+	NEXT_LOOP;
 }
 
 /* --- identification, time, model-specific registers --- */
@@ -607,7 +607,7 @@ OP(op_cpuid)
 	RBX = out[1];
 	RCX = out[2];
 	RDX = out[3];
-	NEXT;
+	NEXT_LOOP;
 }
 
 static void read_tsc(struct x86_cpu *c)
@@ -625,7 +625,7 @@ OP(op_rdtsc)
 {
 	interp_sync(c, i);
 	read_tsc(c);
-	NEXT;
+	NEXT_LOOP;
 }
 
 OP(op_rdtscp)
@@ -633,13 +633,13 @@ OP(op_rdtscp)
 	interp_sync(c, i);
 	read_tsc(c);
 	RCX = (uint32_t)c->s.tsc_aux;
-	NEXT;
+	NEXT_LOOP;
 }
 
 OP(op_rdpid)
 {
 	write_gpr(c, i->dst, (uint32_t)c->s.tsc_aux, 8);
-	NEXT;
+	NEXT_LOOP;
 }
 
 /* There are no performance counters. */
@@ -658,7 +658,7 @@ OP(op_rdmsr)
 	v = x86_rdmsr(c, (uint32_t)RCX);
 	RAX = (uint32_t)v;
 	RDX = v >> 32;
-	NEXT;
+	NEXT_LOOP;
 }
 
 OP(op_wrmsr)
@@ -685,7 +685,7 @@ OP(op_swapgs)
 	need_cpl0(c);
 	c->s.seg[X86_GS].base = c->s.kernel_gs_base;
 	c->s.kernel_gs_base = gs;
-	NEXT;
+	NEXT_LOOP;
 }
 
 /* imm: X86_FS or X86_GS */
@@ -695,7 +695,7 @@ OP(op_rdbase)
 	if (!(c->s.cr4 & CR4_FSGSBASE))
 		x86_raise(c, X86_UD);
 	write_gpr(c, i->dst, c->s.seg[i->imm].base, opsize(i));
-	NEXT;
+	NEXT_LOOP;
 }
 
 OP(op_wrbase)
@@ -708,5 +708,5 @@ OP(op_wrbase)
 	if (!x86_canonical(v))
 		x86_raise_err(c, X86_GP, 0);
 	c->s.seg[i->imm].base = v;
-	NEXT;
+	NEXT_LOOP;
 }
