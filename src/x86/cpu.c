@@ -70,8 +70,8 @@ static bool watches(const struct x86_cpu *c)
 	return false;
 }
 
-/* Alignment checks make every data access of CPL 3 slow: its fast tags must go when they begin.  CPL 0-2
- * leaves the user view as it is. */
+/* Alignment checks make every data access of CPL 3 slow: its fast tags must go when they begin.
+ * CPL 0-2 leaves the user view as it is. */
 static void update_align(struct x86_cpu *c)
 {
 	bool on = (c->s.cr0 & CR0_AM) && (c->s.rflags & RFLAGS_AC);
@@ -143,7 +143,8 @@ void x86_cpu_set(struct x86_cpu *c, const struct x86_state *in)
 	c->steal = (struct x86_steal){ 0 };
 	x86_update_mode(c);
 	x86_tlb_flush(c, true);
-	/* A state with bad PDPTEs cannot have come about; what a guest sees then is a page fault. */
+	/* A state with bad PDPTEs cannot have come about; what a guest sees then is a page
+	 * fault. */
 	if ((c->s.cr0 & CR0_PG) && (c->s.cr4 & CR4_PAE) && !(c->s.efer & EFER_LMA) &&
 	    !x86_load_pdptes(c, c->s.cr3, c->pdpte))
 		memset(c->pdpte, 0, sizeof(c->pdpte));

@@ -3,11 +3,11 @@
 /*
  * A software vCPU: architectural state plus what interpreter and translator need to run it fast.
  *
- * Control flow: functions that can cause a guest exception do not return in that case; they record it
- * and longjmp to cpu->unwind (set by the engine around every piece of guest execution).  At that point
- * cpu->s must hold the state the instruction started with: RIP of the instruction, registers unchanged.
- * So: the engine stores s.rip before it calls anything that may raise, and every multi-step operation
- * makes all its accesses (or probes them) before it commits registers.
+ * Control flow: functions that can cause a guest exception do not return in that case; they record
+ * it and longjmp to cpu->unwind (set by the engine around every piece of guest execution).  At that
+ * point cpu->s must hold the state the instruction started with: RIP of the instruction, registers
+ * unchanged. So: the engine stores s.rip before it calls anything that may raise, and every
+ * multi-step operation makes all its accesses (or probes them) before it commits registers.
  *
  * Threads: a vCPU's thread owns everything here except `events` (any thread, atomic).
  */
@@ -44,11 +44,12 @@ enum x86_view {
 };
 
 /*
- * Software TLB, direct-mapped by linear page number, one per view.  A tag is the page's linear address when
- * accesses of that kind may use the host address va + addend directly.  X86_TLB_SLOW is set in a tag that
- * is a good translation, rights included, of which each access must take the slow path (MMIO, not
- * fast-writable, watched, alignment-checked); X86_TLB_INVALID when there is no translation for that kind.
- * What only slow paths want lies apart, so that a slot's offset is one shift and mask of the address.
+ * Software TLB, direct-mapped by linear page number, one per view.  A tag is the page's linear
+ * address when accesses of that kind may use the host address va + addend directly.  X86_TLB_SLOW
+ * is set in a tag that is a good translation, rights included, of which each access must take the
+ * slow path (MMIO, not fast-writable, watched, alignment-checked); X86_TLB_INVALID when there is no
+ * translation for that kind. What only slow paths want lies apart, so that a slot's offset is one
+ * shift and mask of the address.
  */
 #define X86_TLB_BITS 11
 #define X86_TLB_SIZE (1u << X86_TLB_BITS)
@@ -84,11 +85,13 @@ struct x86_tlb {
 #define X86_EV_EXCL BIT(5)  /* another vCPU wants to run alone */
 #define X86_EV_TLB BIT(6)   /* flush the whole TLB */
 
-/* What the machine provides to a vCPU: its local APIC and its thread.  All mandatory.  `cpu` is the index. */
+/* What the machine provides to a vCPU: its local APIC and its thread.  All mandatory.  `cpu` is the
+ * index. */
 struct x86_host_ops {
 	/* Take the highest pending interrupt (local APIC, or PIC through LINT0): vector or -1. */
 	int (*intr_ack)(void *opaque, unsigned cpu);
-	/* MSRs 0x1b (APIC_BASE write side effects), 0x6e0 (TSC deadline) and 0x800-0x8ff; false: #GP. */
+	/* MSRs 0x1b (APIC_BASE write side effects), 0x6e0 (TSC deadline) and 0x800-0x8ff; false:
+	 * #GP. */
 	bool (*apic_rdmsr)(void *opaque, unsigned cpu, uint32_t index, uint64_t *val);
 	bool (*apic_wrmsr)(void *opaque, unsigned cpu, uint32_t index, uint64_t val);
 	/* xAPIC page, offset 0..0xfff. */
@@ -97,7 +100,8 @@ struct x86_host_ops {
 	/* CR8 */
 	uint8_t (*tpr_get)(void *opaque, unsigned cpu);
 	void (*tpr_set)(void *opaque, unsigned cpu, uint8_t cr8);
-	/* KVM PV: EOI word at guest-physical address (0: off); IPIs; wake a halted vCPU by APIC ID. */
+	/* KVM PV: EOI word at guest-physical address (0: off); IPIs; wake a halted vCPU by APIC
+	 * ID. */
 	void (*pv_eoi)(void *opaque, unsigned cpu, uint64_t gpa_or_zero);
 	int (*pv_ipi)(void *opaque, uint64_t bitmap_lo, uint64_t bitmap_hi, uint32_t min, uint32_t icr);
 	void (*pv_kick)(void *opaque, uint32_t apic_id);
@@ -107,7 +111,8 @@ struct x86_host_ops {
 
 struct x86_cpu {
 	struct x86_state s; /* rflags: arithmetic bits are in `fl`, use x86_rflags() */
-	/* Arithmetic flags as LAHF and SETO leave them: bits 15..8 = SF ZF 0 AF 0 PF 1 CF, bit 0 = OF. */
+	/* Arithmetic flags as LAHF and SETO leave them: bits 15..8 = SF ZF 0 AF 0 PF 1 CF, bit 0 =
+	 * OF. */
 	uint16_t fl;
 	uint32_t mode;
 	struct x86_tlb *tlb; /* tlbs[view of explicit accesses now] */
@@ -125,12 +130,12 @@ struct x86_cpu {
 	} exc;
 	uint8_t delivering;  /* exc.c: class of the event being delivered, for #DF and triple fault */
 	bool shutdown;	     /* triple fault happened; run() returns ENGINE_EXIT_SHUTDOWN */
-	bool tlb_changed;    /* set when code fetched may lie elsewhere now: engines drop linear-address caches */
+	bool tlb_changed;    /* code fetched may lie elsewhere now: engines drop linear caches */
 	uint32_t dr6_hits;   /* data breakpoints hit by the running instruction (DR6 B0-B3, BD, BS) */
 	bool watch_active;   /* any enabled data breakpoint in DR7, or a debugger watchpoint */
 	bool single;	     /* engine must run one instruction at a time (TF, DR7, debugger) */
 	bool step_follows;   /* debug.c: TF after, not before, this instruction decides its trap */
-	bool align_check;    /* CR0.AM and RFLAGS.AC, when last at CPL 3: its data accesses must be aligned */
+	bool align_check;    /* CR0.AM and RFLAGS.AC, when last at CPL 3 */
 	bool code_written;   /* set when a store of this vCPU hit decoded code (any page) */
 	bool in_guest;	     /* excl.c: between enter and leave; under its lock */
 
@@ -138,16 +143,16 @@ struct x86_cpu {
 	uint32_t apic_id;
 	struct x86_vm *vm;
 	struct log *log;
-	uint64_t phys_reserved;	  /* address bits that page-table entries may not set: 51..MAXPHYADDR */
+	uint64_t phys_reserved;	  /* bits 51..MAXPHYADDR of page-table entries */
 	bool pages_1g;		  /* CPUID offers 1 GiB pages */
 	uint64_t pdpte[4];	  /* PAE paging: the PDPTE registers (SDM 3A 4.4.1) */
 	struct mem_range ram_win[2]; /* mmu.c: pieces of RAM last used, until the TLB is flushed */
 	struct mem_range io_win;     /* and the device registers last used */
 	unsigned ram_win_next;
-	/* tlb.c: where code was fetched since tlb_changed was set: a bit per hash of a page, and the extent of all
-	 * large pages. */
+	/* tlb.c: where code was fetched since tlb_changed was set: a bit per hash of a page, and
+	 * the extent of all large pages. */
 	uint64_t code_pages[X86_CODE_PAGES / 64], code_lo, code_hi;
-	bool pv_refresh;	     /* kvmpv.c: the state came from elsewhere, write kvmclock anew */
+	bool pv_refresh;	     /* kvmpv.c: state set from outside, write kvmclock anew */
 	struct x86_steal {	     /* kvmpv.c: steal-time accounting of this thread */
 		int64_t wall, cpu;   /* ns, when last looked at; wall 0: not running */
 		uint64_t stolen;
@@ -188,8 +193,8 @@ static inline void x86_set_rflags(struct x86_cpu *c, uint64_t v)
 	c->fl = (uint16_t)((v & 0xd5) << 8 | 0x200 | ((v >> 11) & 1));
 }
 
-/* x86_update_mode - recompute mode, tlb, watch_active and single after any change of CR0, CR4, EFER,
- * RFLAGS.VM/AC/TF, DR7 or a segment register. */
+/* x86_update_mode - recompute mode, tlb, watch_active and single after any change of CR0, CR4,
+ * EFER, RFLAGS.VM/AC/TF, DR7 or a segment register. */
 void x86_update_mode(struct x86_cpu *c);
 
 /* x86_view_now - rights of explicit accesses at the current privilege (SDM 3A 4.6). */
@@ -201,7 +206,8 @@ static inline enum x86_view x86_view_now(const struct x86_cpu *c)
 								     X86_VIEW_SUPER_USER;
 }
 
-/* x86_update_ac - all that x86_update_mode does for a change of RFLAGS.AC alone at CPL 0-2 (STAC, CLAC). */
+/* x86_update_ac - all that x86_update_mode does for a change of RFLAGS.AC alone at CPL 0-2 (STAC,
+ * CLAC). */
 static inline void x86_update_ac(struct x86_cpu *c)
 {
 	c->tlb = &c->tlbs[x86_view_now(c)];
@@ -228,11 +234,11 @@ void x86_raise_err(struct x86_cpu *c, uint8_t vector, uint32_t error)
 
 /*
  * Stop-the-world among the vCPU threads of one VM (excl.c).  enter: called by a thread about to run
- * guest code; leave: no longer runs guest code (halted, exiting).  begin: wait until every other vCPU is
- * outside or parked at a safe point, and hold them there until end; a running vCPU that sees X86_EV_EXCL
- * calls park.  begin may park the caller first when another one was quicker.  Threads that run no vCPU
- * may call begin/end with c NULL.  begin nests on one thread.  begin must be called with no lock held (a
- * vCPU that waits for that lock would never park).
+ * guest code; leave: no longer runs guest code (halted, exiting).  begin: wait until every other
+ * vCPU is outside or parked at a safe point, and hold them there until end; a running vCPU that
+ * sees X86_EV_EXCL calls park.  begin may park the caller first when another one was quicker.
+ * Threads that run no vCPU may call begin/end with c NULL.  begin nests on one thread.  begin must
+ * be called with no lock held (a vCPU that waits for that lock would never park).
  */
 int x86_excl_init(struct x86_vm *vm);
 void x86_excl_fini(struct x86_vm *vm);

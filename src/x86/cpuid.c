@@ -108,7 +108,9 @@ static void leaf_4(const struct x86_cpuid *m, uint32_t sub, uint32_t out[4])
 	if (sub >= ARRAY_SIZE(caches))
 		return;
 	k = &caches[sub];
-	out[EAX] = k->type | k->level << 5 | BIT(8) | (k->shared ? ids << 14 : 0) | (ids & 63) << 26;
+	out[EAX] = k->type | k->level << 5 | BIT(8) | (ids & 63) << 26;
+	if (k->shared)
+		out[EAX] |= ids << 14;
 	out[EBX] = (CACHE_LINE - 1) | (k->ways - 1u) << 22;
 	out[ECX] = k->sets - 1;
 }
@@ -169,8 +171,8 @@ static uint32_t gcd(uint32_t a, uint32_t b)
 	return a;
 }
 
-/* Leaf 15H as a crystal of the APIC timer's rate; only where guests that multiply kHz by the numerator in
- * 32 bits get it right. */
+/* Leaf 15H as a crystal of the APIC timer's rate; only where guests that multiply kHz by the
+ * numerator in 32 bits get it right. */
 static bool tsc_ratio(const struct x86_cpuid *m, uint32_t *num, uint32_t *den)
 {
 	uint32_t g = gcd(m->tsc_khz, APIC_BUS_KHZ);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * CPUID models: what a guest is told it runs on, and so which instructions exist for it.
- * Every model is cut to what the software engines support and, for copied or bounced instructions, what the
- * host has.
+ * CPUID models: what a guest is told it runs on, and so which instructions exist for it. Every
+ * model is cut to what the software engines support and, for copied or bounced instructions, what
+ * the host has.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -27,16 +27,18 @@ enum x86_feature {
 int x86_cpuid_create(struct x86_cpuid **out, const char *spec, unsigned n_cpus, uint32_t tsc_khz,
 		     struct err **e);
 void x86_cpuid_destroy(struct x86_cpuid *m);
-/* x86_cpuid_models - NULL-terminated list of model names with one-line descriptions, for -cpu help. */
+/* x86_cpuid_models - NULL-terminated list of model names with one-line descriptions, for -cpu
+ * help. */
 struct x86_cpuid_model_info { const char *name, *help; };
 const struct x86_cpuid_model_info *x86_cpuid_models(void);
 bool x86_cpuid_has(const struct x86_cpuid *m, enum x86_feature f);
-/* x86_cpuid_query - the CPUID instruction as this vCPU sees it now (OSXSAVE, APIC ID, XSAVE size follow its
- * state). out: eax, ebx, ecx, edx. */
+/* x86_cpuid_query - the CPUID instruction as this vCPU sees it now (OSXSAVE, APIC ID, XSAVE size
+ * follow its state). out: eax, ebx, ecx, edx. */
 void x86_cpuid_query(const struct x86_cpu *c, uint32_t leaf, uint32_t subleaf, uint32_t out[4]);
 /* x86_cpuid_amd - is the vendor AMD (or Hygon)?  Else Intel's rules hold. */
 bool x86_cpuid_amd(const struct x86_cpuid *m);
-/* x86_cpuid_signature - family, model and stepping as CPUID leaf 1 EAX and RDX after reset have them. */
+/* x86_cpuid_signature - family, model and stepping as CPUID leaf 1 EAX and RDX after reset have
+ * them. */
 uint32_t x86_cpuid_signature(const struct x86_cpuid *m);
 /* x86_cpuid_xcr0 - bits that XCR0 may have; 0 without XSAVE. */
 uint64_t x86_cpuid_xcr0(const struct x86_cpuid *m);

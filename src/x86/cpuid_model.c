@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* CPUID models and the -cpu argument: NAME[,+feature][,-feature][,feature=on|off][,property=value]... */
+/* CPUID models and the -cpu argument:
+ * NAME[,+feature][,-feature][,feature=on|off][,property=value]... */
 #include <cpuid.h>
 #include <ctype.h>
 #include <errno.h>
@@ -33,7 +34,8 @@ static const struct {
 	enum x86_feature f;
 } aliases[] = {
 	{ "pni", X86_FEAT_SSE3 }, { "xd", X86_FEAT_NX },	 { "abm", X86_FEAT_LZCNT },
-	{ "clfsh", X86_FEAT_CLFLUSH }, { "sha", X86_FEAT_SHA }, { "tsc-deadline-timer", X86_FEAT_TSC_DEADLINE },
+	{ "clfsh", X86_FEAT_CLFLUSH }, { "sha", X86_FEAT_SHA },
+	{ "tsc-deadline-timer", X86_FEAT_TSC_DEADLINE },
 	{ "kvm-clock", X86_FEAT_KVMCLOCK }, { "kvm-nopiodelay", X86_FEAT_KVM_NOPIODELAY },
 };
 
@@ -205,8 +207,8 @@ static int parse_num(const char *what, const char *val, unsigned min, unsigned m
 	errno = 0;
 	v = strtoul(val, &end, 0);
 	if (!isdigit((unsigned char)*val) || *end || errno || v < min || v > max)
-		return err_set(e, EINVAL, "CPU property '%s' takes a number from %u to %u, not '%s'", what,
-			       min, max, val);
+		return err_set(e, EINVAL, "CPU property '%s' takes a number from %u to %u, not '%s'",
+			       what, min, max, val);
 	*out = (unsigned)v;
 	return 0;
 }

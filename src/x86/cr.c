@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Control registers (SDM 3A 2.5, 4.1, 4.10.4.1; SDM 2B MOV CR), debug registers (17.2, SDM 2B MOV DR), XCR0
- * (13.3 of volume 1), INVLPG and INVPCID.
+ * Control registers (SDM 3A 2.5, 4.1, 4.10.4.1; SDM 2B MOV CR), debug registers (17.2, SDM 2B MOV
+ * DR), XCR0 (13.3 of volume 1), INVLPG and INVPCID.
  *
- * All checks come before anything changes.  What a change does to cached translations: the TLB holds rights as
- * well as addresses, so every bit that rights depend on (CR0.WP, CR4.SMEP, EFER.NXE...) drops all of it,
- * as do the changes for which the manual demands it.
+ * All checks come before anything changes.  What a change does to cached translations: the TLB
+ * holds rights as well as addresses, so every bit that rights depend on (CR0.WP, CR4.SMEP,
+ * EFER.NXE...) drops all of it, as do the changes for which the manual demands it.
  */
 #include <string.h>
 #include "x86/cpuid.h"

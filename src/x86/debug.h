@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * A debugger's break and watchpoints, as a vCPU knows them (struct x86_cpu.debug), and data breakpoints of
- * DR0-3: which accesses hit them.
+ * A debugger's break and watchpoints, as a vCPU knows them (struct x86_cpu.debug), and data
+ * breakpoints of DR0-3: which accesses hit them.
  */
 #include "x86/cpu.h"
 #include "x86/mmu.h"
@@ -16,7 +16,8 @@ struct x86_bp {
 	enum x86_bp_kind kind;
 };
 
-/* Owned by the engine; changed only while the vCPU does not run, then x86_debug_changed() is called. */
+/* Owned by the engine; changed only while the vCPU does not run, then x86_debug_changed() is
+ * called. */
 struct x86_debug {
 	struct x86_bp *bp; /* malloc'ed by the engine */
 	unsigned n_bp;
@@ -43,11 +44,12 @@ static inline unsigned x86_dr_len(uint64_t dr7, unsigned n)
 	return len[(dr7 >> (18 + 4 * n)) & 3];
 }
 
-/* x86_debug_changed - DR0-3, DR7 or c->debug are other than before: mode and translations follow. */
+/* x86_debug_changed - DR0-3, DR7 or c->debug are other than before: mode and translations
+ * follow. */
 void x86_debug_changed(struct x86_cpu *c);
 
 /* x86_watch_page - does the page of va hold a byte that is watched for data accesses? */
 bool x86_watch_page(const struct x86_cpu *c, uint64_t va);
-/* x86_watch_access - size bytes at va were accessed (READ or WRITE): notes what was hit in c->dr6_hits and
- * c->debug.  Called with c->watch_active. */
+/* x86_watch_access - size bytes at va were accessed (READ or WRITE): notes what was hit in
+ * c->dr6_hits and c->debug.  Called with c->watch_active. */
 void x86_watch_access(struct x86_cpu *c, uint64_t va, unsigned size, enum x86_access access);

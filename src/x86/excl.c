@@ -2,14 +2,15 @@
 /*
  * Stop-the-world among the vCPU threads of one VM.
  *
- * `running` counts the vCPUs between enter and leave.  A thread that wants to be alone first becomes the
- * owner (one at a time; if it runs a vCPU itself, that one is not counted while it waits or owns), then asks
- * every running vCPU to park by X86_EV_EXCL, and waits until the count is zero.  While there is an owner,
- * enter waits.  So the owner's section overlaps with no guest execution, and everything a vCPU did before it
- * parked happened before the section, by the lock.
+ * `running` counts the vCPUs between enter and leave.  A thread that wants to be alone first
+ * becomes the owner (one at a time; if it runs a vCPU itself, that one is not counted while it
+ * waits or owns), then asks every running vCPU to park by X86_EV_EXCL, and waits until the count is
+ * zero.  While there is an owner, enter waits.  So the owner's section overlaps with no guest
+ * execution, and everything a vCPU did before it parked happened before the section, by the lock.
  *
- * The event bit is only a hint to look here: a stale one costs one park that returns at once.  begin asks
- * directly, not by x86_event_set: a vCPU that sleeps is outside already and need not wake.
+ * The event bit is only a hint to look here: a stale one costs one park that returns at once.
+ * begin asks directly, not by x86_event_set: a vCPU that sleeps is outside already and need not
+ * wake.
  */
 #include <pthread.h>
 #include <stdlib.h>

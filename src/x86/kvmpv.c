@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * KVM's paravirtual interface, as its guests know it: kvmclock, steal time with the "preempted" byte, PV EOI,
- * hypercalls.  (Linux Documentation/virt/kvm/x86/{msr,cpuid,hypercalls}.rst.)
+ * KVM's paravirtual interface, as its guests know it: kvmclock, steal time with the "preempted"
+ * byte, PV EOI, hypercalls.  (Linux Documentation/virt/kvm/x86/{msr,cpuid,hypercalls}.rst.)
  *
- * kvmclock is a function of the TSC alone: time 0 is TSC 0 of the VM (before any offset that the guest
- * wrote), and the rate is fixed.  So all vCPUs compute the same time from the same instant, which is what the
- * "stable" flag promises, and nothing has to be written again unless a vCPU's TSC offset changes.
+ * kvmclock is a function of the TSC alone: time 0 is TSC 0 of the VM (before any offset that the
+ * guest wrote), and the rate is fixed.  So all vCPUs compute the same time from the same instant,
+ * which is what the "stable" flag promises, and nothing has to be written again unless a vCPU's TSC
+ * offset changes.
  *
- * The structures lie in guest memory, at addresses that the guest chose: what is not RAM is dropped with a
- * log line.  All of this runs on the vCPU's own thread; guest threads on other vCPUs read at any time, hence
- * the version counts (odd while a structure changes) and the atomic exchange of the preempted byte.
+ * The structures lie in guest memory, at addresses that the guest chose: what is not RAM is dropped
+ * with a log line.  All of this runs on the vCPU's own thread; guest threads on other vCPUs read at
+ * any time, hence the version counts (odd while a structure changes) and the atomic exchange of the
+ * preempted byte.
  */
 #include <sched.h>
 #include <string.h>
@@ -68,7 +70,8 @@ static void *area(struct x86_cpu *c, uint64_t at, unsigned size)
 	void *p = mem_dma_ptr(c->vm->mem, GPA(at), size);
 
 	if (!p)
-		LOGF(c->log, GUEST_ERRORS, "cpu%u: paravirtual area at %#lx is not RAM\n", c->index, at);
+		LOGF(c->log, GUEST_ERRORS, "cpu%u: paravirtual area at %#lx is not RAM\n", c->index,
+		     at);
 	return p;
 }
 
@@ -168,7 +171,8 @@ static int64_t clock_read(clockid_t id)
 	return (int64_t)ts.tv_sec * (int64_t)NS_PER_S + ts.tv_nsec;
 }
 
-/* Time that this thread wanted to run and did not: wall time less processor time, while not asleep. */
+/* Time that this thread wanted to run and did not: wall time less processor time, while not
+ * asleep. */
 static void steal_account(struct x86_cpu *c, bool running)
 {
 	int64_t wall = clock_read(CLOCK_MONOTONIC), cpu = clock_read(CLOCK_THREAD_CPUTIME_ID);
@@ -353,7 +357,8 @@ void x86_hypercall(struct x86_cpu *c)
 	bool wide = c->mode & X86_MODE_CS64;
 	uint64_t mask = wide ? UINT64_MAX : UINT32_MAX;
 	const uint64_t *g = c->s.gpr;
-	uint64_t a[4] = { g[X86_RBX] & mask, g[X86_RCX] & mask, g[X86_RDX] & mask, g[X86_RSI] & mask };
+	uint64_t a[4] = { g[X86_RBX] & mask, g[X86_RCX] & mask, g[X86_RDX] & mask,
+			  g[X86_RSI] & mask };
 
 	c->s.gpr[X86_RAX] = (uint64_t)hypercall(c, g[X86_RAX] & mask, a, wide) & mask;
 }

@@ -2,17 +2,18 @@
 /*
  * Slow paths of guest memory accesses: what the TLB's fast tags do not cover.
  *
- * An access that crosses a page is checked on both pages before a byte of it moves, first page first, as
- * processors do; then it goes in two pieces.  RAM is stored to with one host instruction where the access is
- * naturally aligned, so that other vCPUs see it whole, and then mem_written() is told.  Device registers go
- * through the bus; the last ones used are remembered until the TLB is flushed (a change of the memory map
- * flushes it).  The local APIC's page is asked for by the guest-physical address in IA32_APIC_BASE, for
- * each vCPU its own, before the bus (SDM 3A 11.4.1).
+ * An access that crosses a page is checked on both pages before a byte of it moves, first page
+ * first, as processors do; then it goes in two pieces.  RAM is stored to with one host instruction
+ * where the access is naturally aligned, so that other vCPUs see it whole, and then mem_written()
+ * is told.  Device registers go through the bus; the last ones used are remembered until the TLB is
+ * flushed (a change of the memory map flushes it).  The local APIC's page is asked for by the
+ * guest-physical address in IA32_APIC_BASE, for each vCPU its own, before the bus (SDM 3A 11.4.1).
  */
 #include "x86/mmu_int.h"
 
-/* How the linear addresses of an access wrap: the bits that exist.  In compatibility mode too they are 32 bits
- * wide; what arrives there with more is an access of an event that is on its way to 64-bit code. */
+/* How the linear addresses of an access wrap: the bits that exist.  In compatibility mode too they
+ * are 32 bits wide; what arrives there with more is an access of an event that is on its way to
+ * 64-bit code. */
 static uint64_t wrap_explicit(const struct x86_cpu *c, uint64_t va)
 {
 	if ((c->mode & X86_MODE_CS64) || ((c->s.efer & EFER_LMA) && va > UINT32_MAX))
@@ -50,14 +51,22 @@ static void host_store(void *p, uint64_t v, unsigned size)
 	memcpy(p, &v, size);
 }
 
-/* The APIC's registers are 32 bits wide; larger accesses go in pieces (SDM 3A 11.4.1 leaves them open). */
+/* The APIC's registers are 32 bits wide; larger accesses go in pieces (SDM 3A 11.4.1 leaves them
+ * open). */
+static unsigned apic_piece(uint32_t off, unsigned left)
+{
+	if (left >= 4 && !(off & 3))
+		return 4;
+	return left >= 2 && !(off & 1) ? 2 : 1;
+}
+
 static uint64_t apic_load(struct x86_cpu *c, uint32_t off, unsigned size)
 {
 	const struct x86_host_ops *h = c->vm->host;
 	uint64_t v = 0;
 
 	for (unsigned i = 0; i < size;) {
-		unsigned n = !((off + i) & 3) && size - i >= 4 ? 4 : size == 2 && !(off & 1) ? 2 : 1;
+		unsigned n = apic_piece(off + i, size - i);
 
 		v |= (uint64_t)h->apic_read(c->vm->host_opaque, c->index, off + i, n) << (8 * i);
 		i += n;
@@ -70,7 +79,7 @@ static void apic_store(struct x86_cpu *c, uint32_t off, uint64_t v, unsigned siz
 	const struct x86_host_ops *h = c->vm->host;
 
 	for (unsigned i = 0; i < size;) {
-		unsigned n = !((off + i) & 3) && size - i >= 4 ? 4 : size == 2 && !(off & 1) ? 2 : 1;
+		unsigned n = apic_piece(off + i, size - i);
 
 		h->apic_write(c->vm->host_opaque, c->index, off + i,
 			      (uint32_t)(v >> (8 * i) & mask_size(n)), n);
@@ -268,7 +277,8 @@ void x86_probe(struct x86_cpu *c, uint64_t va, unsigned len, enum x86_access acc
 }
 
 /* One page's part of a block. */
-static void block_load(struct x86_cpu *c, struct x86_xlat x, uint64_t va, uint8_t *buf, unsigned len)
+static void block_load(struct x86_cpu *c, struct x86_xlat x, uint64_t va, uint8_t *buf,
+		       unsigned len)
 {
 	if (likely(x.info->ram_off != UINT64_MAX)) {
 		memcpy(buf, (const void *)(va + x.e->addend), len);

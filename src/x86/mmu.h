@@ -2,9 +2,9 @@
 #pragma once
 /*
  * Guest-linear memory: page walks, the software TLB, and accesses with the rights of a view.
- * Addresses here are linear: segmentation, wrap-around and canonical checks of effective addresses are done
- * (non-canonical addresses that do arrive raise #GP, or #SS by the caller's choice beforehand).
- * Faulting accesses unwind (x86/cpu.h).  SDM 3A chapter 4.
+ * Addresses here are linear: segmentation, wrap-around and canonical checks of effective addresses
+ * are done (non-canonical addresses that do arrive raise #GP, or #SS by the caller's choice
+ * beforehand). Faulting accesses unwind (x86/cpu.h).  SDM 3A chapter 4.
  */
 #include <string.h>
 #include "x86/cpu.h"
@@ -59,14 +59,15 @@ X86_DEFINE_ACCESS(16)
 X86_DEFINE_ACCESS(32)
 X86_DEFINE_ACCESS(64)
 
-/* x86_ld_sys/x86_st_sys - implicit supervisor accesses (descriptor tables, TSS): size 1..8, wrap at the
- * address width of the mode is the caller's. */
+/* x86_ld_sys/x86_st_sys - implicit supervisor accesses (descriptor tables, TSS): size 1..8, wrap at
+ * the address width of the mode is the caller's. */
 uint64_t x86_ld_sys(struct x86_cpu *c, uint64_t va, unsigned size);
 void x86_st_sys(struct x86_cpu *c, uint64_t va, uint64_t val, unsigned size);
 
-/* x86_rmw_ptr - host address for a read-modify-write of size bytes (1..16, not crossing a page) when the
- * page is plain RAM with a fast write translation; NULL when the access is legal but must go through
- * x86_ld/x86_st (MMIO, code page, crossing, watched); unwinds when it is not legal for a write. */
+/* x86_rmw_ptr - host address for a read-modify-write of size bytes (1..16, not crossing a page)
+ * when the page is plain RAM with a fast write translation; NULL when the access is legal but must
+ * go through x86_ld/x86_st (MMIO, code page, crossing, watched); unwinds when it is not legal for a
+ * write. */
 void *x86_rmw_probe(struct x86_cpu *c, uint64_t va, unsigned size);
 static inline void *x86_rmw_ptr(struct x86_cpu *c, uint64_t va, unsigned size)
 {
@@ -77,20 +78,22 @@ static inline void *x86_rmw_ptr(struct x86_cpu *c, uint64_t va, unsigned size)
 	return x86_rmw_probe(c, va, size);
 }
 
-/* x86_read_block/x86_write_block - len bytes (<= 4096) with explicit-access rights; all pages are checked
- * before the first byte is written.  For vector operands, FXSAVE, ENTER and the like. */
+/* x86_read_block/x86_write_block - len bytes (<= 4096) with explicit-access rights; all pages are
+ * checked before the first byte is written.  For vector operands, FXSAVE, ENTER and the like. */
 void x86_read_block(struct x86_cpu *c, uint64_t va, void *buf, unsigned len);
 void x86_write_block(struct x86_cpu *c, uint64_t va, const void *buf, unsigned len);
-/* x86_probe - raise the fault that an access of len bytes (<= 4096) would raise, do nothing else. */
+/* x86_probe - raise the fault that an access of len bytes (<= 4096) would raise, do nothing
+ * else. */
 void x86_probe(struct x86_cpu *c, uint64_t va, unsigned len, enum x86_access access);
 
-/* x86_span - host pointer for repeated string operations: bytes from va to the end of its page that may
- * be accessed directly (*avail >= 1), or NULL when va must go through x86_ld/x86_st; unwinds on faults. */
+/* x86_span - host pointer for repeated string operations: bytes from va to the end of its page that
+ * may be accessed directly (*avail >= 1), or NULL when va must go through x86_ld/x86_st; unwinds on
+ * faults. */
 void *x86_span(struct x86_cpu *c, uint64_t va, enum x86_access access, uint64_t *avail);
 
-/* x86_fetch_page - translate the page of va for execution: host address of the page's first byte, and its
- * RAM offset in *ram_off.  Code outside of RAM and ROM: NULL and UINT64_MAX; then read it byte by byte
- * with x86_fetch_byte.  Unwinds with #PF/#GP on faults. */
+/* x86_fetch_page - translate the page of va for execution: host address of the page's first byte,
+ * and its RAM offset in *ram_off.  Code outside of RAM and ROM: NULL and UINT64_MAX; then read it
+ * byte by byte with x86_fetch_byte.  Unwinds with #PF/#GP on faults. */
 const uint8_t *x86_fetch_page(struct x86_cpu *c, uint64_t va, uint64_t *ram_off);
 uint8_t x86_fetch_byte(struct x86_cpu *c, uint64_t va);
 
@@ -100,11 +103,11 @@ bool x86_translate(struct x86_cpu *c, uint64_t va, gpa *out);
 /* Flushes (this vCPU).  all: global pages too, and cached lookups in the memory map. */
 void x86_tlb_flush(struct x86_cpu *c, bool all);
 void x86_tlb_flush_page(struct x86_cpu *c, uint64_t va);
-/* x86_load_pdptes - PAE paging: read the four PDPTEs at cr3 into out; false when one has reserved bits set
- * (SDM 3A 4.4.1). */
+/* x86_load_pdptes - PAE paging: read the four PDPTEs at cr3 into out; false when one has reserved
+ * bits set (SDM 3A 4.4.1). */
 bool x86_load_pdptes(struct x86_cpu *c, uint64_t cr3, uint64_t out[4]);
-/* x86_tlb_protect - turn fast write translations of the page at ram_off (UINT64_MAX: every page) into slow
- * ones.  Caller: inside x86_excl_begin/end, for each vCPU of the VM. */
+/* x86_tlb_protect - turn fast write translations of the page at ram_off (UINT64_MAX: every page)
+ * into slow ones.  Caller: inside x86_excl_begin/end, for each vCPU of the VM. */
 void x86_tlb_protect(struct x86_cpu *c, uint64_t ram_off);
 
 /* x86_canonical - is va canonical for 48-bit linear addresses? */

@@ -14,8 +14,8 @@ struct x86_walk {
 	bool global, dirty;
 };
 
-/* walk_linear - translate va for an access of that kind in that view: checks rights, sets A and D bits.
- * False: w->error is the page-fault error code. */
+/* walk_linear - translate va for an access of that kind in that view: checks rights, sets A and D
+ * bits. False: w->error is the page-fault error code. */
 bool walk_linear(struct x86_cpu *c, uint64_t va, enum x86_access access, enum x86_view view,
 		 struct x86_walk *w);
 /* walk_peek - what the tables say; no rights, no A/D bits, no cached lookups. */
@@ -35,15 +35,16 @@ struct x86_xlat {
 	struct x86_tlb_info *info;
 };
 
-/* tlb_get - the TLB's translation of va for that access, filled now if need be; unwinds on faults.  Valid
- * until the next tlb_get for the same slot. */
+/* tlb_get - the TLB's translation of va for that access, filled now if need be; unwinds on faults.
+ * Valid until the next tlb_get for the same slot. */
 struct x86_xlat tlb_get(struct x86_cpu *c, uint64_t va, enum x86_access access, enum x86_view view);
 
-/* tlb_code_fetched - code at va was fetched by that translation: engines may keep it by its address. */
+/* tlb_code_fetched - code at va was fetched by that translation: engines may keep it by its
+ * address. */
 void tlb_code_fetched(struct x86_cpu *c, uint64_t va, const struct x86_tlb_info *info);
 
-/* phys_ram - host address of [a, a+size) when it is RAM (or ROM) in one piece, by the cached windows; else
- * NULL. */
+/* phys_ram - host address of [a, a+size) when it is RAM (or ROM) in one piece, by the cached
+ * windows; else NULL. */
 void *phys_ram(struct x86_cpu *c, uint64_t a, unsigned size);
 /* phys_window - the piece of RAM or ROM that a lies in, or NULL. */
 const struct mem_range *phys_window(struct x86_cpu *c, uint64_t a);

@@ -2,9 +2,9 @@
 /*
  * Model-specific registers (SDM 4; AMD APM 2 appendix A; KVM's own in kvmpv.c).
  *
- * Three kinds: plain ones, a field of struct x86_state with a rule for values; constants, whose writes are
- * refused or ignored as a processor of that vendor does; and those that do something, each by its own code.
- * Everything else is #GP(0) and a line in the unimp log.
+ * Three kinds: plain ones, a field of struct x86_state with a rule for values; constants, whose
+ * writes are refused or ignored as a processor of that vendor does; and those that do something,
+ * each by its own code. Everything else is #GP(0) and a line in the unimp log.
  */
 #include "base/loop.h"
 #include "x86/cpuid.h"
@@ -61,12 +61,14 @@ enum {
 #define DEBUGCTL_BTF BIT(1)
 #define MTRRCAP_VALUE (X86_MTRR_VAR | BIT(8) | BIT(10)) /* fixed ranges, WC */
 
-/* "Not affected" by what the engines are not affected by (SDM 4 table 2-2, IA32_ARCH_CAPABILITIES). */
+/* "Not affected" by what the engines are not affected by (SDM 4 table 2-2,
+ * IA32_ARCH_CAPABILITIES). */
 #define ARCH_CAPS                                                                                  \
-	(BIT(0) /* RDCL */ | BIT(1) /* enhanced IBRS */ | BIT(3) /* no L1D flush */ |               \
-	 BIT(4) /* SSB */ | BIT(5) /* MDS */ | BIT(6) /* page-size change MC */ | BIT(8) /* TAA */ | \
-	 BIT(13) /* SBDR, SSDP */ | BIT(14) /* FBSDP */ | BIT(15) /* PSDP */ | BIT(20) /* BHI */ |   \
-	 BIT(24) /* PBRSB */ | BIT(26) /* GDS */ | BIT(27) /* RFDS */ | BIT(62) /* ITS */)
+	(BIT(0) /* RDCL */ | BIT(1) /* enhanced IBRS */ | BIT(3) /* no L1D flush */ |              \
+	 BIT(4) /* SSB */ | BIT(5) /* MDS */ | BIT(6) /* page-size change MC */ |                  \
+	 BIT(8) /* TAA */ | BIT(13) /* SBDR, SSDP */ | BIT(14) /* FBSDP */ | BIT(15) /* PSDP */ |  \
+	 BIT(20) /* BHI */ | BIT(24) /* PBRSB */ | BIT(26) /* GDS */ | BIT(27) /* RFDS */ |        \
+	 BIT(62) /* ITS */)
 
 static bool has(const struct x86_cpu *c, enum x86_feature f)
 {
@@ -84,7 +86,8 @@ struct msr_plain {
 	enum x86_feature needs;
 };
 
-#define PLAIN(i, field, rule, needs) { i, offsetof(struct x86_state, field), rule, X86_FEAT_##needs }
+#define PLAIN(i, field, rule, needs)                                                               \
+	{ i, offsetof(struct x86_state, field), rule, X86_FEAT_##needs }
 static const struct msr_plain plain[] = {
 	PLAIN(MSR_SYSENTER_CS, sysenter_cs, RULE_CUT32, SEP),
 	PLAIN(MSR_SYSENTER_ESP, sysenter_esp, RULE_CANONICAL, SEP),
@@ -330,7 +333,8 @@ static bool wr_feat_ctl(struct x86_cpu *c, uint64_t val)
 	return true;
 }
 
-/* The engines have nothing to restrict: the bits are kept, and cheaper for a guest than its own work-arounds. */
+/* The engines have nothing to restrict: the bits are kept, and cheaper for a guest than its own
+ * work-arounds. */
 static bool wr_spec_ctrl(struct x86_cpu *c, uint64_t val)
 {
 	uint64_t known = SPEC_CTRL_IBRS | SPEC_CTRL_STIBP;
@@ -406,8 +410,8 @@ static bool wr_special(struct x86_cpu *c, uint32_t index, uint64_t val)
 static void __attribute__((noreturn, cold))
 refuse(struct x86_cpu *c, const char *what, uint32_t index, uint64_t val)
 {
-	LOGF(c->log, UNIMP, "cpu%u: %s of MSR %#x (%#lx) at %#lx refused\n", c->index, what, index, val,
-	     c->s.rip);
+	LOGF(c->log, UNIMP, "cpu%u: %s of MSR %#x (%#lx) at %#lx refused\n", c->index, what, index,
+	     val, c->s.rip);
 	x86_raise_err(c, X86_GP, 0);
 }
 

@@ -139,7 +139,8 @@ static void say_stack(const struct out *o)
 
 			if (!peek(c, base + sp, size, &v))
 				return;
-			n += (size_t)snprintf(line + n, sizeof(line) - n, " %0*lx", 2 * (int)size, v);
+			n += (size_t)snprintf(line + n, sizeof(line) - n, " %0*lx", 2 * (int)size,
+					      v);
 		}
 		say(o, "%s", line);
 	}
@@ -166,8 +167,8 @@ static void say_exceptions(const struct out *o)
 	for (unsigned i = 1; i <= n; i++) {
 		const struct x86_exc_log *l = &c->exc_log[(c->exc_log_n - i) % size];
 
-		say(o, "  %-3s vector %02x error %04x at %016lx, CR2 %016lx", vector_name(l->vector),
-		    l->vector, l->error, l->rip, l->cr2);
+		say(o, "  %-3s vector %02x error %04x at %016lx, CR2 %016lx", 
+		    vector_name(l->vector), l->vector, l->error, l->rip, l->cr2);
 	}
 }
 

@@ -17,9 +17,10 @@ enum x86_gpr {
 /* Numbered as in instruction encodings; LDTR and TR follow. */
 enum x86_sreg { X86_ES, X86_CS, X86_SS, X86_DS, X86_FS, X86_GS, X86_LDTR, X86_TR, X86_SREG_COUNT };
 
-/* A segment register with its hidden part (SDM 3A 3.4.3).  attr is bits 8..23 of a descriptor's high
- * doubleword, shifted down by 8: type 0..3, S 4, DPL 5..6, P 7, (limit bits 8..11 zeroed), AVL 12, L 13,
- * D/B 14, G 15.  limit is in bytes (already scaled by G).  An unusable (null) register has attr 0. */
+/* A segment register with its hidden part (SDM 3A 3.4.3).  attr is bits 8..23 of a descriptor's
+ * high doubleword, shifted down by 8: type 0..3, S 4, DPL 5..6, P 7, (limit bits 8..11 zeroed), AVL
+ * 12, L 13, D/B 14, G 15.  limit is in bytes (already scaled by G).  An unusable (null) register
+ * has attr 0. */
 struct x86_segment {
 	uint64_t base;
 	uint32_t limit;

@@ -2,9 +2,9 @@
 /*
  * Saved form of struct x86_state.
  *
- * A stream is hostile: what is loaded must be a state that a processor can be in, as far as anything here relies
- * on that (MXCSR and XSTATE_BV reach host instructions; mode bits select code paths).  What depends on the
- * CPUID model is the machine's to compare.
+ * A stream is hostile: what is loaded must be a state that a processor can be in, as far as
+ * anything here relies on that (MXCSR and XSTATE_BV reach host instructions; mode bits select code
+ * paths).  What depends on the CPUID model is the machine's to compare.
  */
 #include <errno.h>
 #include "base/err.h"

@@ -2,25 +2,27 @@
 /*
  * The software TLB: filling and flushing.
  *
- * One direct-mapped table per view, so that a tag says "this access is allowed" and nothing else needs to
- * be looked at.  A slot holds 4 KiB of linear addresses whatever the size of the guest's page; that size is
- * kept in info.flags so that INVLPG finds every slot made from a large page (SDM 3A 4.10.2.3, 4.10.4.1).
- * Slots are listed in bitmaps by what flushes look for, so a flush costs what was filled.
+ * One direct-mapped table per view, so that a tag says "this access is allowed" and nothing else
+ * needs to be looked at.  A slot holds 4 KiB of linear addresses whatever the size of the guest's
+ * page; that size is kept in info.flags so that INVLPG finds every slot made from a large page (SDM
+ * 3A 4.10.2.3, 4.10.4.1). Slots are listed in bitmaps by what flushes look for, so a flush costs
+ * what was filled.
  *
- * What makes a tag slow although the access is allowed: the bytes are not in RAM, a store must be told to
- * mem_written() (the page holds decoded code, or is clean in the dirty log), somebody watches a byte of the
- * page, or misaligned accesses fault.  A write tag exists only once the D bit of the guest's entry is set.
+ * What makes a tag slow although the access is allowed: the bytes are not in RAM, a store must be
+ * told to mem_written() (the page holds decoded code, or is clean in the dirty log), somebody
+ * watches a byte of the page, or misaligned accesses fault.  A write tag exists only once the D bit
+ * of the guest's entry is set.
  *
  * Threads: everything here runs on the vCPU's own thread, between x86_excl_enter and leave, except
- * x86_tlb_protect, which runs while all vCPUs are held (x86_excl_begin).  mem_page_fast_write() is asked and
- * the tag made with no safe point between, so either x86_tlb_protect comes later and finds the tag, or
- * it came earlier and the page's state, set before it, is seen here.
+ * x86_tlb_protect, which runs while all vCPUs are held (x86_excl_begin).  mem_page_fast_write() is
+ * asked and the tag made with no safe point between, so either x86_tlb_protect comes later and
+ * finds the tag, or it came earlier and the page's state, set before it, is seen here.
  *
  * Engines keep code by linear address in places of their own.  For them every fetch is noted
  * (tlb_code_fetched), coarsely, so that an INVLPG of data leaves them alone: guests do many.
  *
- * There are no PCID tags: a change of CR3 drops every translation that is not global, which PCIDs only allow
- * a processor not to do.
+ * There are no PCID tags: a change of CR3 drops every translation that is not global, which PCIDs
+ * only allow a processor not to do.
  */
 #include <string.h>
 #include "x86/mmu_int.h"

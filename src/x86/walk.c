@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Page-table walks (SDM 3A chapter 4): 32-bit paging with PSE and PSE-36, PAE paging, 4-level paging.
+ * Page-table walks (SDM 3A chapter 4): 32-bit paging with PSE and PSE-36, PAE paging, 4-level
+ * paging.
  *
- * One loop serves all of them: a table format says how wide an entry is, how many index bits a level has,
- * and which bits are reserved.  Entries are read once each, by one host load; if an accessed or dirty bit has
- * to be set and the entry meanwhile is another, the walk starts again, as a processor does.  Bits are set only
- * once the whole walk is known to allow the access (4.8 leaves that open for entries above the page's).
+ * One loop serves all of them: a table format says how wide an entry is, how many index bits a
+ * level has, and which bits are reserved.  Entries are read once each, by one host load; if an
+ * accessed or dirty bit has to be set and the entry meanwhile is another, the walk starts again, as
+ * a processor does.  Bits are set only once the whole walk is known to allow the access (4.8 leaves
+ * that open for entries above the page's).
  *
  * The loop runs on the vCPU's thread, or with the vCPU stopped (walk_peek).
  */
@@ -59,7 +61,8 @@ static uint64_t level_reserved(const struct walker *k, unsigned level, unsigned 
 	uint64_t r = k->reserved;
 
 	if (k->size == 4) {
-		/* PSE-36 (4.3): bits 20..13 are address bits 39..32, cut at MAXPHYADDR; bit 21 is 0. */
+		/* PSE-36 (4.3): bits 20..13 are address bits 39..32, cut at MAXPHYADDR; bit 21 is
+		 * 0. */
 		if (shift == 22)
 			r |= BIT(21) | (k->c->phys_reserved >> 32 << 13 & 0x1fe000);
 		return r;
@@ -92,7 +95,8 @@ static uint64_t page_base(const struct walker *k, uint64_t entry, unsigned shift
 	return entry & PTE_ADDR & ~(BIT(shift) - 1);
 }
 
-/* Walk down from the table at `table`, whose level is `level`.  False: w->error has P and RSVD right. */
+/* Walk down from the table at `table`, whose level is `level`.  False: w->error has P and RSVD
+ * right. */
 static bool walk_down(struct walker *k, uint64_t table, unsigned level, struct x86_walk *w)
 {
 	w->user = w->write = true;
@@ -202,7 +206,9 @@ static uint32_t access_error(const struct x86_cpu *c, enum x86_access access, en
 
 static void walk_identity(uint64_t va, struct x86_walk *w)
 {
-	*w = (struct x86_walk){ .gpa = va, .shift = 12, .user = true, .write = true, .dirty = true };
+	*w = (struct x86_walk){
+		.gpa = va, .shift = 12, .user = true, .write = true, .dirty = true
+	};
 }
 
 bool walk_linear(struct x86_cpu *c, uint64_t va, enum x86_access access, enum x86_view view,

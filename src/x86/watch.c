@@ -7,7 +7,8 @@ static bool overlaps(uint64_t a, uint64_t a_len, uint64_t b, uint64_t b_len)
 	return a - b < b_len || b - a < a_len;
 }
 
-/* Is breakpoint n of DR7 an enabled data breakpoint?  Its bytes: LEN bytes, aligned to that (17.2.5). */
+/* Is breakpoint n of DR7 an enabled data breakpoint?  Its bytes: LEN bytes, aligned to that
+ * (17.2.5). */
 static bool dr_data(const struct x86_cpu *c, unsigned n, uint64_t *at, unsigned *len)
 {
 	if (!DR7_ENABLED(c->s.dr7, n) || !(DR7_RW(c->s.dr7, n) & 1))

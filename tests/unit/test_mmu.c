@@ -532,7 +532,8 @@ static void conflicts(void **state)
 	assert_ok(c, assert_int_equal(x86_ld64(c, 0x6000 + far), 2));
 }
 
-/* INVLPG of data leaves an engine's caches of code alone, of code it does not, large pages included. */
+/* INVLPG of data leaves an engine's caches of code alone, of code it does not, large pages
+ * included. */
 static void code_moves(void **state)
 {
 	struct fixture *f = *state;

@@ -174,7 +174,8 @@ static struct fixture *fix_new(const char *model, unsigned n)
 	f->rom_off = mem_ram_alloc(f->mem, 64 * KiB);
 	mem_map_ram(f->mem, GPA(0), FIX_RAM, f->ram_off, 0);
 	mem_map_rom(f->mem, GPA(FIX_ROM_AT), 64 * KiB, f->rom_off, NULL, 0);
-	f->io = (struct io_region){ .name = "regs", .ops = &fix_io_ops, .opaque = f, .size = PAGE_SIZE };
+	f->io = (struct io_region){ .name = "regs", .ops = &fix_io_ops, .opaque = f,
+				    .size = PAGE_SIZE };
 	mem_map_io(f->mem, GPA(FIX_IO_AT), &f->io, 0);
 	mem_set_page_ops(f->mem, &ops);
 	assert_int_equal(x86_cpuid_create(&f->cpuid, model, n, 2000000, &e), 0);
