@@ -111,13 +111,14 @@ static void gdb_arm(struct gdbstub *g, int step)
 	}
 }
 
-/* Hold interrupts off for the instruction that is to be stepped. */
+/* Hold interrupts off for the instruction that is to be stepped.  A halted CPU has none: an interrupt
+ * must wake it. */
 static void gdb_shadow(struct gdbstub *g, unsigned cpu)
 {
 	struct x86_state *s = xzalloc_aligned(64, sizeof(*s));
 
 	g->engine->get(g->ev, cpu, s);
-	if (s->rflags & RFLAGS_IF) {
+	if (s->rflags & RFLAGS_IF && s->mp_state == X86_MP_RUNNABLE) {
 		s->sti_shadow = true;
 		g->engine->set(g->ev, cpu, s);
 	}

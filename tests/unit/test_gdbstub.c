@@ -461,6 +461,7 @@ static void test_running(void **state)
 	struct engine_vm *ev = &f->vm->ev;
 
 	ev->s[1].rflags |= RFLAGS_IF;
+	ev->s[1].mp_state = X86_MP_RUNNABLE;
 	assert_string_equal(ask(f, "vCont?"), "vCont;c;C;s;S");
 	ask(f, "vCont;s:2");
 	assert_int_equal(f->vm->one, 1);
@@ -470,7 +471,10 @@ static void test_running(void **state)
 	ev->hit.step = true;
 	f->vm->hook.stopped(f->vm->hook.opaque, VM_STOP_DEBUG, 1);
 	assert_non_null(strstr(take(f), "T05thread:2;"));
+	ev->s[1].sti_shadow = false;
+	ev->s[1].mp_state = X86_MP_HALTED;
 	ask(f, "vCont;s:2;c");
+	assert_false(ev->s[1].sti_shadow); /* only an interrupt wakes it */
 	assert_int_equal(f->vm->one, -1);
 	assert_true(ev->step[1] && !ev->step[0]);
 	send_bytes(f, "\x03", 1);
