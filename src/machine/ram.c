@@ -8,6 +8,11 @@ void ram_split(struct ram_layout *out, uint64_t size, uint64_t threshold, uint64
 	out->above_4g = size - out->below_4g;
 }
 
+uint64_t ram_pci_hole(const struct ram_layout *ram)
+{
+	return max_u64(align_up(ram->below_4g, 256 * MiB), 2 * GiB);
+}
+
 void e820_add(struct e820_map *m, uint64_t addr, uint64_t size, enum e820_type type)
 {
 	if (!size)

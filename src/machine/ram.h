@@ -15,6 +15,9 @@ struct ram_layout {
  * of it stay below 4 GiB. */
 void ram_split(struct ram_layout *out, uint64_t size, uint64_t threshold, uint64_t low);
 
+/* ram_pci_hole - where the space for PCI below 4 GiB starts: on a border that few MTRRs describe. */
+uint64_t ram_pci_hole(const struct ram_layout *ram);
+
 /* ACPI 6.4 15, system address map. */
 enum e820_type { E820_RAM = 1, E820_RESERVED = 2, E820_ACPI = 3, E820_NVS = 4 };
 

@@ -18,7 +18,7 @@
  * below 4 GiB. */
 static void setup_mtrrs(const struct vm *vm, struct x86_state *s)
 {
-	uint64_t start = max_u64(align_up(vm->ram.below_4g, 256 * MiB), 2 * GiB);
+	uint64_t start = ram_pci_hole(&vm->ram);
 	uint64_t phys_mask = BIT(vm->phys_bits) - 1;
 
 	s->mtrr_def_type = MTRR_DEF_ENABLE | MTRR_WB;

@@ -20,7 +20,7 @@ static const uint32_t link_irqs[] = { 5, 10, 11 };
 uint64_t acpi_pci_mem_start(const struct acpi_config *cfg)
 {
 	const struct acpi_board *bd = cfg->board;
-	uint64_t start = max_u64(align_up(cfg->ram.below_4g, 16 * MiB), GiB);
+	uint64_t start = ram_pci_hole(&cfg->ram);
 
 	if (bd->ecam_size)
 		start = max_u64(start, bd->ecam_base + bd->ecam_size);
