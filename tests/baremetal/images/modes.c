@@ -160,7 +160,7 @@ __asm__(".pushsection .text\n"
 	"	mov %ecx, 72(%rdi)\n"		/* 18 */
 	"	push %rbp\n"
 	"	movl $0x08, 4(%rsp)\n"
-	"	lret\n"
+	"	lretl\n"
 	".code32\n"
 	"back_to_compat:\n"
 	"	mov %cr0, %eax\n"

@@ -431,8 +431,22 @@ static void cross_modify(void)
 	check_eq("each change is run by all", wrong, 0);
 }
 
+static volatile uint64_t kept[4];
+
+static void look(unsigned id)
+{
+	kept[0] = rdmsr(MSR_LSTAR);
+	kept[1] = rd_dr0();
+	kept[2] = rd_cr2();
+	__asm__ volatile("movq %%xmm7, %0" : "=r"(kept[3]));
+}
+
 static void for_ever(unsigned id)
 {
+	wrmsr(MSR_LSTAR, 0x123456789);
+	wr_dr0(0x1000);
+	wr_cr2(0x2000);
+	__asm__ volatile("movq %0, %%xmm7" : : "r"(0x55ul));
 	for (;;)
 		pause();
 }
@@ -449,6 +463,12 @@ static void init_again(void)
 	go = 0; /* a fresh one starts with having seen 0 */
 	ipi(1, 0x4600 | TRAMPOLINE >> 12);
 	check("SIPI starts it again", wait_for(&ap_arrived, 1));
+	others(look);
+	check("it works again", wait_for(&finished, 1));
+	check_eq("INIT keeps MSRs", kept[0], 0x123456789);
+	check_eq("INIT clears debug registers", kept[1], 0);
+	check_eq("INIT clears CR2", kept[2], 0);
+	check_eq("INIT keeps vector registers", kept[3], 0x55);
 }
 
 void image_main(void)

@@ -47,7 +47,7 @@ struct regs {
 	ulong r8, r9, r10, r11, r12, r13, r14, r15;
 #endif
 	ulong vector, error, ip, cs, flags, sp, ss;
-	ulong es, ds, fs, gs; /* V86 frames only */
+	ulong es, ds, fs, gs; /* V86 frames only; ds for 32-bit user snippets: DS and ES, or 0 */
 };
 
 extern struct regs trap;	/* how the last snippet ended */

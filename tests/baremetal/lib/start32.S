@@ -88,7 +88,8 @@ bm_enter:
 	pushl 64(%eax)
 	pushl 60(%eax)
 	pushl 56(%eax)
-	jmp 2f
+	mov $0x10, %edx
+	jmp 4f
 1:	testl $3, 40(%eax)
 	jnz 2f
 	mov 48(%eax), %edx	/* same level: IRET takes no stack, so put its frame there */
@@ -100,21 +101,24 @@ bm_enter:
 	mov %ecx, -12(%edx)
 	lea -12(%edx), %esp
 	jmp 3f
-2:	mov $0x23, %edx		/* IRET would make kernel segments null */
-	mov %edx, %ds
+2:	mov 60(%eax), %edx	/* DS, ES; IRET would make kernel segments null */
+	test %edx, %edx
+	jnz 4f
+	mov $0x23, %edx
+4:	mov %edx, %ds
 	mov %edx, %es
-	pushl 52(%eax)		/* ss sp flags cs ip */
-	pushl 48(%eax)
-	pushl 44(%eax)
-	pushl 40(%eax)
-	pushl 36(%eax)
-3:	mov 4(%eax), %ecx
-	mov 8(%eax), %edx
-	mov 12(%eax), %ebx
-	mov 16(%eax), %ebp
-	mov 20(%eax), %esi
-	mov 24(%eax), %edi
-	mov 0(%eax), %eax
+	pushl %ss:52(%eax)	/* ss sp flags cs ip */
+	pushl %ss:48(%eax)
+	pushl %ss:44(%eax)
+	pushl %ss:40(%eax)
+	pushl %ss:36(%eax)
+3:	mov %ss:4(%eax), %ecx
+	mov %ss:8(%eax), %edx
+	mov %ss:12(%eax), %ebx
+	mov %ss:16(%eax), %ebp
+	mov %ss:20(%eax), %esi
+	mov %ss:24(%eax), %edi
+	mov %ss:0(%eax), %eax
 	iret
 
 	.globl bm_leave
