@@ -55,8 +55,11 @@ static const char *compare_fault(const struct iresult *n, const struct iresult *
 static const char *compare_gpr(const struct icase *c, const struct istate *n, const struct istate *s,
 			       bool rep_upper)
 {
+	/* Upper halves are undefined after 32-bit code ran (SDM 1 3.4.1.1). */
+	bool narrow = c->mode32 || n->cs == 0x23;
+
 	for (unsigned i = 0; i < (c->mode32 ? 8 : 16); i++) {
-		bool low = c->mode32 || (rep_upper && (i == X86_RCX || i == X86_RSI || i == X86_RDI));
+		bool low = narrow || (rep_upper && (i == X86_RCX || i == X86_RSI || i == X86_RDI));
 		uint64_t mask = low ? UINT32_MAX : UINT64_MAX;
 
 		if ((n->gpr[i] ^ s->gpr[i]) & mask)
@@ -139,6 +142,8 @@ const char *compare_results(const struct icase *c, const struct iresult *n, cons
 	d = compare_fault(n, s, &slack);
 	if (!d && ((n->out.rip ^ s->out.rip) & rip_mask))
 		d = differ("RIP: native %#" PRIx64 ", engine %#" PRIx64, n->out.rip, s->out.rip);
+	if (!d && n->out.cs != s->out.cs)
+		d = differ("CS: native %#x, engine %#x", n->out.cs, s->out.cs);
 	if (d || kind == SKIP_SHAPE)
 		return d;
 	if (!slack.gpr)

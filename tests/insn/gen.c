@@ -87,6 +87,12 @@ static bool is(const struct icase *c, ZydisMnemonic m)
 	return c->d.insn.mnemonic == m;
 }
 
+static bool far_return(const struct icase *c)
+{
+	return is(c, ZYDIS_MNEMONIC_IRET) || is(c, ZYDIS_MNEMONIC_IRETD) ||
+	       is(c, ZYDIS_MNEMONIC_IRETQ) || is(c, ZYDIS_MNEMONIC_RET);
+}
+
 /* EDX:EAX choose components, of which the host has more: they must not be address registers. */
 static bool xsave_address(const struct icase *c)
 {
@@ -289,7 +295,8 @@ static void place_vsib(struct gen *g, const ZydisDecodedOperand *op, uint64_t t)
 		set_disp(g, t - seg_base(c, op->mem.segment));
 }
 
-static void place_plain(struct gen *g, const ZydisDecodedOperand *op, uint64_t t)
+/* Where the operand ends up: scaled registers reach only some addresses. */
+static uint64_t place_plain(struct gen *g, const ZydisDecodedOperand *op, uint64_t t)
 {
 	struct icase *c = g->c;
 	uint64_t want = t - seg_base(c, op->mem.segment);
@@ -304,6 +311,7 @@ static void place_plain(struct gen *g, const ZydisDecodedOperand *op, uint64_t t
 		set_disp(g, want);
 	} else if (base && index && b == x) {
 		set_reg(g, b, (want - disp) / (scale + 1));
+		return t - (want - disp) % (scale + 1);
 	} else if (base && op->mem.index == ZYDIS_REGISTER_AL) {
 		set_reg(g, b, want - (c->in.gpr[X86_RAX] & 0xff));
 	} else if (base) {
@@ -314,7 +322,9 @@ static void place_plain(struct gen *g, const ZydisDecodedOperand *op, uint64_t t
 		set_reg(g, b, want - disp - i * scale);
 	} else {
 		set_reg(g, x, (want - disp) / scale);
+		return t - (want - disp) % scale;
 	}
+	return t;
 }
 
 /* 16-bit addresses reach nothing by themselves: move the segment instead.  False: the operand would go
@@ -355,13 +365,15 @@ static bool place_operand(struct gen *g, unsigned n, struct target *t)
 		t->va = DATA_BASE + rng_below(&g->r, 0x2000 - 16);
 	else
 		t->va = pick_target(g, size, is_stack_op(&op), locked);
+	if (far_return(c)) /* the selector's word may be read by two bytes only */
+		t->va &= ~(uint64_t)(c->d.opsize - 1);
 	t->size = size;
 	if (op.mem.type == ZYDIS_MEMOP_TYPE_VSIB)
 		place_vsib(g, &op, t->va);
 	else if (c->d.addrsize == 2)
 		return place_16bit(g, &op, t->va);
 	else
-		place_plain(g, &op, t->va);
+		t->va = place_plain(g, &op, t->va);
 	return true;
 }
 
@@ -394,6 +406,8 @@ static void far_words(struct gen *g, uint64_t va, unsigned word, unsigned n)
 			  c->in.rflags ^ (rng_u64(&g->r) & (RFLAGS_ARITH | RFLAGS_DF)),
 			  pick_target(g, 8, true, false), pick_selector(g) };
 
+	if (v[1] != 0x33) /* a 64-bit offset for a 32-bit segment: processors cut it, or fault */
+		v[0] = (uint32_t)v[0];
 	if (n == 4) /* RETF to another privilege level has no flags */
 		v[2] = v[3], v[3] = v[4];
 	set_patch(c, va, word * n);
@@ -558,8 +572,7 @@ static void fix_registers(struct gen *g)
 	    c->d.op[0].type == ZYDIS_OPERAND_TYPE_REGISTER)
 		c->in.gpr[gpr_of(c->d.op[0].reg.value)] = pick_code(g);
 	/* The words of a frame are checked in an order, and pieces, of the processor's own. */
-	if (masked_bytes(c) || m == ZYDIS_MNEMONIC_ENTER || m == ZYDIS_MNEMONIC_IRET ||
-	    m == ZYDIS_MNEMONIC_IRETD || m == ZYDIS_MNEMONIC_IRETQ || m == ZYDIS_MNEMONIC_RET)
+	if (masked_bytes(c) || far_return(c) || m == ZYDIS_MNEMONIC_ENTER)
 		c->in.rflags &= ~RFLAGS_AC;
 	fix_selectors(g);
 }

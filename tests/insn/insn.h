@@ -34,6 +34,7 @@ struct istate {
 	uint64_t gpr[16];
 	uint64_t rip, rflags;
 	uint64_t fs_base, gs_base;
+	uint16_t cs; /* results only */
 	struct x86_xsave x;
 };
 

@@ -95,6 +95,7 @@ void native_handler(int sig, siginfo_t *info, void *context)
 		r->out.gpr[i] = (uint64_t)g[order[i]];
 	r->out.rip = (uint64_t)g[REG_RIP];
 	r->out.rflags = (uint64_t)g[REG_EFL];
+	r->out.cs = (uint16_t)g[REG_CSGSFS];
 	r->vector = (uint8_t)g[REG_TRAPNO];
 	r->error = (uint32_t)g[REG_ERR];
 	r->cr2 = r->vector == X86_PF ? (uint64_t)g[REG_CR2] : 0;

@@ -118,6 +118,12 @@ static bool far_return(const struct icase *c)
 		c->d.insn.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR);
 }
 
+static bool far_call(const struct icase *c)
+{
+	return c->d.insn.mnemonic == ZYDIS_MNEMONIC_CALL &&
+	       c->d.insn.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR;
+}
+
 static bool is_cmps(ZydisMnemonic m)
 {
 	return m == ZYDIS_MNEMONIC_CMPSB || m == ZYDIS_MNEMONIC_CMPSW || m == ZYDIS_MNEMONIC_CMPSD ||
@@ -144,7 +150,7 @@ void skip_slack(const struct icase *c, const struct iresult *native, struct slac
 	s->fault = far_return(c) || is_cmps(c->d.insn.mnemonic);
 	/* A legacy vector operand that is misaligned and not canonical: #GP for the one, #SS for the other. */
 	s->ss_gp = c->d.mem_size >= 16;
-	s->mem = fault && many_pieces(c);
+	s->mem = fault && (many_pieces(c) || far_call(c)); /* CALL FAR may push before the target faults */
 	s->gpr = fault && (c->d.insn.mnemonic == ZYDIS_MNEMONIC_POPA ||
 			   c->d.insn.mnemonic == ZYDIS_MNEMONIC_POPAD);
 	/* 32-bit addresses in 64-bit mode: when RCX, RSI and RDI are zero-extended (no iteration, a fault at

@@ -299,6 +299,7 @@ static bool take_result(struct soft *s, struct iresult *r)
 	r->cr2 = r->vector == X86_PF ? st->cr2 : 0;
 	memcpy(r->out.gpr, st->gpr, sizeof(r->out.gpr));
 	r->out.rip = get_le64(frame);
+	r->out.cs = get_le16(frame + 8);
 	r->out.rflags = get_le64(frame + 16);
 	r->out.gpr[X86_RSP] = get_le64(frame + 24);
 	r->out.x = st->xsave;
