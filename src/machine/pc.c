@@ -194,6 +194,7 @@ static void add_tables(struct pc *pc)
 
 void pc_firmware_items(struct pc *pc)
 {
+	static const uint8_t irq0_on_pin2 = 1;
 	unsigned n = pc->acpi.n_cpus;
 
 	fwcfg_add_u64(pc->fwcfg, FW_CFG_RAM_SIZE, pc->ram.below_4g + pc->ram.above_4g);
@@ -203,6 +204,7 @@ void pc_firmware_items(struct pc *pc)
 	fwcfg_add_u16(pc->fwcfg, FW_CFG_BOOT_MENU, 0);
 	fwcfg_add_file(pc->fwcfg, "bootorder", "", 1);
 	fwcfg_add_file(pc->fwcfg, "bios-geometry", "", 1);
+	fwcfg_add_file(pc->fwcfg, "etc/irq0-override", &irq0_on_pin2, 1);
 	add_tables(pc);
 	rtc_cmos_set_memory(pc->rtc, pc->ram.below_4g, pc->ram.above_4g);
 	rtc_cmos_set(pc->rtc, CMOS_EQUIPMENT, 0x02); /* coprocessor; no display, no floppy */
