@@ -16,8 +16,8 @@
 #define XCOMP_COMPACT BIT(63)
 #define LEGACY_SIZE 512
 #define HEADER_SIZE 64
-#define AVX_OFFSET offsetof(struct x86_xsave, ymmh)
 #define AVX_SIZE 256
+#define AVX_OFFSET offsetof(struct x86_xsave, ymmh)
 #define OFF_MXCSR offsetof(struct x86_xsave, mxcsr)
 #define OFF_ST offsetof(struct x86_xsave, st)
 #define OFF_XMM offsetof(struct x86_xsave, xmm)
@@ -189,18 +189,26 @@ static void save_legacy(struct x86_cpu *c, const struct bounce_stub *s, uint64_t
 		x86_write_block(c, lin + OFF_XMM, c->s.xsave.xmm, vector_bytes(s));
 }
 
+/* Raise what a store of these components would raise: processors try the whole area that RFBM selects, whatever
+ * of it they write. */
+static void probe_save(struct x86_cpu *c, uint64_t lin, uint64_t rfbm)
+{
+	if (rfbm)
+		x86_probe(c, lin, LEGACY_SIZE, X86_WRITE);
+	x86_probe(c, lin + LEGACY_SIZE, HEADER_SIZE + (rfbm & XCR0_AVX ? AVX_SIZE : 0), X86_WRITE);
+}
+
 static void exec_xsave(struct x86_cpu *c, const struct bounce *b, uint64_t lin, uint64_t ea)
 {
 	const struct bounce_stub *s = bounce_stub_of(b);
 	uint64_t rfbm = rfbm_of(c), inuse = xinuse(&c->s.xsave), bv, write = rfbm;
-	unsigned len = rfbm & XCR0_AVX ? AVX_OFFSET + AVX_SIZE : LEGACY_SIZE + HEADER_SIZE;
 
 	bounce_check_avail(c, s);
 	check_align(c, lin, 64);
-	x86_probe(c, lin, len, X86_WRITE);
-	bv = x86_ld64(c, lin + LEGACY_SIZE);
 	if (s->elem == FORM_XSAVEOPT)
 		write = rfbm & inuse;
+	probe_save(c, lin, rfbm);
+	bv = x86_ld64(c, lin + LEGACY_SIZE);
 	save_legacy(c, s, lin, write & XCR0_X87, write & XCR0_SSE, rfbm & (XCR0_SSE | XCR0_AVX));
 	if (write & XCR0_AVX)
 		x86_write_block(c, lin + AVX_OFFSET, c->s.xsave.ymmh, vector_bytes(s));
@@ -211,18 +219,17 @@ static void exec_xsavec(struct x86_cpu *c, const struct bounce *b, uint64_t lin,
 {
 	const struct bounce_stub *s = bounce_stub_of(b);
 	uint64_t rfbm = rfbm_of(c), bv;
-	unsigned len = rfbm & XCR0_AVX ? AVX_OFFSET + AVX_SIZE : LEGACY_SIZE + HEADER_SIZE;
 	uint64_t head[2];
 
 	bounce_check_avail(c, s);
 	if (s->elem == FORM_XSAVES && x86_cpl(&c->s) != 0)
 		x86_raise_err(c, X86_GP, 0);
 	check_align(c, lin, 64);
-	x86_probe(c, lin, len, X86_WRITE);
 	bv = xinuse(&c->s.xsave);
 	if (c->s.xsave.mxcsr != MXCSR_DEFAULT)
 		bv |= XCR0_SSE;
 	bv &= rfbm;
+	probe_save(c, lin, rfbm);
 	save_legacy(c, s, lin, bv & XCR0_X87, bv & XCR0_SSE, bv & XCR0_SSE);
 	if (bv & XCR0_AVX) /* the only extended component: at 576 in both formats */
 		x86_write_block(c, lin + AVX_OFFSET, c->s.xsave.ymmh, vector_bytes(s));
@@ -277,22 +284,30 @@ static void exec_xrstor(struct x86_cpu *c, const struct bounce *b, uint64_t lin,
 {
 	const struct bounce_stub *s = bounce_stub_of(b);
 	uint64_t rfbm = rfbm_of(c), bv;
-	struct x86_xsave img;
+	struct x86_xsave img; /* only the parts that are loaded are filled */
 	bool compact, load_mxcsr;
 
 	bounce_check_avail(c, s);
 	if (s->elem == FORM_XSAVES && x86_cpl(&c->s) != 0)
 		x86_raise_err(c, X86_GP, 0);
 	check_align(c, lin, 64);
-	x86_read_block(c, lin, &img, LEGACY_SIZE + HEADER_SIZE);
+	x86_read_block(c, lin + LEGACY_SIZE, &img.xstate_bv, HEADER_SIZE);
 	compact = img.xcomp_bv & XCOMP_COMPACT;
 	if (!header_valid(c, s, &img.xstate_bv, compact))
 		x86_raise_err(c, X86_GP, 0);
 	bv = img.xstate_bv & rfbm;
 	/* Standard form: MXCSR comes with SSE or AVX and whatever XSTATE_BV says (SDM 1 13.8.1). */
 	load_mxcsr = compact ? bv & XCR0_SSE : rfbm & (XCR0_SSE | XCR0_AVX);
+	if (load_mxcsr)
+		x86_read_block(c, lin + OFF_MXCSR, &img.mxcsr, 4);
 	if (load_mxcsr && (img.mxcsr & ~MXCSR_VALID))
 		x86_raise_err(c, X86_GP, 0);
+	if (bv & XCR0_X87) {
+		x86_read_block(c, lin, &img, OFF_MXCSR);
+		x86_read_block(c, lin + OFF_ST, img.st, sizeof(img.st));
+	}
+	if (bv & XCR0_SSE)
+		x86_read_block(c, lin + OFF_XMM, img.xmm, vector_bytes(s));
 	if (bv & XCR0_AVX)
 		x86_read_block(c, lin + AVX_OFFSET, img.ymmh, vector_bytes(s));
 
