@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 import time
 
@@ -160,6 +161,7 @@ class Process:
 
     def _start_on_terminal(self, command):
         self.master, self.slave = pty.openpty()
+        self.before = termios.tcgetattr(self.slave)
         self.report, report = os.pipe()
         leader = [sys.executable, "-c", SESSION_LEADER, str(report)] + command
         self.popen = subprocess.Popen(leader, stdin=self.slave, stdout=self.slave,

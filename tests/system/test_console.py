@@ -34,7 +34,6 @@ def start_echo():
     accel = "tcg" if IS_QEMU else "interp"
     guest = Process(EMULATOR + ["-nodefaults", "-accel", accel, "-nographic", "-bios", bios,
                                 "-serial", "mon:stdio"], terminal=True)
-    guest.before = mode(guest)
     guest.expect("!", 20)
     return guest
 
@@ -79,9 +78,8 @@ def restored_after_error():
     accel = "tcg" if IS_QEMU else "interp"
     guest = Process(EMULATOR + ["-accel", accel, "-nographic", "-kernel", "/nonexistent"],
                     terminal=True)
-    before = mode(guest)
     check_equal(guest.wait(20), 1, "exit status")
-    check_equal(mode(guest), before, "terminal settings afterwards")
+    check_restored(guest)
 
 
 @case("console/friendly-run", cost=60)
@@ -90,7 +88,6 @@ def friendly_run():
     doppel_only("doppel run has no counterpart in QEMU")
     guest = Process([FRIENDLY, "run", "--kernel", KERNELS["cloud"], "--initrd", INITRD,
                      "--append", "console=ttyS0", "-m", "512M", "-c", "2"], terminal=True)
-    before = mode(guest)
     guest.expect(r"(?i)ctrl-a x", 20)
     guest.expect("doppel guest ready", 300)
     guest.expect("# ")
@@ -98,4 +95,4 @@ def friendly_run():
     guest.expect(r"\n2\r+\n", 30)
     guest.send("\x01x")
     guest.check_exit(0, 20)
-    check_equal(mode(guest), before, "terminal settings afterwards")
+    check_restored(guest)
