@@ -190,10 +190,10 @@ static void save_legacy(struct x86_cpu *c, const struct bounce_stub *s, uint64_t
 }
 
 /* Raise what a store of these components would raise: processors try the whole area that RFBM selects, whatever
- * of it they write. */
-static void probe_save(struct x86_cpu *c, uint64_t lin, uint64_t rfbm)
+ * of it they write; legacy: the components that make it include the first 512 bytes. */
+static void probe_save(struct x86_cpu *c, uint64_t lin, uint64_t rfbm, uint64_t legacy)
 {
-	if (rfbm)
+	if (rfbm & legacy)
 		x86_probe(c, lin, LEGACY_SIZE, X86_WRITE);
 	x86_probe(c, lin + LEGACY_SIZE, HEADER_SIZE + (rfbm & XCR0_AVX ? AVX_SIZE : 0), X86_WRITE);
 }
@@ -207,7 +207,7 @@ static void exec_xsave(struct x86_cpu *c, const struct bounce *b, uint64_t lin, 
 	check_align(c, lin, 64);
 	if (s->elem == FORM_XSAVEOPT)
 		write = rfbm & inuse;
-	probe_save(c, lin, rfbm);
+	probe_save(c, lin, rfbm, XSAVE_ALL); /* MXCSR goes with AVX, too */
 	bv = x86_ld64(c, lin + LEGACY_SIZE);
 	save_legacy(c, s, lin, write & XCR0_X87, write & XCR0_SSE, rfbm & (XCR0_SSE | XCR0_AVX));
 	if (write & XCR0_AVX)
@@ -229,7 +229,7 @@ static void exec_xsavec(struct x86_cpu *c, const struct bounce *b, uint64_t lin,
 	if (c->s.xsave.mxcsr != MXCSR_DEFAULT)
 		bv |= XCR0_SSE;
 	bv &= rfbm;
-	probe_save(c, lin, rfbm);
+	probe_save(c, lin, rfbm, XCR0_X87 | XCR0_SSE);
 	save_legacy(c, s, lin, bv & XCR0_X87, bv & XCR0_SSE, bv & XCR0_SSE);
 	if (bv & XCR0_AVX) /* the only extended component: at 576 in both formats */
 		x86_write_block(c, lin + AVX_OFFSET, c->s.xsave.ymmh, vector_bytes(s));
