@@ -3,19 +3,20 @@
  * Debug exceptions (SDM 3A 17.2, 17.3): instruction breakpoints before an instruction; data and I/O
  * breakpoints and the single-step trap after it.
  *
- * What an instruction's accesses hit is collected in c->dr6_hits (watch.c, and x86_io_break here) until the
- * instruction is complete.  After MOV SS and POP SS nothing is reported: the single-step trap is lost, data
- * hits wait for the end of the next instruction (17.3.1.1, 6.8.3).
+ * What an instruction's accesses hit is collected in c->dr6_hits (watch.c, and x86_io_break here)
+ * until the instruction is complete.  After MOV SS and POP SS nothing is reported: the single-step
+ * trap is lost, data hits wait for the end of the next instruction (17.3.1.1, 6.8.3).
  *
- * RF: x86_before_insn takes it away as the instruction begins, since a complete instruction leaves it clear
- * and a faulting one pushes it set in any case.  IRET drops it when no breakpoint is enabled (iret.c).
+ * RF: x86_before_insn takes it away as the instruction begins, since a complete instruction leaves
+ * it clear and a faulting one pushes it set in any case.  IRET drops it when no breakpoint is
+ * enabled (iret.c).
  */
 #include "x86/debug.h"
 #include "x86/sys_int.h"
 
 static void deliver_db(struct x86_cpu *c, uint64_t dr6)
 {
-	struct event ev = { .rip = c->s.rip, .vector = X86_DB, .kind = EVENT_TRAP };
+	struct event ev = {.rip = c->s.rip, .vector = X86_DB, .kind = EVENT_TRAP};
 
 	c->s.dr6 = (c->s.dr6 & ~UINT64_C(0xf)) | dr6;
 	c->s.mp_state = X86_MP_RUNNABLE; /* HLT was stepped over */

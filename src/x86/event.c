@@ -2,18 +2,19 @@
 /*
  * What reaches a vCPU from outside, at an instruction boundary (SDM 3A 6.9 gives the order).
  *
- * c->events is written by any thread; its bits are hints that a vCPU's own thread turns into state here, so
- * that struct x86_state holds everything between two runs: an NMI becomes s.nmi_pending, INIT and SIPI are
- * acted upon even when the engine is asked to leave at the same time.  X86_EV_INTR is the level of the
- * interrupt controllers and only theirs to clear; X86_EV_EXIT is the engine's.
+ * c->events is written by any thread; its bits are hints that a vCPU's own thread turns into state
+ * here, so that struct x86_state holds everything between two runs: an NMI becomes s.nmi_pending,
+ * INIT and SIPI are acted upon even when the engine is asked to leave at the same time. X86_EV_INTR
+ * is the level of the interrupt controllers and only theirs to clear; X86_EV_EXIT is the engine's.
  *
- * Shadows: STI's holds off INTR, that of MOV SS and POP SS also NMI and debug traps.  The engine sets them,
- * runs one instruction, and clears them.
+ * Shadows: STI's holds off INTR, that of MOV SS and POP SS also NMI and debug traps.  The engine
+ * sets them, runs one instruction, and clears them.
  */
 #include "x86/debug.h"
 #include "x86/sys_int.h"
 
-/* What survives INIT (SDM 3A table 10-1): floating-point and vector state, MSRs, caching bits of CR0. */
+/* What survives INIT (SDM 3A table 10-1): floating-point and vector state, MSRs, caching bits of
+ * CR0. */
 static void init_keep(struct x86_state *to, const struct x86_state *old)
 {
 	to->cr0 = (to->cr0 & ~(CR0_CD | CR0_NW)) | (old->cr0 & (CR0_CD | CR0_NW));
@@ -122,7 +123,7 @@ static void deliver_pending(struct x86_cpu *c)
 
 static bool deliver_nmi(struct x86_cpu *c)
 {
-	struct event ev = { .rip = c->s.rip, .vector = X86_NMI, .kind = EVENT_NMI };
+	struct event ev = {.rip = c->s.rip, .vector = X86_NMI, .kind = EVENT_NMI};
 
 	if (!c->s.nmi_pending || c->s.nmi_blocked)
 		return false;
@@ -139,7 +140,7 @@ static bool deliver_nmi(struct x86_cpu *c)
 
 static bool deliver_intr(struct x86_cpu *c)
 {
-	struct event ev = { .rip = c->s.rip, .kind = EVENT_INTR };
+	struct event ev = {.rip = c->s.rip, .kind = EVENT_INTR};
 	int vector;
 
 	if (!(c->s.rflags & RFLAGS_IF) || c->s.sti_shadow || c->s.movss_shadow)

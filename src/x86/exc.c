@@ -2,18 +2,19 @@
 /*
  * Delivery of exceptions and interrupts (SDM 3A chapter 6, 20.2, 20.3; SDM 2, INT n).
  *
- * An event goes through the interrupt vector table (real-address mode; virtual-8086 mode when VME redirects
- * INT n), a gate of the 32-bit IDT, or a gate of the 64-bit IDT.  Each way reads and checks everything,
- * pushes its frame, and commits registers last, so a fault on the way leaves the interrupted state as it was:
- * event_deliver() catches it and decides by the classes of table 6-5 whether it is delivered in place of the
- * first event, becomes a double fault, or shuts the processor down.  A task gate is the exception: a fault
- * in the second half of its task switch belongs to the new task (task.c).
+ * An event goes through the interrupt vector table (real-address mode; virtual-8086 mode when VME
+ * redirects INT n), a gate of the 32-bit IDT, or a gate of the 64-bit IDT.  Each way reads and
+ * checks everything, pushes its frame, and commits registers last, so a fault on the way leaves the
+ * interrupted state as it was: event_deliver() catches it and decides by the classes of table 6-5
+ * whether it is delivered in place of the first event, becomes a double fault, or shuts the
+ * processor down.  A task gate is the exception: a fault in the second half of its task switch
+ * belongs to the new task (task.c).
  *
- * Software interrupts do not come this way first: they run inside their instruction, so a fault unwinds to the
- * engine like that of any instruction and EXT stays 0.
+ * Software interrupts do not come this way first: they run inside their instruction, so a fault
+ * unwinds to the engine like that of any instruction and EXT stays 0.
  *
- * RF (SDM 3A 17.3.1.1) is set in the image pushed for faults; interrupts, traps, instruction breakpoints push
- * it as it is.
+ * RF (SDM 3A 17.3.1.1) is set in the image pushed for faults; interrupts, traps, instruction
+ * breakpoints push it as it is.
  */
 #include "x86/debug.h"
 #include "x86/sys_int.h"
@@ -50,9 +51,9 @@ static void deliver_ivt(struct x86_cpu *c, const struct event *ev, uint64_t tabl
 	uint32_t entry;
 	struct stk k;
 
-	entry = (uint32_t)(c->s.rflags & RFLAGS_VM ?
-				   sys_ld(c, table + ev->vector * 4u, 4, X86_VIEW_USER) :
-				   x86_ld_sys(c, (table + ev->vector * 4u) & 0xffffffff, 4));
+	entry = (uint32_t)(c->s.rflags & RFLAGS_VM
+				   ? sys_ld(c, table + ev->vector * 4u, 4, X86_VIEW_USER)
+				   : x86_ld_sys(c, (table + ev->vector * 4u) & 0xffffffff, 4));
 	stk_current(c, &k);
 	stk_room(c, &k, 3, 2);
 	stk_push(c, &k, flags, 2);
@@ -113,11 +114,11 @@ static bool deliver_v86_soft(struct x86_cpu *c, const struct event *ev)
 struct int_gate {
 	uint64_t off;
 	uint16_t sel;
-	bool trap;	/* IF stays */
-	unsigned size;	/* of what is pushed: 2, 4, 8 bytes */
+	bool trap; /* IF stays */
+	unsigned size; /* of what is pushed: 2, 4, 8 bytes */
 	unsigned ist;
 	struct desc cs;
-	bool inner;	/* more privileged than now */
+	bool inner; /* more privileged than now */
 };
 
 static void read_gate(struct x86_cpu *c, const struct event *ev, struct desc *d)
@@ -231,7 +232,7 @@ static void gate_stack(struct x86_cpu *c, const struct event *ev, const struct i
 static void push_frame(struct x86_cpu *c, const struct event *ev, const struct int_gate *g,
 		       struct stk *k)
 {
-	static const enum x86_sreg v86[] = { X86_GS, X86_FS, X86_DS, X86_ES };
+	static const enum x86_sreg v86[] = {X86_GS, X86_FS, X86_DS, X86_ES};
 
 	if (c->s.rflags & RFLAGS_VM)
 		for (unsigned i = 0; i < ARRAY_SIZE(v86); i++)
@@ -250,7 +251,7 @@ static void push_frame(struct x86_cpu *c, const struct event *ev, const struct i
 static void commit_gate(struct x86_cpu *c, const struct int_gate *g, const struct stk *k,
 			const struct x86_segment *cs)
 {
-	static const enum x86_sreg v86[] = { X86_GS, X86_FS, X86_DS, X86_ES };
+	static const enum x86_sreg v86[] = {X86_GS, X86_FS, X86_DS, X86_ES};
 
 	if (c->s.rflags & RFLAGS_VM)
 		for (unsigned i = 0; i < ARRAY_SIZE(v86); i++)
@@ -316,8 +317,8 @@ static void deliver_once(struct x86_cpu *c, const struct event *ev)
 /* --- what comes of a fault during delivery --- */
 
 static const char *const kind_names[] = {
-	[EVENT_FAULT] = "exception", [EVENT_TRAP] = "trap",   [EVENT_SOFT] = "INT n",
-	[EVENT_SOFT_BP] = "INT3",    [EVENT_ICEBP] = "INT1",  [EVENT_NMI] = "NMI",
+	[EVENT_FAULT] = "exception", [EVENT_TRAP] = "trap",  [EVENT_SOFT] = "INT n",
+	[EVENT_SOFT_BP] = "INT3",    [EVENT_ICEBP] = "INT1", [EVENT_NMI] = "NMI",
 	[EVENT_INTR] = "interrupt",
 };
 
@@ -329,8 +330,7 @@ static void log_event(struct x86_cpu *c, const struct event *ev)
 		struct x86_exc_log *l = &c->exc_log[c->exc_log_n++ % ARRAY_SIZE(c->exc_log)];
 
 		*l = (struct x86_exc_log){
-			.rip = ev->rip, .cr2 = s->cr2, .error = ev->error, .vector = ev->vector
-		};
+			.rip = ev->rip, .cr2 = s->cr2, .error = ev->error, .vector = ev->vector};
 	}
 	LOGF(c->log, INT,
 	     "cpu %u: %s %02x error %04x cs:ip %04x:%016llx ss:sp %04x:%016llx cpl %u flags %08llx "
@@ -394,12 +394,12 @@ static struct event event_combine(struct x86_cpu *c, uint8_t first)
 	if ((first & DELIVERING_DF) && (second & (DELIVERING_CONTRIBUTORY | DELIVERING_PF)))
 		c->shutdown = true;
 	else if (((first & DELIVERING_CONTRIBUTORY) && (second & DELIVERING_CONTRIBUTORY)) ||
-		 ((first & DELIVERING_PF) && (second & (DELIVERING_CONTRIBUTORY | DELIVERING_PF)))) {
+		 ((first & DELIVERING_PF) &&
+		  (second & (DELIVERING_CONTRIBUTORY | DELIVERING_PF)))) {
 		LOGF(c->log, INT, "cpu %u: exception %02x error %04x while delivering\n", c->index,
 		     ev.vector, ev.error);
 		ev = (struct event){
-			.rip = c->s.rip, .vector = X86_DF, .kind = EVENT_FAULT, .has_error = true
-		};
+			.rip = c->s.rip, .vector = X86_DF, .kind = EVENT_FAULT, .has_error = true};
 	}
 	return ev;
 }
@@ -419,8 +419,8 @@ static bool deliver_try(struct x86_cpu *c, const struct event *ev)
 	return done;
 }
 
-/* What entering a handler does besides: DR7.GD and branch tracing are off in #DB handlers (SDM 3A 17.2.4,
- * 17.4.4), NMIs are blocked in the NMI handler. */
+/* What entering a handler does besides: DR7.GD and branch tracing are off in #DB handlers (SDM
+ * 3A 17.2.4, 17.4.4), NMIs are blocked in the NMI handler. */
 static void delivered(struct x86_cpu *c, const struct event *ev)
 {
 	if (ev->vector == X86_DB && !soft(ev)) {
@@ -472,7 +472,7 @@ void x86_int_soft(struct x86_cpu *c, uint8_t vector, enum x86_int_kind kind, uin
 		[X86_INT_SOFT_BP] = EVENT_SOFT_BP,
 		[X86_INT_ICEBP] = EVENT_ICEBP,
 	};
-	struct event ev = { .rip = next, .vector = vector, .kind = kinds[kind] };
+	struct event ev = {.rip = next, .vector = vector, .kind = kinds[kind]};
 
 	log_event(c, &ev);
 	c->delivering = soft(&ev) ? 0 : DELIVERING | DELIVERING_EXT;

@@ -2,13 +2,12 @@
 /*
  * IRET in all its forms (SDM 2, IRET; SDM 3A 7.4, 20.2, 20.3).
  *
- * NMIs become deliverable when IRET begins, even if it then faults (SDM 3A 6.7.1, 3C 26.3.1.5); the one
- * exception is an IRET that virtual-8086 mode traps to its monitor.
+ * NMIs become deliverable when IRET begins, even if it then faults (SDM 3A 6.7.1, 3C 26.3.1.5); the
+ * one exception is an IRET that virtual-8086 mode traps to its monitor.
  */
 #include "x86/sys_int.h"
 
-#define FLAGS_ALWAYS                                                                               \
-	(RFLAGS_ARITH | RFLAGS_TF | RFLAGS_DF | RFLAGS_NT)
+#define FLAGS_ALWAYS (RFLAGS_ARITH | RFLAGS_TF | RFLAGS_DF | RFLAGS_NT)
 #define FLAGS_32 (RFLAGS_RF | RFLAGS_AC | RFLAGS_ID)
 /* What a 32-bit IRET takes from the image in real-address mode (SDM 2). */
 #define FLAGS_REAL 0x257fd5
@@ -20,8 +19,8 @@ static void unblock_nmi(struct x86_cpu *c)
 		atomic_fetch_or_explicit(&c->events, X86_EV_NMI, memory_order_relaxed);
 }
 
-/* RFLAGS after taking the bits of mask from image.  RF only matters while a breakpoint could be hit; dropping
- * it otherwise spares clearing it after the next instruction. */
+/* RFLAGS after taking the bits of mask from image.  RF only matters while a breakpoint could be
+ * hit; dropping it otherwise spares clearing it after the next instruction. */
 static void commit_flags(struct x86_cpu *c, uint64_t image, uint64_t mask)
 {
 	if (!(c->s.dr7 & 0xff))
@@ -102,7 +101,7 @@ static void iret_task(struct x86_cpu *c)
 /* From CPL 0 to virtual-8086 mode: nine doublewords in all, of which three are off k already. */
 static void iret_to_v86(struct x86_cpu *c, struct stk *k, uint64_t ip, uint16_t cs, uint64_t flags)
 {
-	static const enum x86_sreg order[] = { X86_SS, X86_ES, X86_DS, X86_FS, X86_GS };
+	static const enum x86_sreg order[] = {X86_SS, X86_ES, X86_DS, X86_FS, X86_GS};
 	uint64_t sp = stk_pop(c, k, 4);
 	uint16_t sel[ARRAY_SIZE(order)];
 

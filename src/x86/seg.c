@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Segmentation (SDM 3A chapters 3 and 5): reading descriptors, loading segment registers, the checks of
- * a logical address, and the instructions that ask about descriptors.
+ * Segmentation (SDM 3A chapters 3 and 5): reading descriptors, loading segment registers, the
+ * checks of a logical address, and the instructions that ask about descriptors.
  *
- * A null register has attr 0, with one exception: CPL is SS.DPL, so a null SS (64-bit mode only) keeps
- * the DPL field.  Descriptor tables are read as a supervisor whatever CPL is.  The accessed bit is written
- * back only when it is clear, so tables in read-only pages work as on the processor.
+ * A null register has attr 0, with one exception: CPL is SS.DPL, so a null SS (64-bit mode only)
+ * keeps the DPL field.  Descriptor tables are read as a supervisor whatever CPL is.  The accessed
+ * bit is written back only when it is clear, so tables in read-only pages work as on the processor.
  */
 #include "x86/sys_int.h"
 
@@ -72,7 +72,7 @@ struct x86_segment seg_from_desc(uint16_t sel, const struct desc *d)
 
 struct x86_segment seg_null(uint16_t sel)
 {
-	return (struct x86_segment){ .sel = sel };
+	return (struct x86_segment){.sel = sel};
 }
 
 struct x86_segment seg_v86(uint16_t sel)
@@ -93,7 +93,8 @@ void seg_paragraph(struct x86_cpu *c, enum x86_sreg sreg, uint16_t sel)
 		*s = seg_v86(sel);
 		return;
 	}
-	/* Limit and rights stay, so a 4 GiB limit survives; a null left by protected mode does not. */
+	/* Limit and rights stay, so a 4 GiB limit survives; a null left by protected mode does not.
+	 */
 	if (!(s->attr & SEG_P) || !(s->attr & SEG_S)) {
 		s->limit = 0xffff;
 		s->attr = 0x93;
@@ -104,7 +105,7 @@ void seg_paragraph(struct x86_cpu *c, enum x86_sreg sreg, uint16_t sel)
 
 void seg_drop_inner(struct x86_cpu *c)
 {
-	static const enum x86_sreg data[] = { X86_ES, X86_DS, X86_FS, X86_GS };
+	static const enum x86_sreg data[] = {X86_ES, X86_DS, X86_FS, X86_GS};
 	unsigned cpl = x86_cpl(&c->s);
 
 	for (unsigned i = 0; i < ARRAY_SIZE(data); i++) {
@@ -267,7 +268,8 @@ void x86_ltr(struct x86_cpu *c, uint16_t sel)
 	c->s.seg[X86_TR] = s;
 }
 
-/* Descriptor types that LAR (all) and LSL (those with a limit) accept: SDM 2 tables of LAR and LSL. */
+/* Descriptor types that LAR (all) and LSL (those with a limit) accept: SDM 2 tables of LAR and LSL.
+ */
 static bool system_type_visible(const struct x86_cpu *c, enum sys_type type, bool limit)
 {
 	switch (type) {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Stacks.  PUSH and POP by SS:RSP, and stacks that do not become SS:RSP before a control transfer has made
- * all its checks: the stack of an inner level out of the TSS, or the same stack seen as it will be
- * afterwards.  Values go to memory as they are pushed; the stack pointer commits last, so a fault on
- * the way leaves registers untouched.
+ * Stacks.  PUSH and POP by SS:RSP, and stacks that do not become SS:RSP before a control transfer
+ * has made all its checks: the stack of an inner level out of the TSS, or the same stack seen as it
+ * will be afterwards.  Values go to memory as they are pushed; the stack pointer commits last, so a
+ * fault on the way leaves registers untouched.
  */
 #include "x86/sys_int.h"
 

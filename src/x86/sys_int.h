@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * What the files of segmentation, control transfer and event delivery share: descriptors, stacks that are
- * not yet SS:RSP, error codes, task switches.  Every function here may unwind (x86/cpu.h).
+ * What the files of segmentation, control transfer and event delivery share: descriptors, stacks
+ * that are not yet SS:RSP, error codes, task switches.  Every function here may unwind (x86/cpu.h).
  */
 #include "x86/cpu.h"
 #include "x86/mmu.h"
@@ -139,7 +139,8 @@ static inline uint32_t sys_ext(const struct x86_cpu *c)
 }
 
 /* sys_fault - raise vector with a selector error code (0 for none), EXT as it must be now. */
-static inline void __attribute__((noreturn)) sys_fault(struct x86_cpu *c, uint8_t vector, uint16_t sel)
+static inline void __attribute__((noreturn))
+sys_fault(struct x86_cpu *c, uint8_t vector, uint16_t sel)
 {
 	x86_raise_err(c, vector, (sel & 0xfffc) | sys_ext(c));
 }
@@ -147,8 +148,8 @@ static inline void __attribute__((noreturn)) sys_fault(struct x86_cpu *c, uint8_
 /* --- seg.c --- */
 /* desc_read - the 8 bytes that sel names; false when the table does not reach so far. */
 bool desc_read(struct x86_cpu *c, uint16_t sel, struct desc *d);
-/* desc_read_upper - in IA-32e mode, the upper half of a 16-byte system descriptor already read: false when
- * outside of the table or its type field is not 0.  In other modes base_hi is 0. */
+/* desc_read_upper - in IA-32e mode, the upper half of a 16-byte system descriptor already read:
+ * false when outside of the table or its type field is not 0.  In other modes base_hi is 0. */
 bool desc_read_upper(struct x86_cpu *c, uint16_t sel, struct desc *d);
 /* desc_mark_accessed - set the accessed bit of a code or data segment, in memory and in *d. */
 void desc_mark_accessed(struct x86_cpu *c, struct desc *d);
@@ -174,7 +175,7 @@ struct stk {
 	uint64_t mask; /* 0xffff, 0xffffffff or all ones */
 	enum x86_view view;
 	uint16_t err; /* selector for #SS */
-	bool code64;  /* flat and canonical instead of limited */
+	bool code64; /* flat and canonical instead of limited */
 };
 
 /* stk_current - SS:RSP as they are. */
@@ -188,20 +189,21 @@ void stk_push(struct x86_cpu *c, struct stk *k, uint64_t val, unsigned size);
 uint64_t stk_pop(struct x86_cpu *c, struct stk *k, unsigned size);
 /* stk_commit - RSP := sp within the stack's width. */
 void stk_commit(struct x86_cpu *c, const struct stk *k);
-/* stk_inner - the stack for privilege dpl from the current TSS (SDM 3A 5.8.5, 6.12.1), all its checks done:
- * *ss is the image for SS, *sp the stack pointer.  ist: 1..7 in IA-32e mode, or 0. */
+/* stk_inner - the stack for privilege dpl from the current TSS (SDM 3A 5.8.5, 6.12.1), all its
+ * checks done: *ss is the image for SS, *sp the stack pointer.  ist: 1..7 in IA-32e mode, or 0. */
 void stk_inner(struct x86_cpu *c, unsigned dpl, unsigned ist, struct x86_segment *ss, uint64_t *sp);
 /* sys_view - rights of explicit accesses by code of privilege cpl. */
 enum x86_view sys_view(const struct x86_cpu *c, unsigned cpl);
-/* sys_ld/sys_st - explicit accesses at another privilege than the current one; size 1, 2, 4, 8.  Outside of
- * IA-32e mode the address wraps at 4 GiB. */
+/* sys_ld/sys_st - explicit accesses at another privilege than the current one; size 1, 2, 4, 8.
+ * Outside of IA-32e mode the address wraps at 4 GiB. */
 uint64_t sys_ld(struct x86_cpu *c, uint64_t va, unsigned size, enum x86_view view);
 void sys_st(struct x86_cpu *c, uint64_t va, uint64_t val, unsigned size, enum x86_view view);
 
 /* --- xfer.c --- */
 /* xfer_check_rip - is rip a legal target in the code segment cs?  #GP(0 or EXT) if not. */
 void xfer_check_rip(struct x86_cpu *c, const struct x86_segment *cs, uint64_t rip);
-/* xfer_check_stack - SS for a return to privilege cpl: image in *ss; code64: target is 64-bit code. */
+/* xfer_check_stack - SS for a return to privilege cpl: image in *ss; code64: target is 64-bit code.
+ */
 void xfer_check_stack(struct x86_cpu *c, uint16_t sel, unsigned cpl, bool code64,
 		      struct x86_segment *ss);
 /* xfer_check_return - the code descriptor of a return: all checks; *cs is the image for CS. */
@@ -212,20 +214,22 @@ struct x86_segment xfer_flat_stack(uint16_t sel, unsigned dpl);
 
 /* --- task.c --- */
 enum task_reason { TASK_JMP, TASK_CALL, TASK_INT, TASK_IRET };
-/* task_switch - switch to the TSS that sel names; its type, privilege and presence have been checked and *d
- * is its descriptor.  next: RIP to save in the old task, flags: RFLAGS to save there.  [branch] */
+/* task_switch - switch to the TSS that sel names; its type, privilege and presence have been
+ * checked and *d is its descriptor.  next: RIP to save in the old task, flags: RFLAGS to save
+ * there.  [branch] */
 void task_switch(struct x86_cpu *c, uint16_t sel, struct desc *d, enum task_reason reason,
 		 uint64_t next, uint64_t flags);
-/* task_next_rip - where the instruction at s.rip ends; for those that switch tasks and are not told. */
+/* task_next_rip - where the instruction at s.rip ends; for those that switch tasks and are not
+ * told. */
 uint64_t task_next_rip(struct x86_cpu *c);
 /* task_gate_target - checks of the TSS behind a task gate; vector of type errors: #GP. */
 uint16_t task_gate_target(struct x86_cpu *c, const struct desc *gate, struct desc *tss);
 
 /* --- exc.c --- */
 enum event_kind {
-	EVENT_FAULT,   /* an exception that an instruction raised */
-	EVENT_TRAP,    /* #DB after an instruction or before it: RF is pushed as it is */
-	EVENT_SOFT,    /* INT n */
+	EVENT_FAULT, /* an exception that an instruction raised */
+	EVENT_TRAP, /* #DB after an instruction or before it: RF is pushed as it is */
+	EVENT_SOFT, /* INT n */
 	EVENT_SOFT_BP, /* INT3, INTO */
 	EVENT_ICEBP,
 	EVENT_NMI,

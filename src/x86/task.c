@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Hardware task switches (SDM 3A 7.3), by JMP, CALL, IRET, interrupts and exceptions; never in IA-32e mode.
+ * Hardware task switches (SDM 3A 7.3), by JMP, CALL, IRET, interrupts and exceptions; never in IA-32e
+ * mode.
  *
- * Two halves.  Up to the commit point everything that can fault is done in the old task: the new TSS is
- * read whole, the old one written, the link and the busy bits set; a fault there leaves the old task
- * running (what was written to its TSS is written again when the switch is retried).  From the commit point
- * the new task runs: its registers are loaded with every segment register null, and then LDTR, CS, SS and
- * the data segments are checked in this order; a fault is raised in the new task at its first instruction.
+ * Two halves.  Up to the commit point everything that can fault is done in the old task: the new TSS
+ * is read whole, the old one written, the link and the busy bits set; a fault there leaves the old
+ * task running (what was written to its TSS is written again when the switch is retried).  From the
+ * commit point the new task runs: its registers are loaded with every segment register null, and then
+ * LDTR, CS, SS and the data segments are checked in this order; a fault is raised in the new task at
+ * its first instruction.
  *
  *	offset	32-bit TSS			16-bit TSS
  *	0	link				link
@@ -77,7 +79,7 @@ static void read_tss32(struct x86_cpu *c, uint64_t base, struct task *t)
 
 static void read_tss16(struct x86_cpu *c, uint64_t base, struct task *t)
 {
-	*t = (struct task){ .wide = false };
+	*t = (struct task){.wide = false};
 	t->eip = (uint32_t)tss_ld(c, base, 0x0e, 2);
 	t->eflags = (uint32_t)tss_ld(c, base, 0x10, 2);
 	for (unsigned i = 0; i < 8; i++)
@@ -170,8 +172,7 @@ static void load_data(struct x86_cpu *c, enum x86_sreg sreg, uint16_t sel)
 
 	if (sel_null(sel))
 		return;
-	if (!desc_read(c, sel, &d) || desc_is_system(&d) ||
-	    (desc_is_code(&d) && !(d.hi & BIT(9))))
+	if (!desc_read(c, sel, &d) || desc_is_system(&d) || (desc_is_code(&d) && !(d.hi & BIT(9))))
 		sys_fault(c, X86_TS, sel);
 	dpl = desc_dpl(&d);
 	if (!(desc_is_code(&d) && desc_conforming(&d)) &&
@@ -220,7 +221,8 @@ static void load_registers(struct x86_cpu *c, const struct task *t, uint64_t fla
 }
 
 /* Busy bits and the link (SDM 3A 7.3, steps 4 to 9, table 7-2). */
-static void mark_tasks(struct x86_cpu *c, struct desc *to, enum task_reason reason, uint64_t to_base)
+static void mark_tasks(struct x86_cpu *c, struct desc *to, enum task_reason reason,
+		       uint64_t to_base)
 {
 	uint16_t from = c->s.seg[X86_TR].sel;
 	struct desc old;

@@ -3,9 +3,9 @@
  * Far control transfers: JMP, CALL and RET between segments, call gates, and the fast system calls
  * (SDM 2, the instructions' operation sections; SDM 3A 5.8).
  *
- * Each transfer computes the images of CS, SS and the stack pointer it will leave, makes every check and
- * memory access, and only then commits.  Error codes carry no EXT bit here, as nothing is being delivered;
- * sys_fault() adds it when exc.c or a task switch shares a check.
+ * Each transfer computes the images of CS, SS and the stack pointer it will leave, makes every
+ * check and memory access, and only then commits.  Error codes carry no EXT bit here, as nothing is
+ * being delivered; sys_fault() adds it when exc.c or a task switch shares a check.
  */
 #include "x86/sys_int.h"
 
@@ -78,7 +78,7 @@ static struct x86_segment direct_code(struct x86_cpu *c, uint16_t sel, struct de
 struct gate {
 	uint64_t off;
 	uint16_t sel;
-	unsigned size;	/* of what it pushes: 2, 4, 8 bytes */
+	unsigned size; /* of what it pushes: 2, 4, 8 bytes */
 	unsigned count; /* stack parameters */
 };
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Control registers, MSRs, LMSW, CLTS: what they refuse and what they keep (SDM 3A 2.5, 4.10.4; SDM 2 MOV CR).
- * bm: bits=64 */
+/* Control registers, MSRs, LMSW, CLTS: what they refuse and what they keep (SDM 3A 2.5, 4.10.4; SDM
+ * 2 MOV CR). */
+/* bm: bits=64 */
 #include "bm.h"
 
 SNIPPET(s_cr0, "mov %rax, %cr0");
@@ -150,7 +151,7 @@ static void privileged(void)
 	static struct {
 		uint16_t limit;
 		uint64_t base;
-	} __attribute__((packed)) table = { 0xffff, 1ull << 47 };
+	} __attribute__((packed)) table = {0xffff, 1ull << 47};
 
 	cpl3("WBINVD at CPL 3", s_invd);
 	cpl3("LGDT at CPL 3", s_lgdt);

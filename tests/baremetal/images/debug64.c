@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Debug exceptions: single-step, instruction, data and I/O breakpoints, general detect; and what holds exceptions
- * and interrupts off (SDM 3A 17.2, 17.3, 6.8).  bm: bits=64 */
+/* Debug exceptions: single-step, instruction, data and I/O breakpoints, general detect; and what
+ * holds exceptions and interrupts off (SDM 3A 17.2, 17.3, 6.8). */
+/* bm: bits=64 */
 #include "bm.h"
 
 #define BS (1ul << 14)
@@ -71,7 +72,8 @@ static void single_step(void)
 	check_eq("DR6.BS", dr6s[0], DR6_INIT | BS);
 	run_steps(s_step_movss);
 	check_eq("MOV SS loses its trap", n_steps, 2);
-	check_eq("next one comes after the next instruction", steps[0], (ulong)s_step_movss + 2 + 9 + 3);
+	check_eq("next one comes after the next instruction", steps[0],
+		 (ulong)s_step_movss + 2 + 9 + 3);
 	run_steps(s_step_popf_off);
 	check_eq("POPF that clears TF traps once more", n_steps, 3);
 	run_steps(s_step_rep);

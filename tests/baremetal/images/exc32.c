@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* 32-bit protected mode: exceptions and their error codes, segment limits and rights, interrupt and trap gates of both
- * sizes, call gates with parameters, returns to outer levels, 16-bit code and stacks (SDM 3A 5, 6).  bm: bits=32 */
+/* 32-bit protected mode: exceptions and their error codes, segment limits and rights, interrupt and
+ * trap gates of both sizes, call gates with parameters, returns to outer levels, 16-bit code and
+ * stacks (SDM 3A 5, 6). */
+/* bm: bits=32 */
 #include "bm.h"
 
 SNIPPET(s_nop, "nop");
@@ -17,8 +19,9 @@ SNIPPET(s_fs_read, "mov %eax, %fs\n\tmovb %fs:(%ebx), %cl");
 SNIPPET(s_fs_read4, "mov %eax, %fs\n\tmovl %fs:(%ebx), %ecx");
 SNIPPET(s_fs_write, "mov %eax, %fs\n\tmovb %cl, %fs:(%ebx)");
 SNIPPET(s_ss_read, "mov %eax, %ss\n\tmovb (%ebp), %cl\n\tmov $0x10, %eax\n\tmov %eax, %ss");
-SNIPPET(s_ss_push, "mov %esp, %edi\n\tmov %eax, %ss\n\tmov %ebx, %esp\n\tpush %ecx\n\tmov %esp, %ebx\n\t"
-		   "mov $0x10, %eax\n\tmov %eax, %ss\n\tmov %edi, %esp");
+SNIPPET(s_ss_push,
+	"mov %esp, %edi\n\tmov %eax, %ss\n\tmov %ebx, %esp\n\tpush %ecx\n\tmov %esp, %ebx\n\t"
+	"mov $0x10, %eax\n\tmov %eax, %ss\n\tmov %edi, %esp");
 SNIPPET(s_cs_write, "movb %cl, %cs:(%ebx)");
 SNIPPET(s_ljmp, "ljmp *(%esi)");
 SNIPPET(s_lcall, "lcall *(%esi)");
@@ -50,7 +53,7 @@ static struct far far;
 
 static void simple(void)
 {
-	static int32_t bounds[2] = { 1, 5 };
+	static int32_t bounds[2] = {1, 5};
 
 	run_k(s_nop);
 	check_ok("a snippet ends");
@@ -119,8 +122,8 @@ static void simple(void)
 }
 
 /* %fs := a segment like this, then read or write at off. */
-static void limit(const char *name, uint32_t lim, uint8_t access, uint8_t flags, const char *snippet,
-		  uint32_t off, unsigned vector)
+static void limit(const char *name, uint32_t lim, uint8_t access, uint8_t flags,
+		  const char *snippet, uint32_t off, unsigned vector)
 {
 	gdt[SEL1 / 8] = seg_desc(0x200000, lim, access, flags);
 	in.ax = SEL1;
@@ -259,7 +262,7 @@ static void call_gates(void)
 {
 	uint32_t *sp0 = (uint32_t *)bm_rsp0;
 
-	far = (struct far){ 0, SEL1 | 3 };
+	far = (struct far){0, SEL1 | 3};
 	gdt[SEL1 / 8] = gate_desc(KCODE, (uint32_t)(ulong)s_nop, 0xec, 2);
 	in.si = (ulong)&far;
 	run_u(s_lcall_args);
@@ -312,7 +315,7 @@ static void to_level1(const char *name, uint16_t ss1, uint32_t esp1, unsigned ve
 {
 	*(uint32_t *)(tss + 0xc) = esp1;
 	*(uint32_t *)(tss + 0x10) = ss1;
-	far = (struct far){ 0, SEL1 | 3 };
+	far = (struct far){0, SEL1 | 3};
 	in.si = (ulong)&far;
 	run_u(s_lcall);
 	check_trap(name, vector, error);
@@ -364,7 +367,8 @@ static void inner_stacks(void)
 	check_trap("INT n: SS1 of CPL 0", TS, KDATA);
 	idt_set(UD, (ulong)s_nop, code1, 0x8e, 0);
 	run_u(s_ud2);
-	check("#UD: likewise with EXT", (trap.vector == TS && trap.error == (KDATA | 1)) || bm_tcg());
+	check("#UD: likewise with EXT",
+	      (trap.vector == TS && trap.error == (KDATA | 1)) || bm_tcg());
 	idt_default(UD);
 	idt_default(0x20);
 	/* CPL 1 is a supervisor, but not CPL 0. */
@@ -428,7 +432,7 @@ static void returns(void)
 static void code16(void)
 {
 	gdt[SEL1 / 8] = seg_desc((uint32_t)(ulong)s_code16, 0xffff, 0x9b, 0);
-	far = (struct far){ 0, SEL1 };
+	far = (struct far){0, SEL1};
 	in.si = (ulong)&far;
 	in.ax = 0xffff0000;
 	run_k(s_ljmp);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Exceptions in 64-bit mode: vectors, error codes, frames, IST, double faults (SDM 3A 6).  bm: bits=64 */
+/* Exceptions in 64-bit mode: vectors, error codes, frames, IST, double faults (SDM 3A 6). */
+/* bm: bits=64 */
 #include "bm.h"
 
 #define NONCANON "movabs $0x8000000000000000, %rax\n\t"
@@ -37,8 +38,9 @@ SNIPPET(s_lock_reg, ".byte 0xf0, 0x01, 0xc0");
 SNIPPET(s_push_es, ".byte 0x06");
 SNIPPET(s_bound, ".byte 0x62, 0x00");
 SNIPPET(s_into, ".byte 0xce");
-SNIPPET(s_long, ".byte 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, "
-		"0x66, 0x66, 0x90");
+SNIPPET(s_long,
+	".byte 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, "
+	"0x66, 0x66, 0x90");
 SNIPPET(s_iretq, "iretq");
 SNIPPET(s_nt_iret, "pushfq\n\torl $0x4000, (%rsp)\n\tpopfq\n\tiretq");
 
@@ -383,17 +385,17 @@ static void frames(void)
 	check_eq("rsp pushed as it was", trap.sp, (ulong)bm_stack - 11);
 	check_eq("NT pushed", trap.flags & FL_NT, FL_NT);
 	check_eq("NT clear in the handler", in.bx & FL_NT, 0);
-	in = (struct regs){ 0 };
+	in = (struct regs){0};
 	run_u(s_ud2);
 	check_eq("stack of the TSS", in.ax + offsetof(struct regs, es), (ulong)bm_rsp0);
-	in = (struct regs){ 0 };
+	in = (struct regs){0};
 	idt_entry(UD)[0] |= 1ull << 32;
 	run_k(s_ud2);
 	check_eq("IST at CPL 0", in.ax + offsetof(struct regs, es), (ulong)bm_ist);
-	in = (struct regs){ 0 };
+	in = (struct regs){0};
 	run_u(s_ud2);
 	check_eq("IST from CPL 3", in.ax + offsetof(struct regs, es), (ulong)bm_ist);
-	in = (struct regs){ 0 };
+	in = (struct regs){0};
 	idt_default(UD);
 	bm_hook[UD] = NULL;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Interrupts through the local APIC: IPIs to self, the shadow of STI, HLT, NMI and its blocking until IRET,
- * priority by CR8 (SDM 3A 6, 10).  bm: bits=64 */
+/* Interrupts through the local APIC: IPIs to self, the shadow of STI, HLT, NMI and its blocking
+ * until IRET, priority by CR8 (SDM 3A 6, 10). */
+/* bm: bits=64 */
 #include "bm.h"
 
 #define APIC(reg) (*(volatile uint32_t *)(0xfee00000ul + (reg)))
@@ -70,8 +71,8 @@ static void maskable(void)
 	ipi(0x40);
 	run_irq(s_sti_movss);
 	/* Whether the second of two shadows counts is not defined (SDM 2 STI). */
-	check("STI, MOV SS", irq_at[0] == (ulong)s_sti_movss + 5 ||
-			     irq_at[0] == (ulong)s_sti_movss + 6);
+	check("STI, MOV SS",
+	      irq_at[0] == (ulong)s_sti_movss + 5 || irq_at[0] == (ulong)s_sti_movss + 6);
 	ipi(0x40);
 	run_irq(s_sti_hlt);
 	check_eq("HLT ends", irq_n, 1);

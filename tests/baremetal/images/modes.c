@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Ways between the modes: protected to real and back, big real mode, interrupts in real mode, protected to long, to
- * compatibility mode and back to protected (SDM 3A 9.8, 9.9, 20.1).  bm: bits=32 */
+/* Ways between the modes: protected to real and back, big real mode, interrupts in real mode,
+ * protected to long, to compatibility mode and back to protected (SDM 3A 9.8, 9.9, 20.1). */
+/* bm: bits=32 */
 #include "bm.h"
 
 #define LOW 0x3000u /* where 16-bit code is copied to */
-#define IVT(n) (((volatile uint32_t *)4)[(int)(n) - 1])
+#define IVT(n) (((volatile uint32_t *)4)[(int)(n)-1])
 
 /* Results of the assembly below, by address. */
 volatile uint32_t out[32];
@@ -17,8 +18,8 @@ uint32_t long_pdpt[1024] __attribute__((aligned(4096)));
 uint32_t long_pd[1024] __attribute__((aligned(4096)));
 
 /*
- * go_real: through 16-bit protected mode into real mode at LOW, which records what it sees and comes back.
- * Selectors: 0x50 16-bit code based at LOW, 0x58 16-bit data.
+ * go_real: through 16-bit protected mode into real mode at LOW, which records what it sees and
+ * comes back. Selectors: 0x50 16-bit code based at LOW, 0x58 16-bit data.
  */
 __asm__(".pushsection .text\n"
 	".globl go_real\n"
@@ -39,10 +40,10 @@ __asm__(".pushsection .text\n"
 	"	ret\n"
 	".code16\n"
 	"real_code:\n"
-	"	mov $0x58, %ax\n"	/* limits of 64 KiB for real mode */
+	"	mov $0x58, %ax\n" /* limits of 64 KiB for real mode */
 	"	mov %ax, %ds\n"
 	"	mov %ax, %ss\n"
-	"	mov $0x10, %ax\n"	/* but 4 GiB in FS */
+	"	mov $0x10, %ax\n" /* but 4 GiB in FS */
 	"	mov %ax, %fs\n"
 	"	mov %cr0, %eax\n"
 	"	and $0xfe, %al\n"
@@ -56,43 +57,43 @@ __asm__(".pushsection .text\n"
 	"	lidt %cs:real_idt - real_code\n"
 	"	mov $out, %edi\n"
 	"	mov %cs, %ax\n"
-	"	movl %eax, %fs:(%edi)\n"		/* 0: CS */
+	"	movl %eax, %fs:(%edi)\n" /* 0: CS */
 	"	smsw %ax\n"
-	"	movl %eax, %fs:4(%edi)\n"	/* 1: PE clear */
+	"	movl %eax, %fs:4(%edi)\n" /* 1: PE clear */
 	"	mov $0x600, %ax\n"
-	"	mov %ax, %fs\n"			/* big real mode survives a load */
+	"	mov %ax, %fs\n" /* big real mode survives a load */
 	"	mov $0x1234, %ax\n"
 	"	movw %ax, %fs:0\n"
 	"	movw 0x6000, %bx\n"
 	"	mov $out - 0x6000, %edi\n"
-	"	movw %bx, %fs:8(%edi)\n"		/* 2: paragraph base and 4 GiB limit together */
+	"	movw %bx, %fs:8(%edi)\n" /* 2: paragraph base and 4 GiB limit together */
 	"	movw $0, %es:0x40\n"
 	"	int $0x30\n"
-	"	movl %ecx, %fs:12(%edi)\n"	/* 3: the handler was here */
-	"	movl %edx, %fs:16(%edi)\n"	/* 4: FLAGS it saw */
+	"	movl %ecx, %fs:12(%edi)\n" /* 3: the handler was here */
+	"	movl %edx, %fs:16(%edi)\n" /* 4: FLAGS it saw */
 	"	pushfl\n"
 	"	popl %eax\n"
-	"	movl %eax, %fs:20(%edi)\n"	/* 5 */
+	"	movl %eax, %fs:20(%edi)\n" /* 5 */
 	"	xor %cx, %cx\n"
 	"	mov $5, %ax\n"
-	"	div %cl\n"			/* #DE: handler skips two bytes */
-	"	movl %esi, %fs:24(%edi)\n"	/* 6: IP pushed by #DE */
+	"	div %cl\n" /* #DE: handler skips two bytes */
+	"	movl %esi, %fs:24(%edi)\n" /* 6: IP pushed by #DE */
 	"	mov $-1, %bx\n"
 	"	xor %esi, %esi\n"
-	"	movw (%bx), %ax\n"		/* #GP: word at ffff */
-	"	movl %esi, %fs:28(%edi)\n"	/* 7 */
+	"	movw (%bx), %ax\n" /* #GP: word at ffff */
+	"	movl %esi, %fs:28(%edi)\n" /* 7 */
 	"	mov $0x12345678, %eax\n"
 	"	pushl %eax\n"
 	"	popw %bx\n"
 	"	popw %cx\n"
-	"	movw %cx, %fs:32(%edi)\n"	/* 8: high half */
+	"	movw %cx, %fs:32(%edi)\n" /* 8: high half */
 	"	lcall $0x300, $5f - real_code\n"
-	"	movl %ebp, %fs:36(%edi)\n"	/* 9 */
+	"	movl %ebp, %fs:36(%edi)\n" /* 9 */
 	"	mov $0x51, %ax\n"
 	"	mov %ax, %gs\n"
 	"	mov %gs, %ax\n"
-	"	movw %ax, %fs:40(%edi)\n"	/* 10: any selector goes */
-	"	lmsw %cs:one - real_code\n"	/* back by LMSW */
+	"	movw %ax, %fs:40(%edi)\n" /* 10: any selector goes */
+	"	lmsw %cs:one - real_code\n" /* back by LMSW */
 	"	ljmpl $0x08, $back_from_real\n"
 	"5:	mov $0x5a5a, %ebp\n"
 	"	lret\n"
@@ -116,7 +117,8 @@ __asm__(".pushsection .text\n"
 	".code32\n"
 	".popsection");
 
-/* go_long: 4-level tables at long_pml4, into compatibility mode, 64-bit mode and all the way back. */
+/* go_long: 4-level tables at long_pml4, into compatibility mode, 64-bit mode and all the way back.
+ */
 __asm__(".pushsection .text\n"
 	".globl go_long\n"
 	"go_long:\n"
@@ -129,20 +131,20 @@ __asm__(".pushsection .text\n"
 	"	mov %eax, %cr3\n"
 	"	mov $0xc0000080, %ecx\n"
 	"	rdmsr\n"
-	"	mov %eax, out + 44\n"		/* 11: EFER before */
+	"	mov %eax, out + 44\n" /* 11: EFER before */
 	"	or $0x100, %eax\n"
 	"	wrmsr\n"
 	"	rdmsr\n"
-	"	mov %eax, out + 48\n"		/* 12: LME, not LMA */
+	"	mov %eax, out + 48\n" /* 12: LME, not LMA */
 	"	mov %cr0, %eax\n"
 	"	or $0x80000000, %eax\n"
 	"	mov %eax, %cr0\n"
 	"	jmp 1f\n"
 	"1:	rdmsr\n"
-	"	mov %eax, out + 52\n"		/* 13: LMA, in compatibility mode */
+	"	mov %eax, out + 52\n" /* 13: LMA, in compatibility mode */
 	"	xor %eax, %eax\n"
-	"	.byte 0x40, 0x90\n"		/* inc %eax here, REX in 64-bit mode */
-	"	mov %eax, out + 56\n"		/* 14 */
+	"	.byte 0x40, 0x90\n" /* inc %eax here, REX in 64-bit mode */
+	"	mov %eax, out + 56\n" /* 14 */
 	"	mov $out, %edi\n"
 	"	mov $back_to_compat, %ebp\n"
 	"	ljmp $0x68, $2f\n"
@@ -150,14 +152,14 @@ __asm__(".pushsection .text\n"
 	"2:	mov %edi, %edi\n"
 	"	xor %eax, %eax\n"
 	"	.byte 0x40, 0x90\n"
-	"	mov %eax, 60(%rdi)\n"		/* 15 */
+	"	mov %eax, 60(%rdi)\n" /* 15 */
 	"	movabs $0x1122334455667788, %r9\n"
-	"	mov %r9, 64(%rdi)\n"		/* 16, 17 */
+	"	mov %r9, 64(%rdi)\n" /* 16, 17 */
 	"	mov $-1, %rbx\n"
-	"	mov $5, %ebx\n"			/* upper half clears */
+	"	mov $5, %ebx\n" /* upper half clears */
 	"	mov %rbx, %rcx\n"
 	"	shr $32, %rcx\n"
-	"	mov %ecx, 72(%rdi)\n"		/* 18 */
+	"	mov %ecx, 72(%rdi)\n" /* 18 */
 	"	push %rbp\n"
 	"	movl $0x08, 4(%rsp)\n"
 	"	lretl\n"
@@ -169,7 +171,7 @@ __asm__(".pushsection .text\n"
 	"	jmp 1f\n"
 	"1:	mov $0xc0000080, %ecx\n"
 	"	rdmsr\n"
-	"	mov %eax, out + 76\n"		/* 19: LMA gone */
+	"	mov %eax, out + 76\n" /* 19: LMA gone */
 	"	and $~0x100, %eax\n"
 	"	wrmsr\n"
 	"	mov %cr4, %eax\n"

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* 32-bit paging, 4 MiB pages, PAE: rights, A and D, reserved bits, the pointer table loaded by MOV CR3 (SDM 3A 4.3,
- * 4.4).  bm: bits=32 */
+/* 32-bit paging, 4 MiB pages, PAE: rights, A and D, reserved bits, the pointer table loaded by MOV
+ * CR3 (SDM 3A 4.3, 4.4). */
+/* bm: bits=32 */
 #include "bm.h"
 
 #define P 1u

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* 4-level paging: rights, page sizes, A and D, reserved bits, protection keys' lesser kin (NX, WP, SMEP, SMAP, UMIP),
- * global pages, PCID, INVPCID (SDM 3A 4).  bm: bits=64 */
+/* 4-level paging: rights, page sizes, A and D, reserved bits, protection keys' lesser kin (NX, WP,
+ * SMEP, SMAP, UMIP), global pages, PCID, INVPCID (SDM 3A 4). */
+/* bm: bits=64 */
 #include "bm.h"
 
 #define P 1ull
@@ -221,7 +222,8 @@ static void smep_smap(void)
 		wr_cr4(cr4);
 	}
 	probe("INVLPG at CPL 3", true, s_invlpg, VA, GP, 0);
-	probe("INVLPG of a non-canonical address", false, s_invlpg, 0x8000000000000000, VEC_EXIT, 0);
+	probe("INVLPG of a non-canonical address", false, s_invlpg, 0x8000000000000000, VEC_EXIT,
+	      0);
 }
 
 /* The byte that a read of VA finds now. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* 16-bit protected mode at CPL 3: operand and address sizes, 16-bit stacks, wrapping offsets, near and far transfers,
- * ENTER and LEAVE, string instructions (SDM 3A 21).  bm: bits=32 */
+/* 16-bit protected mode at CPL 3: operand and address sizes, 16-bit stacks, wrapping offsets, near
+ * and far transfers, ENTER and LEAVE, string instructions (SDM 3A 21). */
+/* bm: bits=32 */
 #include "bm.h"
 
 #define SEL_CODE (SEL_FREE | 3)
@@ -11,9 +12,9 @@
 static uint8_t data[65536] __attribute__((aligned(4096)));
 static uint8_t stack[65536] __attribute__((aligned(4096)));
 
-#define SNIPPET16(name, body)                                                                      \
-	extern const char name[];                                                                  \
-	__asm__(".pushsection .text\n\t.balign 16\n\t.code16\n" #name ":\n\t" body                 \
+#define SNIPPET16(name, body)                                                      \
+	extern const char name[];                                                  \
+	__asm__(".pushsection .text\n\t.balign 16\n\t.code16\n" #name ":\n\t" body \
 		"\n\tint $0x80\n\t.code32\n\t.popsection")
 
 SNIPPET16(c_sizes, "mov $0x1234, %ax\n\tmovl $0x12345678, %ebx\n\tinc %cx\n\tdecl %edx");
@@ -50,9 +51,9 @@ static void run16(const char *snippet)
 	in.flags = 2;
 	if (!in.sp)
 		in.sp = 0x8000;
-	trap = (struct regs){ 0 };
+	trap = (struct regs){0};
 	bm_enter(&in);
-	in = (struct regs){ 0 };
+	in = (struct regs){0};
 }
 
 static uint16_t *on_stack(unsigned off)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Instructions that fault in the middle leave registers as they were, so that they can be restarted; string
- * instructions stop between iterations; implicit accesses have the supervisor's rights (SDM 3A 6.6, 4.6.1).  bm: bits=64 */
+/* Instructions that fault in the middle leave registers as they were, so that they can be
+ * restarted; string instructions stop between iterations; implicit accesses have the supervisor's
+ * rights (SDM 3A 6.6, 4.6.1). */
+/* bm: bits=64 */
 #include "bm.h"
-
 
 static uint64_t pdpt[512] __attribute__((aligned(4096)));
 static uint64_t pd[512] __attribute__((aligned(4096)));
@@ -69,10 +70,10 @@ static void fault(const char *name, const char *snippet, ulong cr2, ulong error)
 	run_u(snippet);
 	check_trap(name, PF, error);
 	check_eq("CR2", trap_cr2, cr2);
-	check("registers as before",
-	      trap.ax == before.ax && trap.cx == before.cx && trap.dx == before.dx &&
-	      trap.bx == before.bx && trap.bp == before.bp && trap.si == before.si &&
-	      trap.di == before.di && trap.sp == before.sp);
+	check("registers as before", trap.ax == before.ax && trap.cx == before.cx &&
+					     trap.dx == before.dx && trap.bx == before.bx &&
+					     trap.bp == before.bp && trap.si == before.si &&
+					     trap.di == before.di && trap.sp == before.sp);
 }
 
 static void build(void)
@@ -251,7 +252,7 @@ static void implicit(void)
 	struct {
 		uint16_t limit;
 		ulong base;
-	} __attribute__((packed)) table = { 64 * 8 - 1, 0 }, old;
+	} __attribute__((packed)) table = {64 * 8 - 1, 0}, old;
 	static uint64_t copy[512] __attribute__((aligned(4096)));
 
 	__asm__ volatile("sgdt %0" : "=m"(old));

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Code that changes: in its own block, in another, through another mapping, by REP MOVS; instructions and operands
- * across pages; unaligned LOCK (SDM 3A 11.6, 8.1.3).  bm: bits=64 */
+/* Code that changes: in its own block, in another, through another mapping, by REP MOVS;
+ * instructions and operands across pages; unaligned LOCK (SDM 3A 11.6, 8.1.3). */
+/* bm: bits=64 */
 #include "bm.h"
 
 /* The next instruction but one is changed: mov $1, %ecx becomes mov $2, %ecx. */
@@ -20,7 +21,7 @@ SNIPPET(s_sse_load, "movups (%rax), %xmm0\n\tmovups %xmm0, (%rcx)");
 static uint8_t code[3 * 4096] __attribute__((aligned(4096)));
 static uint8_t data[2 * 4096] __attribute__((aligned(4096)));
 
-static const uint8_t mov_eax_ret[] = { 0xb8, 0x11, 0x22, 0x33, 0x44, 0xc3 };
+static const uint8_t mov_eax_ret[] = {0xb8, 0x11, 0x22, 0x33, 0x44, 0xc3};
 
 static ulong call(const void *p)
 {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Several processors: INIT and SIPI, locked operations under contention, memory order, IPIs, TLB shootdown,
- * cross-modifying code, INIT of a running processor (SDM 3A 8).  bm: bits=64 cpus=4 */
+/* Several processors: INIT and SIPI, locked operations under contention, memory order, IPIs, TLB
+ * shootdown, cross-modifying code, INIT of a running processor (SDM 3A 8). */
+/* bm: bits=64 cpus=4 */
 #include "bm.h"
 
 #define APIC(reg) (*(volatile uint32_t *)(0xfee00000ul + (reg)))
@@ -396,7 +397,8 @@ static void shootdown(void)
 static uint8_t code[64] __attribute__((aligned(64)));
 static volatile uint32_t version, wrong, runs;
 
-/* Runs the code after each announced change, with a serializing instruction between (SDM 3A 8.1.3). */
+/* Runs the code after each announced change, with a serializing instruction between (SDM 3A 8.1.3).
+ */
 static void runner(unsigned id)
 {
 	uint32_t seen = 0;
@@ -447,6 +449,7 @@ static void for_ever(unsigned id)
 	wr_dr0(0x1000);
 	wr_cr2(0x2000);
 	__asm__ volatile("movq %0, %%xmm7" : : "r"(0x55ul));
+	__atomic_fetch_add(&waiting, 1, __ATOMIC_SEQ_CST);
 	for (;;)
 		pause();
 }
@@ -454,8 +457,9 @@ static void for_ever(unsigned id)
 /* INIT stops a running processor and SIPI starts it anew. */
 static void init_again(void)
 {
+	waiting = 0;
 	others(for_ever);
-	delay();
+	check("all are busy", wait_for(&waiting, N_AP));
 	ap_arrived = 0;
 	ipi(1, 0x4500);
 	delay();

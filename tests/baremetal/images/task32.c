@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Hardware task switches: JMP, CALL, IRET, task gates, interrupts, both TSS sizes, busy bits, the link, NT, TS, the T bit,
- * and faults before and after the commit point (SDM 3A 7).  bm: bits=32 */
+/* Hardware task switches: JMP, CALL, IRET, task gates, interrupts, both TSS sizes, busy bits, the
+ * link, NT, TS, the T bit, and faults before and after the commit point (SDM 3A 7). */
+/* bm: bits=32 */
 #include "bm.h"
 
 struct tss32 {
@@ -59,15 +60,30 @@ static void fresh(const char *entry)
 	set_access(SEL_TSS, 0x89);
 	__asm__ volatile("ltr %0" : : "r"((uint16_t)SEL_TSS));
 	new32 = (struct tss32){
-		.esp0 = (ulong)bm_rsp0, .ss0 = KDATA, .cr3 = rd_cr3(), .eip = (ulong)entry,
-		.eflags = 2, .eax = 0x1001, .ecx = 0x1002, .edx = 0x1003, .ebx = 0x1004,
-		.esp = (ulong)new_stack + sizeof(new_stack), .ebp = 0x1005, .esi = 0x1006,
-		.edi = 0x1007, .es = KDATA, .cs = KCODE, .ss = KDATA, .ds = KDATA, .fs = KDATA,
-		.gs = 0, .iomap = 104,
+		.esp0 = (ulong)bm_rsp0,
+		.ss0 = KDATA,
+		.cr3 = rd_cr3(),
+		.eip = (ulong)entry,
+		.eflags = 2,
+		.eax = 0x1001,
+		.ecx = 0x1002,
+		.edx = 0x1003,
+		.ebx = 0x1004,
+		.esp = (ulong)new_stack + sizeof(new_stack),
+		.ebp = 0x1005,
+		.esi = 0x1006,
+		.edi = 0x1007,
+		.es = KDATA,
+		.cs = KCODE,
+		.ss = KDATA,
+		.ds = KDATA,
+		.fs = KDATA,
+		.gs = 0,
+		.iomap = 104,
 	};
 	gdt[SEL_NEW / 8] = seg_desc((ulong)&new32, 103, 0x89, 0);
 	gdt[SEL_GATE / 8] = gate_desc(SEL_NEW, 0, 0xe5, 0);
-	far = (struct far){ 0, SEL_NEW };
+	far = (struct far){0, SEL_NEW};
 	in.si = (ulong)&far;
 	wr_cr0(rd_cr0() & ~8ul);
 }
@@ -312,9 +328,18 @@ static void sixteen(void)
 	fresh(s_nop);
 	gdt[SEL_LOW / 8] = seg_desc((ulong)s_nop & ~0xful, 0xffff, 0xfb, 4);
 	new16 = (struct tss16){
-		.ip = (ulong)s_nop & 0xf, .flags = 2, .ax = 0x2001, .cx = 0x2002, .sp = 0x800,
-		.di = 0x2003, .es = UDATA, .cs = SEL_LOW | 3, .ss = UDATA, .ds = UDATA,
-		.sp0 = 0x1800, .ss0 = KDATA,
+		.ip = (ulong)s_nop & 0xf,
+		.flags = 2,
+		.ax = 0x2001,
+		.cx = 0x2002,
+		.sp = 0x800,
+		.di = 0x2003,
+		.es = UDATA,
+		.cs = SEL_LOW | 3,
+		.ss = UDATA,
+		.ds = UDATA,
+		.sp0 = 0x1800,
+		.ss0 = KDATA,
 	};
 	gdt[SEL_NEW16 / 8] = seg_desc((ulong)&new16, 43, 0x81, 0);
 	far.sel = SEL_NEW16;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A fault while a double fault is delivered shuts the processor down (SDM 3A 6.15).  bm: bits=64 end=dead */
+/* A fault while a double fault is delivered shuts the processor down (SDM 3A 6.15). */
+/* bm: bits=64 end=dead */
 #include "bm.h"
 
 RAW_SNIPPET(s_ud2, "ud2");

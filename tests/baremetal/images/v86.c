@@ -1,21 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Virtual-8086 mode: entry and exit, IOPL-sensitive instructions, software interrupts with and without VME's
- * redirection, the virtual interrupt flag (SDM 3A 20.2, 20.3).  bm: bits=32 */
+/* Virtual-8086 mode: entry and exit, IOPL-sensitive instructions, software interrupts with and
+ * without VME's redirection, the virtual interrupt flag (SDM 3A 20.2, 20.3). */
+/* bm: bits=32 */
 #include "bm.h"
 
 /* 16-bit code; .code16 does not move, the snippets are copied to CODE. */
-#define SNIPPET16(name, body)                                                                      \
-	extern const char name[], name##_end[];                                                    \
-	__asm__(".pushsection .text\n\t.balign 16\n\t.code16\n" #name ":\n\t" body                 \
+#define SNIPPET16(name, body)                                                      \
+	extern const char name[], name##_end[];                                    \
+	__asm__(".pushsection .text\n\t.balign 16\n\t.code16\n" #name ":\n\t" body \
 		"\n\thlt\n" #name "_end:\n\t.code32\n\t.popsection")
 #define CODE 0x2000u
 #define CODE_SEG 0x200u
 #define STACK_SEG 0x300u
 #define HANDLER 0x2800u /* where IVT entries point */
-#define IVT(n) (((volatile uint32_t *)4)[(int)(n) - 1])
+#define IVT(n) (((volatile uint32_t *)4)[(int)(n)-1])
 
 SNIPPET16(v_nop, "nop");
-SNIPPET16(v_regs, "mov %cs, %ax\n\tmov %ss, %bx\n\tmov %ds, %cx\n\tmov %es, %dx\n\tmov %fs, %si\n\tmov %gs, %di");
+SNIPPET16(v_regs, "mov %cs, %ax\n\tmov %ss, %bx\n\tmov %ds, %cx\n\tmov %es, %dx\n\tmov %fs, "
+		  "%si\n\tmov %gs, %di");
 SNIPPET16(v_load, "mov $0x250, %ax\n\tmov %ax, %ds\n\tmovw $0x1234, (0)\n\tmovw (0), %bx");
 SNIPPET16(v_beyond, "mov $-1, %bx\n\tmov (%bx), %ax");
 SNIPPET16(v_cli, "cli");
@@ -41,7 +43,7 @@ SNIPPET16(v_smsw, "smsw %ax");
 SNIPPET16(v_lmsw, "lmsw %ax");
 
 /* What handlers in virtual-8086 mode do: stop by HLT, with their stack readable. */
-static const uint8_t handler[] = { 0xf4 };
+static const uint8_t handler[] = {0xf4};
 
 static ulong v86_flags;
 
@@ -52,8 +54,8 @@ static void run_v86(const char *snippet, const char *end)
 	__builtin_memcpy((void *)CODE, snippet, (size_t)(end - snippet));
 	__builtin_memcpy((void *)HANDLER, handler, sizeof(handler));
 	*(uint8_t *)(CODE + 0x40) = 0xf4;
-	in = (struct regs){ 0 };
-	trap = (struct regs){ 0 };
+	in = (struct regs){0};
+	trap = (struct regs){0};
 	r.flags |= 2 | FL_VM | v86_flags;
 	r.cs = CODE_SEG;
 	r.ss = STACK_SEG;

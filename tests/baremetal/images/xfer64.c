@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Control transfers in IA-32e mode: far jumps, calls and returns, call gates, fast system calls, IRET, compatibility
- * mode, SWAPGS, FSGSBASE (SDM 2; SDM 3A 5.8).  bm: bits=64 */
+/* Control transfers in IA-32e mode: far jumps, calls and returns, call gates, fast system calls,
+ * IRET, compatibility mode, SWAPGS, FSGSBASE (SDM 2; SDM 3A 5.8). */
+/* bm: bits=64 */
 #include "bm.h"
 
 SNIPPET(s_nop, "nop");
@@ -44,8 +45,8 @@ static struct far64 far64;
 
 static void jump(const char *snippet, uint16_t sel, uint64_t off)
 {
-	far32 = (struct far16){ (uint32_t)off, sel };
-	far64 = (struct far64){ off, sel };
+	far32 = (struct far16){(uint32_t)off, sel};
+	far64 = (struct far64){off, sel};
 	in.si = snippet == s_ljmpq || snippet == s_lcallq ? (ulong)&far64 : (ulong)&far32;
 	run_k(snippet);
 }
@@ -87,11 +88,11 @@ static void jumps(void)
 	check_trap("beyond the limit of a 32-bit segment", GP, 0);
 	gdt[SEL_FREE / 8] = seg_desc(0, 0xfffff, 0xfe, 0xa) & ~(1ull << 40);
 	in.cs = 0;
-	far32 = (struct far16){ (uint32_t)(ulong)s_nop, SEL_FREE };
+	far32 = (struct far16){(uint32_t)(ulong)s_nop, SEL_FREE};
 	jump(s_ljmp, SEL_FREE, (ulong)s_nop);
 	check_trap("conforming, DPL above CPL", GP, SEL_FREE);
 	gdt[SEL_FREE / 8] = seg_desc(0, 0xfffff, 0x9e, 0xa);
-	far32 = (struct far16){ (uint32_t)((ulong)s_nop + USER), SEL_FREE };
+	far32 = (struct far16){(uint32_t)((ulong)s_nop + USER), SEL_FREE};
 	in.si = (ulong)&far32 + USER;
 	run_u(s_ljmp);
 	check_ok("user jump to conforming code");
@@ -160,7 +161,7 @@ static void calls(void)
 	((uint32_t *)stack)[-3] = UCODE32;
 	((uint32_t *)stack)[-2] = (uint32_t)((ulong)bm_ustack + USER);
 	((uint32_t *)stack)[-1] = UDATA;
-	in.sp = (ulong)&((uint32_t *)stack)[-4];
+	in.sp = (ulong) & ((uint32_t *)stack)[-4];
 	run_k(s_lretl);
 	check_ok("return to compatibility mode");
 	check_eq("it is that", trap.ax, 3);
@@ -179,7 +180,7 @@ static void call_gates(void)
 	check_eq("8 bytes each", ((ulong *)bm_stack)[-2], (ulong)s_lcall + 2);
 	jump(s_ljmp, SEL_FREE, 0);
 	check_ok("jump through a call gate");
-	far32 = (struct far16){ 0, SEL_FREE | 3 };
+	far32 = (struct far16){0, SEL_FREE | 3};
 	in.si = (ulong)&far32 + USER;
 	run_u(s_lcall);
 	check_ok("call gate from CPL 3");
@@ -397,8 +398,7 @@ static void irets(void)
 		uint16_t ds, es;
 
 		gdt[SEL_FREE / 8] = seg_desc(0, 0xfffff, 0xfb, 0xc);
-		__asm__ volatile("mov %0, %%fs\n\tmov %1, %%gs"
-				 : : "r"(KDATA), "r"(SEL_FREE | 3));
+		__asm__ volatile("mov %0, %%fs\n\tmov %1, %%gs" : : "r"(KDATA), "r"(SEL_FREE | 3));
 		iret(s_iretq, (ulong)s_nop + USER, UCODE, 2, usp, UDATA);
 		__asm__ volatile("mov %%fs, %0\n\tmov %%gs, %1" : "=r"(ds), "=r"(es));
 		check_eq("FS of CPL 0 becomes null", ds, 0);
@@ -414,7 +414,7 @@ static void irets(void)
 
 static void bases(void)
 {
-	static uint64_t cell[2] = { 0x1111, 0x2222 };
+	static uint64_t cell[2] = {0x1111, 0x2222};
 
 	wrmsr(MSR_GS_BASE, (ulong)&cell[0]);
 	wrmsr(MSR_KERNEL_GS_BASE, (ulong)&cell[1]);

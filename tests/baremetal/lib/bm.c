@@ -161,14 +161,15 @@ void idt_load(uint16_t limit)
 	struct {
 		uint16_t limit;
 		ulong base;
-	} __attribute__((packed)) r = { limit, (ulong)idt };
+	} __attribute__((packed)) r = {limit, (ulong)idt};
 
 	__asm__ volatile("lidt %0" : : "m"(r));
 }
 
 /* --- traps --- */
 
-/* Called by the stubs: true to go back to what was interrupted, with *r; false to end the snippet. */
+/* Called by the stubs: true to go back to what was interrupted, with *r; false to end the snippet.
+ */
 bool bm_trap(struct regs *r);
 bool bm_trap(struct regs *r)
 {
@@ -197,8 +198,8 @@ static void run(const char *snippet, ulong base, uint16_t cs, uint16_t ss, const
 {
 	struct regs r = in;
 
-	in = (struct regs){ 0 };
-	trap = (struct regs){ 0 };
+	in = (struct regs){0};
+	trap = (struct regs){0};
 	if (!r.ip)
 		r.ip = (ulong)snippet + base;
 	if (!r.cs)

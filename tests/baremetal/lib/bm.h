@@ -3,13 +3,15 @@
 /*
  * Bare-metal test images: what every image may use.
  *
- * An image is one C file, linked with start64.S or start32.S and bm.c, loaded by multiboot 1.  It runs
- * snippets of assembly with bm_enter() in any code segment, privilege level and register state; the first
- * exception or software interrupt that comes ends the snippet and leaves the whole register state in `trap`.
- * A hook takes a vector for itself instead and returns to the interrupted code.
+ * An image is one C file, linked with start64.S or start32.S and bm.c, loaded by multiboot 1.  It
+ * runs snippets of assembly with bm_enter() in any code segment, privilege level and register
+ * state; the first exception or software interrupt that comes ends the snippet and leaves the whole
+ * register state in `trap`. A hook takes a vector for itself instead and returns to the interrupted
+ * code.
  *
- * 64-bit images: physical 0..1 GiB is mapped at 0 for the supervisor and again at USER for everybody; 3..4 GiB
- * is mapped at itself for the supervisor.  32-bit images start without paging, so every level sees everything.
+ * 64-bit images: physical 0..1 GiB is mapped at 0 for the supervisor and again at USER for
+ * everybody; 3..4 GiB is mapped at itself for the supervisor.  32-bit images start without paging,
+ * so every level sees everything.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -50,27 +52,27 @@ struct regs {
 	ulong es, ds, fs, gs; /* V86 frames only; ds for 32-bit user snippets: DS and ES, or 0 */
 };
 
-extern struct regs trap;	/* how the last snippet ended */
+extern struct regs trap; /* how the last snippet ended */
 extern ulong trap_cr2;
-extern unsigned trap_count;	/* raised by each recorded trap */
+extern unsigned trap_count; /* raised by each recorded trap */
 extern bool (*bm_hook[256])(struct regs *r); /* true: handled, go back to *r */
 
 extern uint64_t gdt[64];
 extern uint8_t tss[256 + 8192 + 32];
 extern uint8_t bm_stack[], bm_ustack[]; /* tops: of snippets at CPL 0, at CPL 3 */
-extern uint8_t bm_ist[];	/* top of a stack for IST tests */
-extern uint8_t bm_rsp0[];	/* top of the stack that the TSS names for CPL 0 */
+extern uint8_t bm_ist[]; /* top of a stack for IST tests */
+extern uint8_t bm_rsp0[]; /* top of the stack that the TSS names for CPL 0 */
 #ifdef __x86_64__
 extern uint64_t bm_pml4[512], bm_pdpt[512];
 #endif
 
 /* bm_enter - run from *r until the next trap. */
 void bm_enter(const struct regs *r);
-/* run_k/run_u - the usual states: kernel code at CPL 0, user code at CPL 3.  in: initial registers (ip, cs,
- * sp, ss, flags are filled in where 0). */
+/* run_k/run_u - the usual states: kernel code at CPL 0, user code at CPL 3.  in: initial registers
+ * (ip, cs, sp, ss, flags are filled in where 0). */
 void run_k(const char *snippet);
 void run_u(const char *snippet);
-extern struct regs in;	/* for the next run_k or run_u; cleared by it */
+extern struct regs in; /* for the next run_k or run_u; cleared by it */
 
 /* idt_set - type_attr such as 0x8e; ist in 64-bit images.  idt_raw: the whole entry. */
 void idt_set(unsigned vector, ulong handler, uint16_t sel, uint8_t attr, uint8_t ist);
@@ -101,8 +103,8 @@ bool bm_tcg(void);
 void image_main(void);
 
 /* SNIPPET - assembly that ends with the exit vector.  RAW_SNIPPET: just so. */
-#define RAW_SNIPPET(name, body)                                                                    \
-	extern const char name[];                                                                  \
+#define RAW_SNIPPET(name, body)   \
+	extern const char name[]; \
 	__asm__(".pushsection .text\n\t.balign 16\n" #name ":\n\t" body "\n\t.popsection")
 #define SNIPPET(name, body) RAW_SNIPPET(name, body "\n\tint $0x80")
 
@@ -132,32 +134,32 @@ static inline void wrmsr(uint32_t i, uint64_t v)
 	__asm__ volatile("wrmsr" : : "c"(i), "a"((uint32_t)v), "d"((uint32_t)(v >> 32)) : "memory");
 }
 
-#define DEFINE_CR(n)                                                                               \
-	static inline ulong rd_cr##n(void)                                                         \
-	{                                                                                          \
-		ulong v;                                                                           \
-		__asm__ volatile("mov %%cr" #n ", %0" : "=r"(v));                                  \
-		return v;                                                                          \
-	}                                                                                          \
-	static inline void wr_cr##n(ulong v)                                                       \
-	{                                                                                          \
-		__asm__ volatile("mov %0, %%cr" #n : : "r"(v) : "memory");                         \
+#define DEFINE_CR(n)                                                       \
+	static inline ulong rd_cr##n(void)                                 \
+	{                                                                  \
+		ulong v;                                                   \
+		__asm__ volatile("mov %%cr" #n ", %0" : "=r"(v));          \
+		return v;                                                  \
+	}                                                                  \
+	static inline void wr_cr##n(ulong v)                               \
+	{                                                                  \
+		__asm__ volatile("mov %0, %%cr" #n : : "r"(v) : "memory"); \
 	}
 DEFINE_CR(0)
 DEFINE_CR(2)
 DEFINE_CR(3)
 DEFINE_CR(4)
 
-#define DEFINE_DR(n)                                                                               \
-	static inline ulong rd_dr##n(void)                                                         \
-	{                                                                                          \
-		ulong v;                                                                           \
-		__asm__ volatile("mov %%dr" #n ", %0" : "=r"(v));                                  \
-		return v;                                                                          \
-	}                                                                                          \
-	static inline void wr_dr##n(ulong v)                                                       \
-	{                                                                                          \
-		__asm__ volatile("mov %0, %%dr" #n : : "r"(v) : "memory");                         \
+#define DEFINE_DR(n)                                                       \
+	static inline ulong rd_dr##n(void)                                 \
+	{                                                                  \
+		ulong v;                                                   \
+		__asm__ volatile("mov %%dr" #n ", %0" : "=r"(v));          \
+		return v;                                                  \
+	}                                                                  \
+	static inline void wr_dr##n(ulong v)                               \
+	{                                                                  \
+		__asm__ volatile("mov %0, %%dr" #n : : "r"(v) : "memory"); \
 	}
 DEFINE_DR(0)
 DEFINE_DR(1)
@@ -168,7 +170,8 @@ DEFINE_DR(7)
 
 static inline void cpuid(uint32_t leaf, uint32_t sub, uint32_t r[4])
 {
-	__asm__ volatile("cpuid" : "=a"(r[0]), "=b"(r[1]), "=c"(r[2]), "=d"(r[3])
+	__asm__ volatile("cpuid"
+			 : "=a"(r[0]), "=b"(r[1]), "=c"(r[2]), "=d"(r[3])
 			 : "a"(leaf), "c"(sub));
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Entry of 64-bit images: multiboot 1 leaves us in 32-bit protected mode; build page tables, go long. */
+/* Entry of 64-bit images: multiboot 1 leaves us in 32-bit mode; build page tables, go long. */
 	.section .multiboot, "a"
 	.balign 4
 	.long 0x1badb002, 0, -0x1badb002
