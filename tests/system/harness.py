@@ -161,6 +161,7 @@ class Process:
 
     def _start_on_terminal(self, command):
         self.master, self.slave = pty.openpty()
+        self.terminal_before = self.terminal_mode()
         self.before = termios.tcgetattr(self.slave)
         self.report, report = os.pipe()
         leader = [sys.executable, "-c", SESSION_LEADER, str(report)] + command
@@ -173,6 +174,9 @@ class Process:
         while b"\n" not in self.report_text:
             self._read_report(60)
         self.pid = int(self.report_text.split()[0])
+
+    def terminal_mode(self):
+        return termios.tcgetattr(self.slave)
 
     def _read_report(self, timeout):
         if select.select([self.report], [], [], timeout)[0]:

@@ -25,10 +25,6 @@ ECHO = """
 """
 
 
-def mode(process):
-    return termios.tcgetattr(process.slave)
-
-
 def start_echo():
     bios = assemble_bios(ECHO)
     accel = "tcg" if IS_QEMU else "interp"
@@ -39,14 +35,14 @@ def start_echo():
 
 
 def check_restored(guest):
-    check_equal(mode(guest), guest.before, "terminal settings afterwards")
+    check_equal(guest.terminal_mode(), guest.terminal_before, "terminal settings afterwards")
 
 
 @case("console/echo-and-leave", cost=4)
 def echo_and_leave():
     guest = start_echo()
-    raw = mode(guest)
-    check(raw != guest.before, "the terminal's settings are as before")
+    raw = guest.terminal_mode()
+    check(raw != guest.terminal_before, "the terminal's settings are as before")
     check(not raw[3] & (termios.ICANON | termios.ECHO), "the terminal is not raw")
     guest.send("a")
     guest.expect("b", 10)
