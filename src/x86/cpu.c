@@ -2,6 +2,7 @@
 /* A software vCPU's life, its derived state, and events from other threads. */
 #include "x86/cpu.h"
 #include <string.h>
+#include "x86/bounce.h"
 #include "x86/cpuid.h"
 #include "x86/debug.h"
 #include "x86/mmu.h"
@@ -116,6 +117,7 @@ void x86_cpu_init(struct x86_cpu *c, struct x86_vm *vm, unsigned index, uint32_t
 	atomic_store(&c->events, 0);
 	for (unsigned v = 0; v < X86_VIEW_COUNT; v++)
 		memset(c->tlbs[v].used, 0xff, sizeof(c->tlbs[v].used));
+	bounce_xsave_fill(&c->s.xsave);
 	x86_set_rflags(c, c->s.rflags);
 	x86_update_mode(c);
 	x86_tlb_flush(c, true);
@@ -135,6 +137,7 @@ void x86_cpu_get(const struct x86_cpu *c, struct x86_state *out)
 void x86_cpu_set(struct x86_cpu *c, const struct x86_state *in)
 {
 	c->s = *in;
+	bounce_xsave_fill(&c->s.xsave);
 	x86_set_rflags(c, in->rflags);
 	c->shutdown = false;
 	c->delivering = 0;
