@@ -85,6 +85,6 @@ static void emit_line(void *opaque, const char *line)
 
 void vm_report(struct vm *vm, unsigned cpu, const char *why)
 {
-	fprintf(stderr, "doppel: %s: %s on vCPU %u\n", vm->name, why, cpu);
+	fprintf(stderr, "%s: %s on vCPU %u\n", vm->name, why, cpu);
 	vm->engine->report(vm->ev, cpu, emit_line, NULL);
 }
