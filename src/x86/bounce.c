@@ -2,26 +2,30 @@
 /*
  * Bounce execution: theory of operation.
  *
- * The host speaks the guest's instruction set, so the meaning of `vfmadd213ps ymm1, ymm2, [rsi+8]` is had by
- * running it.  bounce_prepare() turns a decoded instruction into a stub, a few dozen bytes of host code
- * that load the guest's registers the instruction names, run it with its memory operand
- * rewritten to a pointer we give, and store what it wrote (bounce_emit.c).  bounce_exec() checks that the state
- * is enabled (CR0, CR4, XCR0), finds the operand, and calls the stub.
+ * The host speaks the guest's instruction set, so the meaning of `vfmadd213ps ymm1, ymm2, [rsi+8]`
+ * is had by running it.  bounce_prepare() turns a decoded instruction into a stub, a few dozen
+ * bytes of host code that load the guest's registers the instruction names, run it with its memory
+ * operand rewritten to a pointer we give, and store what it wrote (bounce_emit.c).  bounce_exec()
+ * checks that the state is enabled (CR0, CR4, XCR0), finds the operand, and calls the stub.
  *
- * Operand: when all of it lies in one page with a fast translation of the right kind, the stub works on guest
- * memory itself; otherwise on a buffer that is filled before (x86_read_block) or written after
- * (x86_write_block; probed before, so that a store fault commits nothing).  Element-wise
- * instructions whose faults depend on a mask, and those that expose whole state images, are written in C:
- * bounce_mask.c, bounce_xsave.c, bounce_x87.c.  Plain vector moves need no stub: bounce_move.c.
+ * Operand: when all of it lies in one page with a fast translation of the right kind, the stub
+ * works on guest memory itself; otherwise on a buffer that is filled before (x86_read_block) or
+ * written after (x86_write_block; probed before, so that a store fault commits nothing).
+ * Element-wise instructions whose faults depend on a mask, and those that expose whole state
+ * images, are written in C: bounce_mask.c, bounce_xsave.c, bounce_x87.c.  Plain vector moves need
+ * no stub: bounce_move.c.
  *
- * What stays true: outside of a stub the thread has the host's MXCSR and an empty x87 stack; the vector image
- * in struct x86_cpu is complete (XSTATE_BV = 7, bounce_xsave_fill); a stub never faults half done, since a
- * faulting instruction commits nothing and the stub's stores come after it.
+ * What stays true: outside of a stub the thread has the host's MXCSR and an empty x87 stack; the
+ * vector image in struct x86_cpu is complete (XSTATE_BV = 7, bounce_xsave_fill); a stub never
+ * faults half done, since a faulting instruction commits nothing and the stub's stores come after
+ * it.
  *
- * Code memory: a memfd mapped twice, once writable and once executable.  Stubs are shared by all equal
- * instructions of a vCPU: the key is the normalised encoding.  When the pool is full the engine drops all.
+ * Code memory: a memfd mapped twice, once writable and once executable.  Stubs are shared by all
+ * equal instructions of a vCPU: the key is the normalised encoding.  When the pool is full the
+ * engine drops all.
  *
- * Threads: a pool belongs to one vCPU thread.  The signal handlers are the process's (bounce_sig.c).
+ * Threads: a pool belongs to one vCPU thread.  The signal handlers are the process's
+ * (bounce_sig.c).
  */
 #include <errno.h>
 #include <string.h>
@@ -38,8 +42,8 @@ struct bounce_pool {
 	const uint8_t *rx;
 	size_t used;
 	unsigned n;
-	struct bounce_stub *stubs;	/* POOL_STUBS */
-	uint16_t hash[POOL_STUBS * 2];	/* index + 1 in stubs, 0: empty */
+	struct bounce_stub *stubs; /* POOL_STUBS */
+	uint16_t hash[POOL_STUBS * 2]; /* index + 1 in stubs, 0: empty */
 };
 
 /* --- pool --- */
@@ -302,7 +306,7 @@ static void key_prefixes(struct bounce_key *k, const struct x86_decoded *d)
 	const ZydisDecodedInstructionRaw *raw = &d->insn.raw;
 
 	if (k->vex) {
-		static const uint8_t rep[] = { 0, 0, 0xf3, 0xf2 };
+		static const uint8_t rep[] = {0, 0, 0xf3, 0xf2};
 
 		k->p66 = raw->vex.pp == 1;
 		k->prep = rep[raw->vex.pp & 3];
@@ -377,9 +381,10 @@ static void key_make(struct bounce_key *k, const struct x86_decoded *d)
 		memcpy(k->imm, d->bytes + raw->imm[0].offset, k->imm_len <= 4 ? k->imm_len : 4);
 	}
 	/* Outside of 64-bit mode VEX.W does not choose 64-bit general operands (SDM 2 2.3.5.5). */
-	if (k->vex && !code64 && (gpr || (k->map == 1 && (k->opcode == 0x6e || k->opcode == 0x7e)) ||
-				  (k->map == 1 && (k->opcode == 0x2a)) ||
-				  (k->map == 3 && (k->opcode == 0x16 || k->opcode == 0x22))))
+	if (k->vex && !code64 &&
+	    (gpr || (k->map == 1 && (k->opcode == 0x6e || k->opcode == 0x7e)) ||
+	     (k->map == 1 && (k->opcode == 0x2a)) ||
+	     (k->map == 3 && (k->opcode == 0x16 || k->opcode == 0x22))))
 		k->w = 0;
 }
 
@@ -389,11 +394,12 @@ void bounce_key_address(struct bounce_stub *s, const ZydisDecodedOperand *op, un
 
 	k->addrsize = (uint8_t)addrsize;
 	k->seg = (uint8_t)ZydisRegisterGetId(op->mem.segment);
-	k->base = op->mem.base == ZYDIS_REGISTER_NONE ? BOUNCE_NO_REG :
-		  op->mem.base == ZYDIS_REGISTER_RIP || op->mem.base == ZYDIS_REGISTER_EIP ?
-		  BOUNCE_NO_REG : (uint8_t)bounce_reg_num(op->mem.base);
-	k->index = op->mem.index == ZYDIS_REGISTER_NONE ? BOUNCE_NO_REG :
-		   (uint8_t)bounce_reg_num(op->mem.index);
+	k->base = op->mem.base == ZYDIS_REGISTER_NONE ? BOUNCE_NO_REG
+		  : op->mem.base == ZYDIS_REGISTER_RIP || op->mem.base == ZYDIS_REGISTER_EIP
+			  ? BOUNCE_NO_REG
+			  : (uint8_t)bounce_reg_num(op->mem.base);
+	k->index = op->mem.index == ZYDIS_REGISTER_NONE ? BOUNCE_NO_REG
+							: (uint8_t)bounce_reg_num(op->mem.index);
 	k->scale = op->mem.scale;
 	k->disp = op->mem.disp.has_displacement ? (uint64_t)op->mem.disp.value : 0;
 }
@@ -473,8 +479,8 @@ static bool uses_mxcsr(const struct bounce_key *k)
 	}
 }
 
-/* Legacy SSE operands of 16 bytes are aligned but for these (SDM 1 10.4.1.1, 12.? "unaligned"); of VEX
- * only the explicitly aligned moves are (SDM 1 14.9). */
+/* Legacy SSE operands of 16 bytes are aligned but for these (SDM 2 table 2-16, exception types 1, 2
+ * and 4); of VEX only the explicitly aligned moves are (SDM 1 14.9). */
 static unsigned mem_alignment(const struct x86_decoded *d, bool vex)
 {
 	switch (d->insn.mnemonic) {
@@ -608,7 +614,8 @@ static bool stub_vector(struct bounce_stub *s, const struct x86_decoded *d)
 	s->wait = s->x87;
 	s->mxcsr = uses_mxcsr(&s->key);
 	s->align = (uint8_t)mem_alignment(d, s->key.vex);
-	s->no_ac = d->insn.meta.isa_set == ZYDIS_ISA_SET_F16C; /* exception type 11 (SDM 2 2.4.10) */
+	s->no_ac = d->insn.meta.isa_set ==
+		   ZYDIS_ISA_SET_F16C; /* exception type 11 (SDM 2 2.4.10) */
 	return true;
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Decimal adjustment: AAA, AAS, AAM, AAD, DAA, DAS.  They do not exist in 64-bit mode, where stubs run, so they
- * are written out (SDM 2 of each).  Flags that the manual leaves undefined are those of current processors.
+ * Decimal adjustment: AAA, AAS, AAM, AAD, DAA, DAS.  They do not exist in 64-bit mode, where stubs
+ * run, so they are written out (SDM 2 of each).  Flags that the manual leaves undefined are those
+ * of current processors.
  */
 #include "x86/bounce_int.h"
 
@@ -11,7 +12,7 @@ struct bcd_flags {
 
 static struct bcd_flags flags_get(const struct x86_cpu *c)
 {
-	return (struct bcd_flags){ .cf = c->fl >> 8 & 1, .af = c->fl >> 12 & 1 };
+	return (struct bcd_flags){.cf = c->fl >> 8 & 1, .af = c->fl >> 12 & 1};
 }
 
 /* CF and AF as given, SF ZF PF of al, OF clear. */
@@ -46,7 +47,8 @@ static void exec_ascii_adjust(struct x86_cpu *c, const struct bounce *b, uint64_
 	flags_put(c, f, (uint8_t)ax);
 }
 
-static void exec_decimal_adjust(struct x86_cpu *c, const struct bounce *b, uint64_t lin, uint64_t ea)
+static void exec_decimal_adjust(struct x86_cpu *c, const struct bounce *b, uint64_t lin,
+				uint64_t ea)
 {
 	bool sub = bounce_stub_of(b)->key.mnemonic == ZYDIS_MNEMONIC_DAS;
 	uint16_t ax = (uint16_t)c->s.gpr[X86_RAX];
@@ -76,7 +78,7 @@ static void exec_aam(struct x86_cpu *c, const struct bounce *b, uint64_t lin, ui
 	if (!base)
 		x86_raise(c, X86_DE);
 	put_ax(c, (uint16_t)((al / base) << 8 | (al % base)));
-	flags_put(c, (struct bcd_flags){ 0 }, al % base);
+	flags_put(c, (struct bcd_flags){0}, al % base);
 }
 
 /* The flags are those of the 8-bit addition. */
@@ -85,7 +87,7 @@ static void exec_aad(struct x86_cpu *c, const struct bounce *b, uint64_t lin, ui
 	uint16_t ax = (uint16_t)c->s.gpr[X86_RAX];
 	uint8_t al = (uint8_t)ax, add = (uint8_t)((ax >> 8) * bounce_stub_of(b)->key.imm[0]);
 	uint8_t sum = (uint8_t)(al + add);
-	struct bcd_flags f = { .cf = sum < al, .af = (al ^ add ^ sum) & 0x10 };
+	struct bcd_flags f = {.cf = sum < al, .af = (al ^ add ^ sum) & 0x10};
 
 	put_ax(c, sum);
 	flags_put(c, f, sum);

@@ -27,9 +27,9 @@ struct emit {
 
 /* The host's registers while the stub runs. */
 struct emit_plan {
-	unsigned cpu, mem;   /* pointer registers */
-	unsigned rsp_as;     /* stands for the guest's RSP */
-	uint16_t host_used;  /* all registers the stub writes */
+	unsigned cpu, mem; /* pointer registers */
+	unsigned rsp_as; /* stands for the guest's RSP */
+	uint16_t host_used; /* all registers the stub writes */
 };
 
 #define OFF_GPR(n) (offsetof(struct x86_cpu, s.gpr) + 8 * (n))
@@ -75,7 +75,8 @@ static void emit_rm64(struct emit *e, unsigned op, unsigned reg, unsigned base, 
 }
 
 /* 0F op with optional REX */
-static void emit_0f(struct emit *e, unsigned rexw, unsigned op, unsigned reg, unsigned base, size_t disp)
+static void emit_0f(struct emit *e, unsigned rexw, unsigned op, unsigned reg, unsigned base,
+		    size_t disp)
 {
 	unsigned rex = rexw << 3 | (reg >> 3) << 2 | base >> 3;
 
@@ -157,8 +158,8 @@ static unsigned host_reg(const struct emit_plan *p, unsigned guest)
 	return guest == X86_RSP ? p->rsp_as : guest;
 }
 
-/* Is the field a general register (and so subject to renaming)?  Told by the key's masks: fields that
- * hold opcode bits or other register files are flagged in the upper bit by bounce_prepare. */
+/* Is the field a general register (and so subject to renaming)?  Told by the key's masks: fields
+ * that hold opcode bits or other register files are flagged in the upper bit by bounce_prepare. */
 static unsigned field_reg(const struct emit_plan *p, unsigned field)
 {
 	if (field & 0x80) /* not a general register */
@@ -213,11 +214,11 @@ static unsigned pick(uint16_t used, const uint8_t *list, unsigned n)
 
 static void plan_make(struct emit_plan *p, const struct bounce_stub *s)
 {
-	/* RSI is not for the cpu pointer nor RDI for the operand: they hold the other at entry.  Low ones
-	 * first, since an instruction with AH..BH takes no REX prefix. */
-	static const uint8_t cpu_list[] = { X86_RDI, X86_RDX, X86_RCX, 8, 9, 10, 11, X86_RBX };
-	static const uint8_t mem_list[] = { X86_RSI, X86_RDX, X86_RCX, X86_RBX, X86_RBP };
-	static const uint8_t rsp_list[] = { X86_RDX, X86_RCX, 8, 9, 10, 11, X86_RBX };
+	/* RSI is not for the cpu pointer nor RDI for the operand: they hold the other at entry. Low
+	 * ones first, since an instruction with AH..BH takes no REX prefix. */
+	static const uint8_t cpu_list[] = {X86_RDI, X86_RDX, X86_RCX, 8, 9, 10, 11, X86_RBX};
+	static const uint8_t mem_list[] = {X86_RSI, X86_RDX, X86_RCX, X86_RBX, X86_RBP};
+	static const uint8_t rsp_list[] = {X86_RDX, X86_RCX, 8, 9, 10, 11, X86_RBX};
 	uint16_t used = s->regs.gpr & ~BIT(X86_RSP);
 
 	p->mem = s->key.mem ? pick(used, mem_list, ARRAY_SIZE(mem_list)) : X86_RSI;
@@ -278,7 +279,7 @@ static void emit_entry(struct emit *e, const struct bounce_stub *s, const struct
 	if (r->flags) {
 		emit_0f(e, 0, 0xb7, X86_RAX, p->cpu, offsetof(struct x86_cpu, fl)); /* movzx */
 		e8(e, 0x04), e8(e, 0x7f); /* add al, 0x7f: OF = bit 0 */
-		e8(e, 0x9e);		  /* sahf */
+		e8(e, 0x9e); /* sahf */
 	}
 	for (unsigned n = 0; n < 16; n++)
 		if (r->gpr & BIT(n))
@@ -312,8 +313,8 @@ static uint8_t *emit_exit(struct emit *e, const struct bounce_stub *s, const str
 			emit_rm64(e, 0x89, host_reg(p, n), p->cpu, OFF_GPR(n));
 	if (r->flags) {
 		e8(e, 0x0f), e8(e, 0x90), e8(e, 0xc0); /* seto al */
-		e8(e, 0x9f);			       /* lahf */
-		e8(e, 0x66);			       /* mov [fl], ax */
+		e8(e, 0x9f); /* lahf */
+		e8(e, 0x66); /* mov [fl], ax */
 		if (p->cpu >= 8)
 			e8(e, 0x41);
 		e8(e, 0x89);
@@ -339,7 +340,7 @@ static void fix_rip(uint8_t *at, const uint8_t *target)
 
 unsigned bounce_emit(struct bounce_stub *s, uint8_t *rw, const uint8_t *rx, size_t room)
 {
-	struct emit e = { .p = rw, .end = rw + room };
+	struct emit e = {.p = rw, .end = rw + room};
 	struct emit_plan p;
 	uint8_t *insn, *exit_fix, *fault, *fault_fix, *constant;
 	uint16_t saved;
@@ -365,8 +366,9 @@ unsigned bounce_emit(struct bounce_stub *s, uint8_t *rw, const uint8_t *rx, size
 	s->fault_exit = rx + (fault - rw);
 	s->insn_ip = (uint64_t)(uintptr_t)(rx + (insn - rw));
 	if (s->x87 && s->key.map == 0) {
-		unsigned modrm = s->key.mem ? (p.mem == X86_RBP ? 0x40 : 0) | (s->key.reg & 7) << 3 |
-				 p.mem : s->key.modrm;
+		unsigned modrm = s->key.mem ? (p.mem == X86_RBP ? 0x40 : 0) |
+						      (s->key.reg & 7) << 3 | p.mem
+					    : s->key.modrm;
 
 		s->host_fop = (uint16_t)((s->key.opcode & 7) << 8 | modrm);
 	}

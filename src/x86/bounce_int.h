@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
-/* Bounce execution, inside: the prepared instruction, the pool, and what the parts offer each other. */
+/* Bounce execution, inside: the prepared instruction, the pool, and what the parts offer each
+ * other. */
 #include "base/base.h"
 #include "x86/bounce.h"
 #include "x86/mmu.h"
@@ -9,11 +10,11 @@
 /* Which processor state an instruction needs to be switched on (SDM 3A 2.5, 13.1; SDM 2 2.4). */
 enum bounce_avail {
 	BOUNCE_AV_NONE,
-	BOUNCE_AV_X87,	  /* CR0.EM or TS: #NM */
-	BOUNCE_AV_MMX,	  /* CR0.EM: #UD; TS: #NM */
-	BOUNCE_AV_SSE,	  /* CR0.EM, !CR4.OSFXSR: #UD; TS: #NM */
-	BOUNCE_AV_AVX,	  /* !CR4.OSXSAVE, !XCR0[2:1]: #UD; TS: #NM */
-	BOUNCE_AV_XSAVE,  /* !CR4.OSXSAVE: #UD; TS: #NM */
+	BOUNCE_AV_X87, /* CR0.EM or TS: #NM */
+	BOUNCE_AV_MMX, /* CR0.EM: #UD; TS: #NM */
+	BOUNCE_AV_SSE, /* CR0.EM, !CR4.OSFXSR: #UD; TS: #NM */
+	BOUNCE_AV_AVX, /* !CR4.OSXSAVE, !XCR0[2:1]: #UD; TS: #NM */
+	BOUNCE_AV_XSAVE, /* !CR4.OSXSAVE: #UD; TS: #NM */
 };
 
 /* Everything that makes one prepared instruction different from another; compared as bytes. */
@@ -25,10 +26,11 @@ struct bounce_key {
 	uint8_t has_modrm, mem;
 	uint8_t reg, rm, vvvv, is4; /* register numbers; reg and rm may be opcode bits */
 	uint8_t has_is4, imm_len;
-	uint8_t rex_low;	 /* SPL, BPL, SIL or DIL is used: a REX prefix must be there */
-	uint8_t high;		 /* AH, CH, DH or BH is used: no REX prefix */
+	uint8_t rex_low; /* SPL, BPL, SIL or DIL is used: a REX prefix must be there */
+	uint8_t high; /* AH, CH, DH or BH is used: no REX prefix */
 	uint8_t code64, opsize;
-	uint8_t seg, addrsize;	 /* these and below: only for instructions that form addresses inside */
+	uint8_t seg,
+		addrsize; /* these and below: only for instructions that form addresses inside */
 	uint8_t base, index, scale;
 	uint8_t pad[5];
 	uint8_t imm[4];
@@ -39,9 +41,9 @@ struct bounce_key {
 
 /* Registers by number: what a stub loads and stores. */
 struct bounce_regs {
-	uint16_t gpr, gpr_out;		/* used; written */
-	uint16_t xmm_in, ymm_in;	/* loaded (ymm_in is a subset of xmm_in) */
-	uint16_t xmm_out, ymm_out;	/* stored; ymm_out: with the upper half */
+	uint16_t gpr, gpr_out; /* used; written */
+	uint16_t xmm_in, ymm_in; /* loaded (ymm_in is a subset of xmm_in) */
+	uint16_t xmm_out, ymm_out; /* stored; ymm_out: with the upper half */
 	bool flags;
 };
 
@@ -50,19 +52,19 @@ struct bounce_stub {
 	struct bounce_key key;
 	struct bounce_regs regs;
 	uint32_t cr0_bad, cr4_need, xcr0_need; /* fast form of avail */
-	uint8_t avail;	/* enum bounce_avail */
-	uint8_t align;	/* of the memory operand, or 0 */
-	uint8_t ac;	/* alignment that #AC asks for, or 0 */
-	uint8_t size;	/* of the memory operand in bytes, <= 32 (x87 environments have their own) */
-	bool x87;	/* uses x87 or MMX state: FXRSTOR and FXSAVE around it */
-	bool wait;	/* checks for a pending x87 exception first */
-	bool mxcsr;	/* depends on MXCSR */
-	bool no_ac;	/* never alignment-checked */
+	uint8_t avail; /* enum bounce_avail */
+	uint8_t align; /* of the memory operand, or 0 */
+	uint8_t ac; /* alignment that #AC asks for, or 0 */
+	uint8_t size; /* of the memory operand in bytes, <= 32 (x87 environments have their own) */
+	bool x87; /* uses x87 or MMX state: FXRSTOR and FXSAVE around it */
+	bool wait; /* checks for a pending x87 exception first */
+	bool mxcsr; /* depends on MXCSR */
+	bool no_ac; /* never alignment-checked */
 	bool avx_upper; /* leaves host upper halves dirty */
 	bool mem_read, mem_write;
-	bool pointers;	/* x87: FIP, FDP and FOP may be recorded */
+	bool pointers; /* x87: FIP, FDP and FOP may be recorded */
 	bool cond_store; /* x87 store that an unmasked exception suppresses */
-	uint8_t elem;	/* gathers and masked moves: element size */
+	uint8_t elem; /* gathers and masked moves: element size */
 	uint16_t fop, host_fop;
 	uint64_t insn_ip; /* host address of the instruction in the stub */
 	const uint8_t *code, *code_end, *fault_exit;
@@ -87,7 +89,8 @@ extern __thread struct bounce_running bounce_running __attribute__((tls_model("i
 /* --- bounce_sig.c --- */
 void bounce_sig_install(void);
 
-/* --- bounce_emit.c: generate the code of s at rw, to run at rx; bytes used, or 0 when room is short --- */
+/* --- bounce_emit.c: generate the code of s at rw, to run at rx; bytes used, or 0 when room is
+ * short --- */
 #define BOUNCE_CODE_MAX 512
 unsigned bounce_emit(struct bounce_stub *s, uint8_t *rw, const uint8_t *rx, size_t room);
 
@@ -128,21 +131,22 @@ static inline void bounce_run(struct x86_cpu *c, const struct bounce_stub *s, vo
 		bounce_run_fault(c, r);
 }
 
-/* Host address when [lin, lin+size) may be accessed directly, else NULL (no faults, no TLB fill). */
+/* Host address when [lin, lin+size) may be accessed directly, else NULL (no faults, no TLB fill).
+ */
 static inline void *bounce_direct_rd(struct x86_cpu *c, uint64_t lin, unsigned size)
 {
 	struct x86_tlb_entry *e = x86_tlb_slot(c->tlb, lin);
 
-	return likely(e->rd == ((lin + size - 1) & ~(PAGE_SIZE - 1))) ?
-	       (void *)(lin + e->addend) : NULL;
+	return likely(e->rd == ((lin + size - 1) & ~(PAGE_SIZE - 1))) ? (void *)(lin + e->addend)
+								      : NULL;
 }
 
 static inline void *bounce_direct_wr(struct x86_cpu *c, uint64_t lin, unsigned size)
 {
 	struct x86_tlb_entry *e = x86_tlb_slot(c->tlb, lin);
 
-	return likely(e->wr == ((lin + size - 1) & ~(PAGE_SIZE - 1))) ?
-	       (void *)(lin + e->addend) : NULL;
+	return likely(e->wr == ((lin + size - 1) & ~(PAGE_SIZE - 1))) ? (void *)(lin + e->addend)
+								      : NULL;
 }
 
 /* Element-wise addresses: offset -> linear with the operand's segment. */
@@ -155,9 +159,9 @@ static inline uint64_t bounce_elem_lin(struct x86_cpu *c, const struct bounce_st
 }
 
 /*
- * Parts that take instructions by mnemonic: each looks at d and, when the instruction is its own, fills
- * s->pub and what its exec function needs, and returns true.  s->key is complete but for the address
- * fields (bounce_key_address adds them).
+ * Parts that take instructions by mnemonic: each looks at d and, when the instruction is its own,
+ * fills s->pub and what its exec function needs, and returns true.  s->key is complete but for the
+ * address fields (bounce_key_address adds them).
  */
 bool bounce_move_prepare(struct bounce_stub *s, const struct x86_decoded *d);
 bool bounce_mask_prepare(struct bounce_stub *s, const struct x86_decoded *d);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Vector memory accesses under a mask: VMASKMOV, VPMASKMOV, MASKMOVDQU, MASKMOVQ and the gathers.  Only
- * enabled elements are accessed or may fault, so they go one by one (SDM 2, of each).
+ * Vector memory accesses under a mask: VMASKMOV, VPMASKMOV, MASKMOVDQU, MASKMOVQ and the gathers.
+ * Only enabled elements are accessed or may fault, so they go one by one (SDM 2, of each).
  *
- * A gather commits element by element, lowest first: each finished element is in the destination and its
- * mask element is zero when a later one faults, so the instruction resumes (SDM 2 VGATHERDPS).
+ * A gather commits element by element, lowest first: each finished element is in the destination
+ * and its mask element is zero when a later one faults, so the instruction resumes (SDM 2
+ * VGATHERDPS).
  */
 #include <string.h>
 #include "x86/bounce_int.h"
@@ -50,7 +51,7 @@ static uint64_t elem_load(struct x86_cpu *c, uint64_t lin, unsigned size)
 static void exec_maskmov_load(struct x86_cpu *c, const struct bounce *b, uint64_t lin, uint64_t ea)
 {
 	const struct bounce_stub *s = bounce_stub_of(b);
-	uint8_t mask[VEC_MAX], out[VEC_MAX] = { 0 };
+	uint8_t mask[VEC_MAX], out[VEC_MAX] = {0};
 	unsigned size = s->elem;
 
 	bounce_check_avail(c, s);
@@ -136,7 +137,8 @@ static void exec_maskmovq(struct x86_cpu *c, const struct bounce *b, uint64_t li
 
 /* --- gathers --- */
 
-/* Make the mask all ones or zeros per element of the vector length, also of elements that are not used. */
+/* Make the mask all ones or zeros per element of the vector length, also of elements that are not
+ * used. */
 static void gather_mask(uint8_t mask[VEC_MAX], unsigned len, unsigned size)
 {
 	for (unsigned i = 0; i < len / size; i++)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Plain moves between vector registers, general registers and memory, without a stub: these are what copy
- * loops are made of, and they have no semantics worth a trip through the processor.
+ * Plain moves between vector registers, general registers and memory, without a stub: these are
+ * what copy loops are made of, and they have no semantics worth a trip through the processor.
  *
  * VEX forms zero the destination above their length, legacy ones keep bits 255..128 (SDM 1 14.3).
  */
@@ -23,7 +23,7 @@ static inline vec16 *ymmh(struct x86_cpu *c, unsigned n)
 static inline void zero_upper(struct x86_cpu *c, const struct bounce_stub *s, unsigned n)
 {
 	if (s->key.vex)
-		*ymmh(c, n) = (vec16){ 0 };
+		*ymmh(c, n) = (vec16){0};
 }
 
 static inline unsigned reg_no(const struct bounce_stub *s)
@@ -85,7 +85,7 @@ static void exec_load32(struct x86_cpu *c, const struct bounce *b, uint64_t lin,
 static void exec_store32(struct x86_cpu *c, const struct bounce *b, uint64_t lin, uint64_t ea)
 {
 	const struct bounce_stub *s = bounce_stub_of(b);
-	vec16 *p, buf[2] = { *xmm(c, reg_no(s)), *ymmh(c, reg_no(s)) };
+	vec16 *p, buf[2] = {*xmm(c, reg_no(s)), *ymmh(c, reg_no(s))};
 
 	bounce_check_avail(c, s);
 	bounce_check_align(c, s, lin);
@@ -119,7 +119,7 @@ static void exec_copy32(struct x86_cpu *c, const struct bounce *b, uint64_t lin,
 
 static inline void put_low(struct x86_cpu *c, const struct bounce_stub *s, unsigned n, uint64_t v)
 {
-	uint64_t w[2] = { v, 0 };
+	uint64_t w[2] = {v, 0};
 
 	memcpy(c->s.xsave.xmm[n], w, 16);
 	zero_upper(c, s, n);
@@ -232,7 +232,8 @@ static bool move_full(struct bounce_stub *s, const struct x86_decoded *d, bool a
 	if (d->insn.operand_count_visible != 2)
 		return false;
 	if (op_is_vector(&d->op[0]) && op_is_mem(&d->op[1]))
-		return move_mem(s, size, false, aligned ? size : 0, wide ? exec_load32 : exec_load16);
+		return move_mem(s, size, false, aligned ? size : 0,
+				wide ? exec_load32 : exec_load16);
 	if (op_is_mem(&d->op[0]) && op_is_vector(&d->op[1]))
 		return move_mem(s, size, true, aligned ? size : 0,
 				wide ? exec_store32 : exec_store16);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Host faults inside stubs.  Unmasked SIMD exceptions and #DE arrive as SIGFPE, and what the checks before a
- * stub do not foresee as SIGILL, SIGSEGV (#GP) or SIGBUS (#AC).  The handler sends the thread to the stub's
- * fault exit with the vector in EAX and keeps MXCSR as the processor left it.  Everything else
- * (page faults included: they are never a guest's) goes to the handler that was there before.
+ * Host faults inside stubs.  Unmasked SIMD exceptions and #DE arrive as SIGFPE, and what the checks
+ * before a stub do not foresee as SIGILL, SIGSEGV (#GP) or SIGBUS (#AC).  The handler sends the
+ * thread to the stub's fault exit with the vector in EAX and keeps MXCSR as the processor left it.
+ * Everything else (page faults included: they are never a guest's) goes to the handler that was
+ * there before.
  *
  * The saved handlers are written once before the first stub exists, and only read afterwards.
  */
@@ -15,7 +16,7 @@
 
 __thread struct bounce_running bounce_running;
 
-static const int sig_list[] = { SIGFPE, SIGSEGV, SIGILL, SIGBUS };
+static const int sig_list[] = {SIGFPE, SIGSEGV, SIGILL, SIGBUS};
 static struct sigaction sig_old[ARRAY_SIZE(sig_list)];
 
 static void sig_chain(int sig, siginfo_t *info, void *context)
@@ -34,7 +35,8 @@ static void sig_chain(int sig, siginfo_t *info, void *context)
 		old->sa_handler(sig);
 		return;
 	}
-	/* The default action: the instruction faults again, or the signal is sent again, without us. */
+	/* The default action: the instruction faults again, or the signal is sent again, without
+	 * us. */
 	memset(&dfl, 0, sizeof(dfl));
 	dfl.sa_handler = SIG_DFL;
 	sigaction(sig, &dfl, NULL);

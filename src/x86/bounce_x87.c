@@ -2,13 +2,15 @@
 /*
  * x87 and MMX: the whole guest image goes through FXRSTOR and FXSAVE around the instruction.
  *
- * FIP, FDP and FOP (SDM 1 8.1.8): the host records the stub's own addresses.  Which of them it records, and
- * when (FDP_EXCPTN_ONLY, FOP compatibility mode, AMD's only-if-pending), is left to it: markers go in,
- * and what comes back as the stub's address is replaced by the guest's, what comes back as the marker
- * was not recorded.  FCS and FDS are kept as zero, as processors with CPUID.7.EBX[13] do.
+ * FIP, FDP and FOP (SDM 1 8.1.8): the host records the stub's own addresses.  Which of them it
+ * records, and when (FDP_EXCPTN_ONLY, FOP compatibility mode, AMD's only-if-pending), is left to
+ * it: markers go in, and what comes back as the stub's address is replaced by the guest's, what
+ * comes back as the marker was not recorded.  FCS and FDS are kept as zero, as processors with
+ * CPUID.7.EBX[13] do.
  *
  * Environments (FNSTENV, FLDENV, FNSAVE, FRSTOR) exist in four layouts, SDM 1 figures 8-9 to 8-12;
- * the two protected-mode ones run natively in a buffer, the real-mode ones differ in the pointers only.
+ * the two protected-mode ones run natively in a buffer, the real-mode ones differ in the pointers
+ * only.
  */
 #include <string.h>
 #include "x86/bounce_int.h"
@@ -32,7 +34,8 @@ void bounce_x87_pending(struct x86_cpu *c)
 	x86_ferr(c);
 }
 
-/* Instruction and operand pointers as this mode records them: offsets, linear in real-address mode. */
+/* Instruction and operand pointers as this mode records them: offsets, linear in real-address mode.
+ */
 static uint64_t x87_ip(const struct x86_cpu *c)
 {
 	if ((c->mode & X86_MODE_PE) && !(c->mode & X86_MODE_V86))
@@ -50,16 +53,18 @@ struct x87_pointers {
 	uint16_t fop;
 };
 
-static void pointers_mark(struct x86_xsave *x, const struct bounce_stub *s, struct x87_pointers *old)
+static void pointers_mark(struct x86_xsave *x, const struct bounce_stub *s,
+			  struct x87_pointers *old)
 {
-	*old = (struct x87_pointers){ x->fip, x->fdp, x->fop };
+	*old = (struct x87_pointers){x->fip, x->fdp, x->fop};
 	x->fip = FIP_MARK;
 	x->fdp = FDP_MARK;
 	x->fop = s->host_fop ^ 1;
 }
 
 static void pointers_settle(struct x86_cpu *c, const struct bounce_stub *s,
-			    const struct x87_pointers *old, const void *p, uint64_t lin, uint64_t ea)
+			    const struct x87_pointers *old, const void *p, uint64_t lin,
+			    uint64_t ea)
 {
 	struct x86_xsave *x = &c->s.xsave;
 
@@ -97,13 +102,13 @@ static uint64_t store_lin(struct x86_cpu *c, const struct bounce_stub *s, uint64
 }
 
 /*
- * A store that an unmasked exception may suppress: computed first, since then memory is not touched and not
- * even its address is checked; but the state must be the old one when the store faults.
+ * A store that an unmasked exception may suppress: computed first, since then memory is not touched
+ * and not even its address is checked; but the state must be the old one when the store faults.
  */
 static void store_computed(struct x86_cpu *c, const struct bounce_stub *s, uint64_t ea)
 {
 	struct x86_xsave old, new;
-	struct x87_pointers ptr = { 0 };
+	struct x87_pointers ptr = {0};
 	uint8_t buf[16];
 	uint64_t lin;
 
@@ -238,7 +243,7 @@ static void exec_env_store(struct x86_cpu *c, const struct bounce *b, uint64_t l
 {
 	const struct bounce_stub *s = bounce_stub_of(b);
 	struct x86_xsave *x = &c->s.xsave;
-	struct x87_pointers p = { x->fip, x->fdp, x->fop };
+	struct x87_pointers p = {x->fip, x->fdp, x->fop};
 	uint8_t buf[ENV32 + FSAVE_REGS];
 
 	bounce_check_avail(c, s);
@@ -264,7 +269,8 @@ static void exec_env_load(struct x86_cpu *c, const struct bounce *b, uint64_t li
 
 /* --- preparation --- */
 
-static void env_prepare(struct bounce_stub *s, const struct x86_decoded *d, unsigned extra, bool store)
+static void env_prepare(struct bounce_stub *s, const struct x86_decoded *d, unsigned extra,
+			bool store)
 {
 	s->key.opsize = d->opsize == 2 ? 2 : 4;
 	s->key.p66 = d->opsize == 2;

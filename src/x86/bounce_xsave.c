@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * FXSAVE/FXRSTOR, the XSAVE family and MXCSR (SDM 1 10.5, 13; SDM 2 of each), in C on the guest's image: run
- * on the host they would expose the host's state components.
+ * FXSAVE/FXRSTOR, the XSAVE family and MXCSR (SDM 1 10.5, 13; SDM 2 of each), in C on the guest's
+ * image: run on the host they would expose the host's state components.
  *
- * XINUSE is computed from the contents: a component in its initial configuration counts as not in use, which is
- * one of the answers the SDM allows (13.6) and makes the init optimisation effective.  The modified
- * optimisation is not made.  All bytes an instruction writes are probed before the first is written.
+ * XINUSE is computed from the contents: a component in its initial configuration counts as not in
+ * use, which is one of the answers the SDM allows (13.6) and makes the init optimisation effective.
+ * The modified optimisation is not made.  All bytes an instruction writes are probed before the
+ * first is written.
  */
 #include <stddef.h>
 #include <string.h>
@@ -52,8 +53,8 @@ static uint64_t xinuse(const struct x86_xsave *x)
 	return bv;
 }
 
-/* Let the processor settle an x87 image from the guest: ES and B from FSW and FCW, reserved bits, NaN of
- * register padding.  Only bytes 0..23 and ST are taken. */
+/* Let the processor settle an x87 image from the guest: ES and B from FSW and FCW, reserved bits,
+ * NaN of register padding.  Only bytes 0..23 and ST are taken. */
 static void x87_settle(const struct x86_xsave *in, struct x86_xsave *out)
 {
 	static const uint32_t mxcsr = MXCSR_DEFAULT;
@@ -94,7 +95,8 @@ static void check_align(struct x86_cpu *c, uint64_t lin, unsigned align)
 {
 	if (!(lin & (align - 1)))
 		return;
-	/* While alignment is checked either is allowed (SDM 2 XSAVE); processors check 4-byte pieces. */
+	/* While alignment is checked either is allowed (SDM 2 XSAVE); processors check 4-byte
+	 * pieces. */
 	if (c->align_check && (c->mode & X86_MODE_CPL3) && (lin & 3))
 		x86_raise_err(c, X86_AC, 0);
 	x86_raise_err(c, X86_GP, 0);
@@ -181,7 +183,7 @@ static void save_legacy(struct x86_cpu *c, const struct bounce_stub *s, uint64_t
 		x86_write_block(c, lin + OFF_ST, img.st, sizeof(img.st));
 	}
 	if (mxcsr) {
-		uint32_t v[2] = { c->s.xsave.mxcsr, MXCSR_VALID };
+		uint32_t v[2] = {c->s.xsave.mxcsr, MXCSR_VALID};
 
 		x86_write_block(c, lin + OFF_MXCSR, v, sizeof(v));
 	}
@@ -189,8 +191,9 @@ static void save_legacy(struct x86_cpu *c, const struct bounce_stub *s, uint64_t
 		x86_write_block(c, lin + OFF_XMM, c->s.xsave.xmm, vector_bytes(s));
 }
 
-/* Raise what a store of these components would raise: processors try the whole area that RFBM selects, whatever
- * of it they write; legacy: the components that make it include the first 512 bytes. */
+/* Raise what a store of these components would raise: processors try the whole area that RFBM
+ * selects, whatever of it they write; legacy: the components that make it include the first 512
+ * bytes. */
 static void probe_save(struct x86_cpu *c, uint64_t lin, uint64_t rfbm, uint64_t legacy)
 {
 	if (rfbm & legacy)
@@ -272,7 +275,8 @@ static void restore_x87(struct x86_cpu *c, const struct bounce_stub *s, const st
 	x87_settle(&tmp, x);
 }
 
-static void restore_vector(uint8_t (*reg)[16], const uint8_t (*from)[16], unsigned len, bool present)
+static void restore_vector(uint8_t (*reg)[16], const uint8_t (*from)[16], unsigned len,
+			   bool present)
 {
 	if (present)
 		memcpy(reg, from, len);

@@ -5,8 +5,8 @@
 #include <string.h>
 #include "insn.h"
 
-static const char *const gpr_names[16] = { "RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI", "RDI",
-					   "R8",  "R9",	 "R10", "R11", "R12", "R13", "R14", "R15" };
+static const char *const gpr_names[16] = {"RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI", "RDI",
+					  "R8",	 "R9",	"R10", "R11", "R12", "R13", "R14", "R15"};
 static char message[256];
 
 static const char *differ(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
@@ -37,7 +37,8 @@ static const char *compare_fault(const struct iresult *n, const struct iresult *
 	    n->vector != X86_PF && s->vector != X86_PF)
 		return NULL;
 	if (n->vector != s->vector)
-		return differ("vector: native %u (error %#x), engine %u (error %#x, cr2 %#" PRIx64 ")",
+		return differ("vector: native %u (error %#x), engine %u (error %#x, cr2 %#" PRIx64
+			      ")",
 			      n->vector, ne, s->vector, se, s->cr2);
 	if (n->vector == X86_PF && slack->cr2)
 		return NULL;
@@ -52,8 +53,8 @@ static const char *compare_fault(const struct iresult *n, const struct iresult *
 	return NULL;
 }
 
-static const char *compare_gpr(const struct icase *c, const struct istate *n, const struct istate *s,
-			       bool rep_upper)
+static const char *compare_gpr(const struct icase *c, const struct istate *n,
+			       const struct istate *s, bool rep_upper)
 {
 	/* Upper halves are undefined after 32-bit code ran (SDM 1 3.4.1.1). */
 	bool narrow = c->mode32 || n->cs == 0x23;
@@ -162,14 +163,16 @@ const char *compare_results(const struct icase *c, const struct iresult *n, cons
 
 static void report_xstate(FILE *out, const struct x86_xsave *x)
 {
-	fprintf(out, "  FCW %04x FSW %04x FTW %02x FOP %03x FIP %" PRIx64 " FDP %" PRIx64 " MXCSR %04x\n",
+	fprintf(out,
+		"  FCW %04x FSW %04x FTW %02x FOP %03x FIP %" PRIx64 " FDP %" PRIx64
+		" MXCSR %04x\n",
 		x->fcw, x->fsw, x->ftw, x->fop, x->fip, x->fdp, x->mxcsr);
 	for (unsigned i = 0; i < 8; i++)
 		fprintf(out, "  ST%u %04x%016" PRIx64 "%s", i, get_le16(x->st[i] + 8),
 			get_le64(x->st[i]), i % 4 == 3 ? "\n" : "");
 	for (unsigned i = 0; i < 16; i++)
-		fprintf(out, "  YMM%-2u %016" PRIx64 "%016" PRIx64 "%016" PRIx64 "%016" PRIx64 "\n", i,
-			get_le64(x->ymmh[i] + 8), get_le64(x->ymmh[i]), get_le64(x->xmm[i] + 8),
+		fprintf(out, "  YMM%-2u %016" PRIx64 "%016" PRIx64 "%016" PRIx64 "%016" PRIx64 "\n",
+			i, get_le64(x->ymmh[i] + 8), get_le64(x->ymmh[i]), get_le64(x->xmm[i] + 8),
 			get_le64(x->xmm[i]));
 }
 
@@ -180,11 +183,13 @@ void report_case(FILE *out, const struct icase *c, const struct iresult *n, cons
 
 	fprintf(out, "DIFFERENCE %s [%s]: %s\n", x86_disasm(&c->d, c->in.rip, text, sizeof(text)),
 		c->form->name, what);
-	fprintf(out, "  again: --form %s --seed-case %#" PRIx64 "\n  bytes:", c->form->name, c->seed);
+	fprintf(out, "  again: --form %s --seed-case %#" PRIx64 "\n  bytes:", c->form->name,
+		c->seed);
 	for (unsigned i = 0; i < c->len; i++)
 		fprintf(out, " %02x", c->bytes[i]);
-	fprintf(out, " at %#" PRIx64 "%s, RFLAGS %#" PRIx64 " FS %#" PRIx64 " GS %#" PRIx64 "\n", c->in.rip,
-		c->mode32 ? " (32-bit)" : "", c->in.rflags, c->in.fs_base, c->in.gs_base);
+	fprintf(out, " at %#" PRIx64 "%s, RFLAGS %#" PRIx64 " FS %#" PRIx64 " GS %#" PRIx64 "\n",
+		c->in.rip, c->mode32 ? " (32-bit)" : "", c->in.rflags, c->in.fs_base,
+		c->in.gs_base);
 	for (unsigned i = 0; i < 16; i++)
 		fprintf(out, "  %-3s %016" PRIx64 "%s", gpr_names[i], c->in.gpr[i],
 			i % 4 == 3 ? "\n" : "");
@@ -195,7 +200,9 @@ void report_case(FILE *out, const struct icase *c, const struct iresult *n, cons
 			fprintf(out, " %02x", c->patch[i]);
 		fprintf(out, "\n");
 	}
-	fprintf(out, "  native: vector %u error %#x cr2 %#" PRIx64 " rip %#" PRIx64 "; engine: vector %u error "
-		"%#x cr2 %#" PRIx64 " rip %#" PRIx64 "\n", n->vector, n->error, n->cr2, n->out.rip, s->vector,
-		s->error, s->cr2, s->out.rip);
+	fprintf(out,
+		"  native: vector %u error %#x cr2 %#" PRIx64 " rip %#" PRIx64
+		"; engine: vector %u error "
+		"%#x cr2 %#" PRIx64 " rip %#" PRIx64 "\n",
+		n->vector, n->error, n->cr2, n->out.rip, s->vector, s->error, s->cr2, s->out.rip);
 }

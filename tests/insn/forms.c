@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Enumerate instruction forms: walk the encoding space (prefix, REX.W, map, opcode, ModRM; VEX map, pp, L, W)
- * through the decoder and keep one entry for each distinct mnemonic, operand list and opcode that the
- * guest's CPUID has.  x87 and the 0F 01 group use the whole ModRM byte of register forms.
+ * Enumerate instruction forms: walk the encoding space (prefix, REX.W, map, opcode, ModRM; VEX map,
+ * pp, L, W) through the decoder and keep one entry for each distinct mnemonic, operand list and
+ * opcode that the guest's CPUID has.  x87 and the 0F 01 group use the whole ModRM byte of register
+ * forms.
  */
 #include <stdarg.h>
 #include <stdlib.h>
@@ -19,7 +20,8 @@ struct walk {
 	uint32_t hash[FORM_MAX * 2];
 };
 
-static void append(char *out, size_t size, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+static void append(char *out, size_t size, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
 static void append(char *out, size_t size, const char *fmt, ...)
 {
 	size_t n = strlen(out);
@@ -60,7 +62,8 @@ static bool prefix_matters(const struct form *f, const struct x86_decoded *d)
 {
 	const ZydisDecodedInstructionRaw *raw = &d->insn.raw;
 
-	if (d->insn.attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE))
+	if (d->insn.attributes &
+	    (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE))
 		return true;
 	for (unsigned i = 0; i < raw->prefix_count; i++)
 		if (raw->prefixes[i].value == f->prefix && f->prefix &&
@@ -71,15 +74,16 @@ static bool prefix_matters(const struct form *f, const struct x86_decoded *d)
 
 static void name_form(struct form *f, const struct x86_decoded *d)
 {
-	static const char *const maps[] = { "", "0f", "0f38", "0f3a" };
-	static const char *const pps[] = { "", "66", "f3", "f2" };
+	static const char *const maps[] = {"", "0f", "0f38", "0f3a"};
+	static const char *const pps[] = {"", "66", "f3", "f2"};
 	char *out = f->name;
 	size_t size = sizeof(f->name);
 
 	snprintf(out, size, "%s%s:", f->mode32 ? "32:" : "",
 		 ZydisMnemonicGetString((ZydisMnemonic)f->mnemonic));
 	for (unsigned i = 0; i < d->insn.operand_count; i++) {
-		if (i >= d->insn.operand_count_visible && d->op[i].type != ZYDIS_OPERAND_TYPE_MEMORY)
+		if (i >= d->insn.operand_count_visible &&
+		    d->op[i].type != ZYDIS_OPERAND_TYPE_MEMORY)
 			continue;
 		if (i)
 			append(out, size, ",");
@@ -168,7 +172,7 @@ static void walk_modrm(struct walk *w, struct form *f, uint8_t *bytes, unsigned 
 	memset(bytes + n, 0, 16 - n);
 	for (unsigned reg = 0; reg < 8; reg++) {
 		bytes[n] = (uint8_t)(reg << 3 | 4); /* memory, with a SIB byte: also VSIB */
-		bytes[n + 1] = 0x0a;		    /* [rdx + rcx] */
+		bytes[n + 1] = 0x0a; /* [rdx + rcx] */
 		try_form(w, f, bytes, bytes[n]);
 		for (unsigned rm = 0; rm < 8; rm++) {
 			bytes[n] = (uint8_t)(0xc0 | reg << 3 | rm);
@@ -179,18 +183,18 @@ static void walk_modrm(struct walk *w, struct form *f, uint8_t *bytes, unsigned 
 
 static void walk_legacy(struct walk *w, bool mode32)
 {
-	static const uint8_t prefixes[] = { 0, 0x66, 0xf2, 0xf3 };
+	static const uint8_t prefixes[] = {0, 0x66, 0xf2, 0xf3};
 
 	for (unsigned p = 0; p < 4; p++)
 		for (unsigned rexw = 0; rexw < (mode32 ? 1u : 2u); rexw++)
 			for (unsigned map = 0; map < 4; map++)
 				for (unsigned op = 0; op < 256; op++) {
-					struct form f = { .space = SPACE_LEGACY,
-							  .map = (uint8_t)map,
-							  .opcode = (uint8_t)op,
-							  .prefix = prefixes[p],
-							  .w = (uint8_t)rexw,
-							  .mode32 = mode32 };
+					struct form f = {.space = SPACE_LEGACY,
+							 .map = (uint8_t)map,
+							 .opcode = (uint8_t)op,
+							 .prefix = prefixes[p],
+							 .w = (uint8_t)rexw,
+							 .mode32 = mode32};
 					uint8_t b[16];
 					unsigned n = 0;
 
@@ -212,17 +216,18 @@ static void walk_vex(struct walk *w, bool mode32)
 	for (unsigned map = 1; map < 4; map++)
 		for (unsigned bits = 0; bits < 32; bits++)
 			for (unsigned op = 0; op < 256; op++) {
-				struct form f = { .space = SPACE_VEX,
-						  .map = (uint8_t)map,
-						  .opcode = (uint8_t)op,
-						  .prefix = bits & 3,
-						  .l = bits >> 2 & 1,
-						  .w = bits >> 3 & 1,
-						  .mode32 = mode32 };
+				struct form f = {.space = SPACE_VEX,
+						 .map = (uint8_t)map,
+						 .opcode = (uint8_t)op,
+						 .prefix = bits & 3,
+						 .l = bits >> 2 & 1,
+						 .w = bits >> 3 & 1,
+						 .mode32 = mode32};
 				unsigned vvvv = bits & 16 ? 0xf : 0xd; /* none, or register 2 */
-				uint8_t b[16] = { 0xc4, (uint8_t)(0xe0 | map),
-						  (uint8_t)(f.w << 7 | vvvv << 3 | f.l << 2 | f.prefix),
-						  (uint8_t)op };
+				uint8_t b[16] = {0xc4, (uint8_t)(0xe0 | map),
+						 (uint8_t)(f.w << 7 | vvvv << 3 | f.l << 2 |
+							   f.prefix),
+						 (uint8_t)op};
 
 				walk_modrm(w, &f, b, 4);
 			}

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * From a form and a seed to a case: random encoding choices, then registers chosen so that each memory
- * operand lies where the dice want it: aligned, misaligned, across pages, read-only, absent, non-canonical.
+ * From a form and a seed to a case: random encoding choices, then registers chosen so that each
+ * memory operand lies where the dice want it: aligned, misaligned, across pages, read-only, absent,
+ * non-canonical.
  */
 #include <string.h>
 #include "insn.h"
@@ -23,7 +24,7 @@ static bool one_in(struct gen *g, unsigned n)
 /* Segment, address-size and redundant prefixes. */
 static unsigned put_prefixes(struct gen *g, uint8_t *b, const struct form *f)
 {
-	static const uint8_t seg[] = { 0x64, 0x65, 0x26, 0x2e, 0x36, 0x3e };
+	static const uint8_t seg[] = {0x64, 0x65, 0x26, 0x2e, 0x36, 0x3e};
 	unsigned n = 0;
 
 	if (one_in(g, 8))
@@ -112,7 +113,8 @@ static bool xsave_address(const struct icase *c)
 	return true;
 }
 
-/* Byte stores under a mask: whether masked bytes fault is the processor's choice (SDM 2 MASKMOVDQU). */
+/* Byte stores under a mask: whether masked bytes fault is the processor's choice (SDM 2
+ * MASKMOVDQU). */
 static bool masked_bytes(const struct icase *c)
 {
 	return is(c, ZYDIS_MNEMONIC_MASKMOVQ) || is(c, ZYDIS_MNEMONIC_MASKMOVDQU) ||
@@ -215,15 +217,16 @@ static uint64_t pick_target(struct gen *g, unsigned size, bool stack, bool locke
 	if (k < 93)
 		return base - rng_below(&g->r, n + 1);
 	if (k < 96)
-		return base + (stack ? 0 : 0x2000) + rng_below(&g->r, 0x1000 - (n < 0x800 ? n : 0x800));
+		return base + (stack ? 0 : 0x2000) +
+		       rng_below(&g->r, 0x1000 - (n < 0x800 ? n : 0x800));
 	if (k < 98)
 		return base + 0x6000 + rng_below(&g->r, 0x4000);
 	if (g->c->mode32 || k == 98)
 		return rng_u64(&g->r) & 0x7ffff000; /* nothing is there, or the zero page */
 	if (is(g->c, ZYDIS_MNEMONIC_VCVTPS2PH)) /* #XM comes before the address is looked at */
 		return DATA_BASE + 0x6000;
-	/* Non-canonical; across the end of the canonical part only small ones that are not alignment-checked:
-	 * the order of #SS, #GP and #AC for the others is not defined. */
+	/* Non-canonical; across the end of the canonical part only small ones that are not
+	 * alignment-checked: the order of #SS, #GP and #AC for the others is not defined. */
 	if (n <= 8 && !(g->c->in.rflags & RFLAGS_AC))
 		return UINT64_C(0x0000800000000000) - rng_below(&g->r, n + 1);
 	return UINT64_C(0x0000800000000000) + (rng_u64(&g->r) << 47);
@@ -233,7 +236,9 @@ static uint64_t pick_target(struct gen *g, unsigned size, bool stack, bool locke
 
 static uint64_t seg_base(const struct icase *c, ZydisRegister seg)
 {
-	return seg == ZYDIS_REGISTER_FS ? c->in.fs_base : seg == ZYDIS_REGISTER_GS ? c->in.gs_base : 0;
+	return seg == ZYDIS_REGISTER_FS	  ? c->in.fs_base
+	       : seg == ZYDIS_REGISTER_GS ? c->in.gs_base
+					  : 0;
 }
 
 static unsigned gpr_of(ZydisRegister r)
@@ -289,8 +294,8 @@ static void place_vsib(struct gen *g, const ZydisDecodedOperand *op, uint64_t t)
 	memcpy(c->in.x.xmm[idx], v, 16);
 	memcpy(c->in.x.ymmh[idx], v + 16, 16);
 	if (op->mem.base != ZYDIS_REGISTER_NONE)
-		set_reg(g, gpr_of(op->mem.base), t - (uint64_t)op->mem.disp.value -
-							 seg_base(c, op->mem.segment));
+		set_reg(g, gpr_of(op->mem.base),
+			t - (uint64_t)op->mem.disp.value - seg_base(c, op->mem.segment));
 	else
 		set_disp(g, t - seg_base(c, op->mem.segment));
 }
@@ -301,7 +306,8 @@ static uint64_t place_plain(struct gen *g, const ZydisDecodedOperand *op, uint64
 	struct icase *c = g->c;
 	uint64_t want = t - seg_base(c, op->mem.segment);
 	uint64_t disp = op->mem.disp.has_displacement ? (uint64_t)op->mem.disp.value : 0;
-	bool base = op->mem.base != ZYDIS_REGISTER_NONE, index = op->mem.index != ZYDIS_REGISTER_NONE;
+	bool base = op->mem.base != ZYDIS_REGISTER_NONE,
+	     index = op->mem.index != ZYDIS_REGISTER_NONE;
 	unsigned b = base && !reg_is_ip(op->mem.base) ? gpr_of(op->mem.base) : 0;
 	unsigned x = index ? gpr_of(op->mem.index) : 0, scale = op->mem.scale;
 
@@ -327,8 +333,8 @@ static uint64_t place_plain(struct gen *g, const ZydisDecodedOperand *op, uint64
 	return t;
 }
 
-/* 16-bit addresses reach nothing by themselves: move the segment instead.  False: the operand would go
- * across the end of 64 KiB, of which processors' pieces wrap differently. */
+/* 16-bit addresses reach nothing by themselves: move the segment instead.  False: the operand would
+ * go across the end of 64 KiB, of which processors' pieces wrap differently. */
 static bool place_16bit(struct gen *g, const ZydisDecodedOperand *op, uint64_t t)
 {
 	struct icase *c = g->c;
@@ -381,8 +387,8 @@ static bool place_operand(struct gen *g, unsigned n, struct target *t)
 
 static uint16_t pick_selector(struct gen *g)
 {
-	static const uint16_t sel[] = { 0, 1, 3, 0x23, 0x2b, 0x33, 0x2b, 0x33, 0x10, 0x18, 0x20, 0x28, 0x80,
-					0xfff8, 0x07, 0x1f, 0x30 };
+	static const uint16_t sel[] = {0,    1,	   3,	 0x23, 0x2b,   0x33, 0x2b, 0x33, 0x10,
+				       0x18, 0x20, 0x28, 0x80, 0xfff8, 0x07, 0x1f, 0x30};
 
 	return sel[rng_below(&g->r, ARRAY_SIZE(sel))];
 }
@@ -402,9 +408,9 @@ static void set_patch(struct icase *c, uint64_t va, unsigned len)
 static void far_words(struct gen *g, uint64_t va, unsigned word, unsigned n)
 {
 	struct icase *c = g->c;
-	uint64_t v[5] = { pick_code(g), pick_selector(g),
-			  c->in.rflags ^ (rng_u64(&g->r) & (RFLAGS_ARITH | RFLAGS_DF)),
-			  pick_target(g, 8, true, false), pick_selector(g) };
+	uint64_t v[5] = {pick_code(g), pick_selector(g),
+			 c->in.rflags ^ (rng_u64(&g->r) & (RFLAGS_ARITH | RFLAGS_DF)),
+			 pick_target(g, 8, true, false), pick_selector(g)};
 
 	if (v[1] != 0x33) /* a 64-bit offset for a 32-bit segment: processors cut it, or fault */
 		v[0] = (uint32_t)v[0];
@@ -553,10 +559,12 @@ static void fix_registers(struct gen *g)
 	if ((m == ZYDIS_MNEMONIC_BT || m == ZYDIS_MNEMONIC_BTS || m == ZYDIS_MNEMONIC_BTR ||
 	     m == ZYDIS_MNEMONIC_BTC) &&
 	    c->d.mem >= 0 && c->d.op[1].type == ZYDIS_OPERAND_TYPE_REGISTER && !one_in(g, 6))
-		c->in.gpr[gpr_of(c->d.op[1].reg.value)] = (uint64_t)((int64_t)rng_below(&g->r, 1024) - 512);
+		c->in.gpr[gpr_of(c->d.op[1].reg.value)] =
+			(uint64_t)((int64_t)rng_below(&g->r, 1024) - 512);
 	if ((m >= ZYDIS_MNEMONIC_XRSTOR && m <= ZYDIS_MNEMONIC_XRSTOR64) ||
 	    (m >= ZYDIS_MNEMONIC_XSAVE && m <= ZYDIS_MNEMONIC_XSAVES64)) {
-		c->in.gpr[X86_RAX] &= UINT64_C(0xffffffff00000007); /* the host has more components */
+		c->in.gpr[X86_RAX] &=
+			UINT64_C(0xffffffff00000007); /* the host has more components */
 		c->in.gpr[X86_RDX] &= UINT64_C(0xffffffff00000000);
 	}
 	if (m == ZYDIS_MNEMONIC_PCMPESTRI || m == ZYDIS_MNEMONIC_PCMPESTRM ||
@@ -597,7 +605,7 @@ static void gen_state(struct gen *g)
 	s->fs_base = rng_below(&g->r, 0x1000);
 	s->gs_base = rng_below(&g->r, 0x1000);
 	if (one_in(g, 4))
-		s->fs_base = (uint64_t)-(int64_t)rng_below(&g->r, 0x1000);
+		s->fs_base = (uint64_t) - (int64_t)rng_below(&g->r, 0x1000);
 	if (g->c->mode32) {
 		for (unsigned i = 0; i < 16; i++)
 			s->gpr[i] = (uint32_t)s->gpr[i];
@@ -608,8 +616,8 @@ static void gen_state(struct gen *g)
 
 bool gen_case(struct icase *c, const struct form *f, uint64_t seed, const struct x86_cpuid *cpuid)
 {
-	struct gen g = { .r = { seed }, .c = c, .cpuid = cpuid };
-	struct target t = { 0 };
+	struct gen g = {.r = {seed}, .c = c, .cpuid = cpuid};
+	struct target t = {0};
 	bool any = false;
 
 	memset(c, 0, sizeof(*c));
@@ -621,7 +629,8 @@ bool gen_case(struct icase *c, const struct form *f, uint64_t seed, const struct
 		return false;
 	fix_registers(&g);
 	for (unsigned i = 0; i < c->d.insn.operand_count; i++) {
-		if (c->d.op[i].type != ZYDIS_OPERAND_TYPE_MEMORY || c->d.op[i].mem.type == ZYDIS_MEMOP_TYPE_AGEN)
+		if (c->d.op[i].type != ZYDIS_OPERAND_TYPE_MEMORY ||
+		    c->d.op[i].mem.type == ZYDIS_MEMOP_TYPE_AGEN)
 			continue;
 		if (!place_operand(&g, i, &t))
 			return false;

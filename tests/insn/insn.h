@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * Differential tests of single instructions: the same bytes with the same state on this host's processor
- * (native.c) and on an engine (soft.c); everything that comes out is compared.
+ * Differential tests of single instructions: the same bytes with the same state on this host's
+ * processor (native.c) and on an engine (soft.c); everything that comes out is compared.
  *
- * A case is a state and at most 16 bytes of code followed by INT3, run until an exception ends it: usually that
- * INT3.  Code, data and stack lie at the same linear addresses on both sides.
+ * A case is a state and at most 16 bytes of code followed by INT3, run until an exception ends it:
+ * usually that INT3.  Code, data and stack lie at the same linear addresses on both sides.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -16,9 +16,9 @@
 
 /* --- the arena: one memory file, pages at fixed linear addresses below 2 GiB on both sides --- */
 #define ARENA_BASE UINT64_C(0x20000000)
-#define CODE_BASE ARENA_BASE		      /* 2 pages, read and execute */
-#define DATA_BASE (ARENA_BASE + 0x10000)      /* 2 pages read-write, 1 read-only */
-#define STACK_BASE (ARENA_BASE + 0x20000)     /* 2 pages read-write */
+#define CODE_BASE ARENA_BASE /* 2 pages, read and execute */
+#define DATA_BASE (ARENA_BASE + 0x10000) /* 2 pages read-write, 1 read-only */
+#define STACK_BASE (ARENA_BASE + 0x20000) /* 2 pages read-write */
 #define ARENA_SPAN UINT64_C(0x30000)
 
 enum { PG_CODE0, PG_CODE1, PG_DATA0, PG_DATA1, PG_RO, PG_STACK0, PG_STACK1, PG_COUNT };
@@ -70,9 +70,9 @@ struct form {
 	uint8_t w, l;
 	bool mode32;
 	bool has_modrm, mem;
-	int8_t reg, rm;	/* fixed ModRM fields, or -1 */
+	int8_t reg, rm; /* fixed ModRM fields, or -1 */
 	uint16_t mnemonic;
-	uint16_t group;	/* ISA set */
+	uint16_t group; /* ISA set */
 	char name[120];
 };
 
@@ -91,21 +91,21 @@ uint32_t form_mode(const struct form *f);
 enum skip_kind {
 	SKIP_NO,
 	SKIP_SHAPE, /* must complete on both sides with the same RIP; values differ */
-	SKIP_ALL,   /* not run at all */
+	SKIP_ALL, /* not run at all */
 };
 enum skip_kind skip_form(const struct form *f, const char **why);
 /* Which outputs of this case may differ, because the manual or the kernel leaves them open. */
 struct slack {
 	uint64_t flags; /* RFLAGS bits not compared */
-	bool x87;	/* x87 state not compared */
-	bool vector;	/* XMM, YMM and MXCSR not compared */
-	bool mxcsr;	/* exception flags of MXCSR not compared */
-	bool mem;	/* memory not compared */
-	bool gpr;	/* general registers not compared */
-	bool rep_upper;	/* upper halves of RCX, RSI, RDI not compared */
-	bool ss_gp;	/* #SS and #GP are the same */
-	bool fault;	/* any of #SS, #GP, #PF is as good as another */
-	bool cr2;	/* CR2 and the error code of #PF not compared */
+	bool x87; /* x87 state not compared */
+	bool vector; /* XMM, YMM and MXCSR not compared */
+	bool mxcsr; /* exception flags of MXCSR not compared */
+	bool mem; /* memory not compared */
+	bool gpr; /* general registers not compared */
+	bool rep_upper; /* upper halves of RCX, RSI, RDI not compared */
+	bool ss_gp; /* #SS and #GP are the same */
+	bool fault; /* any of #SS, #GP, #PF is as good as another */
+	bool cr2; /* CR2 and the error code of #PF not compared */
 };
 void skip_slack(const struct icase *c, const struct iresult *native, struct slack *s);
 

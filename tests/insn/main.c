@@ -6,8 +6,8 @@
  *	insn-test --list | --skips
  *	insn-test --form NAME --seed-case S	one case again, with its report
  *
- * Work is split over J child processes.  A child that dies reports the case it died in through shared memory
- * and is started again behind it.
+ * Work is split over J child processes.  A child that dies reports the case it died in through
+ *shared memory and is started again behind it.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -43,7 +43,8 @@ struct job_state {
 	} group[ZYDIS_ISA_SET_MAX_VALUE + 1];
 };
 
-/* One per process: fixed mappings, signal handlers and the guest's memory are not shared with a child. */
+/* One per process: fixed mappings, signal handlers and the guest's memory are not shared with a
+ * child. */
 struct tester {
 	const struct options *o;
 	const struct forms *forms;
@@ -55,14 +56,14 @@ struct tester {
 
 static void make_template(struct tester *t)
 {
-	struct rng r = { 0x646f7070656c };
+	struct rng r = {0x646f7070656c};
 
 	t->template = xcalloc(PG_COUNT, 4096);
 	for (unsigned p = 0; p < PG_COUNT; p++)
 		for (unsigned i = 0; i < 4096; i += 8)
-			put_le64(t->template[p] + i, arena_pages[p].exec ? UINT64_C(0xcccccccccccccccc) :
-									   rng_u64(&r));
-	native_memory((const uint8_t (*)[4096])t->template);
+			put_le64(t->template[p] + i,
+				 arena_pages[p].exec ? UINT64_C(0xcccccccccccccccc) : rng_u64(&r));
+	native_memory((const uint8_t(*)[4096])t->template);
 }
 
 static bool tester_init(struct tester *t, const struct forms *forms, const struct options *o)
@@ -77,7 +78,7 @@ static bool tester_init(struct tester *t, const struct forms *forms, const struc
 		return false;
 	}
 	make_template(t);
-	t->soft = soft_create(ops, (const uint8_t (*)[4096])t->template);
+	t->soft = soft_create(ops, (const uint8_t(*)[4096])t->template);
 	if (!t->soft)
 		return false;
 	/* After the engine's own signal handlers, so that ours see faults first. */
@@ -107,7 +108,7 @@ static const char *run_case(struct tester *t, enum skip_kind kind)
 
 static uint64_t case_seed(const struct options *o, uint64_t n)
 {
-	struct rng r = { o->seed * UINT64_C(0x9e3779b97f4a7c15) + n };
+	struct rng r = {o->seed * UINT64_C(0x9e3779b97f4a7c15) + n};
 
 	return rng_u64(&r);
 }
@@ -125,7 +126,7 @@ static void count(struct job_state *js, const struct form *f, bool ok)
 
 static void run_job(struct tester *t, struct job_state *js)
 {
-	struct itimerval watchdog = { .it_value = { .tv_sec = 20 } };
+	struct itimerval watchdog = {.it_value = {.tv_sec = 20}};
 	const char *why;
 
 	for (; js->next < t->o->cases; js->next += t->o->jobs) {
@@ -134,7 +135,8 @@ static void run_job(struct tester *t, struct job_state *js)
 		const char *diff;
 
 		if ((js->next / t->o->jobs) % 1024 == 0)
-			setitimer(ITIMER_REAL, &watchdog, NULL); /* a case that hangs kills the child */
+			setitimer(ITIMER_REAL, &watchdog,
+				  NULL); /* a case that hangs kills the child */
 		if (kind == SKIP_ALL || (t->o->only && !strstr(f->name, t->o->only)))
 			continue;
 		if (!gen_case(&t->c, f, case_seed(t->o, js->next), soft_cpuid(t->soft)))
@@ -225,8 +227,8 @@ static int run_all(const struct forms *forms, const struct options *o)
 
 	if (js == MAP_FAILED)
 		return 1;
-	printf("%u forms, %" PRIu64 " cases, seed %" PRIu64 ", engine %s\n", forms->n, o->cases, o->seed,
-	       o->engine);
+	printf("%u forms, %" PRIu64 " cases, seed %" PRIu64 ", engine %s\n", forms->n, o->cases,
+	       o->seed, o->engine);
 	fflush(stdout);
 	for (unsigned j = 0; j < jobs; j++) {
 		js[j].next = j;
@@ -272,7 +274,8 @@ static int list_forms(const struct forms *forms, bool skips)
 		enum skip_kind k = skip_form(f, &why);
 
 		if (skips && k != SKIP_NO)
-			printf("%s: %s: %s\n", f->name, k == SKIP_ALL ? "not run" : "shape only", why);
+			printf("%s: %s: %s\n", f->name, k == SKIP_ALL ? "not run" : "shape only",
+			       why);
 		else if (!skips)
 			printf("%s\n", f->name);
 	}
@@ -339,13 +342,15 @@ static int run(const struct options *o)
 
 int main(int argc, char **argv)
 {
-	struct options o = { .cases = 1200000, .seed = 1, .reports = 20, .engine = "interp" };
+	struct options o = {.cases = 1200000, .seed = 1, .reports = 20, .engine = "interp"};
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 
 	o.jobs = cpus < 1 ? 1 : cpus > JOBS_MAX ? JOBS_MAX : (unsigned)cpus;
 	if (!parse(&o, argc, argv)) {
-		fprintf(stderr, "usage: insn-test [--cases N] [--seed S] [--jobs J] [--engine NAME] "
-				"[--only TEXT] [--reports R] [--list] [--skips] [--form NAME --seed-case S]\n");
+		fprintf(stderr,
+			"usage: insn-test [--cases N] [--seed S] [--jobs J] [--engine NAME] "
+			"[--only TEXT] [--reports R] [--list] [--skips] [--form NAME --seed-case "
+			"S]\n");
 		return 2;
 	}
 	return run(&o);

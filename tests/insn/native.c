@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The host's side: IRETQ into the instruction with all of its state loaded, and out of it by the signal
- * that the INT3 behind it, or its own fault, causes.  The signal frame has the registers, the XSAVE
- * image, the vector, the error code and CR2.
+ * The host's side: IRETQ into the instruction with all of its state loaded, and out of it by the
+ * signal that the INT3 behind it, or its own fault, causes.  The signal frame has the registers,
+ * the XSAVE image, the vector, the error code and CR2.
  *
- * 32-bit cases use the kernel's compatibility-mode code segment; the handler is 64-bit code either way.
- * Process-wide state is inherent here: signal handlers, fixed mappings.  One case at a time.
+ * 32-bit cases use the kernel's compatibility-mode code segment; the handler is 64-bit code either
+ * way. Process-wide state is inherent here: signal handlers, fixed mappings.  One case at a time.
  */
 #include <errno.h>
 #include <signal.h>
@@ -21,13 +21,13 @@
 #define USER_CS 0x33
 
 const struct arena_page arena_pages[PG_COUNT] = {
-	[PG_CODE0] = { CODE_BASE, false, true },
-	[PG_CODE1] = { CODE_BASE + 0x1000, false, true },
-	[PG_DATA0] = { DATA_BASE, true, false },
-	[PG_DATA1] = { DATA_BASE + 0x1000, true, false },
-	[PG_RO] = { DATA_BASE + 0x2000, false, false },
-	[PG_STACK0] = { STACK_BASE, true, false },
-	[PG_STACK1] = { STACK_BASE + 0x1000, true, false },
+	[PG_CODE0] = {CODE_BASE, false, true},
+	[PG_CODE1] = {CODE_BASE + 0x1000, false, true},
+	[PG_DATA0] = {DATA_BASE, true, false},
+	[PG_DATA1] = {DATA_BASE + 0x1000, true, false},
+	[PG_RO] = {DATA_BASE + 0x2000, false, false},
+	[PG_STACK0] = {STACK_BASE, true, false},
+	[PG_STACK1] = {STACK_BASE + 0x1000, true, false},
 };
 
 struct native_frame {
@@ -46,12 +46,12 @@ void native_handler(int sig, siginfo_t *info, void *context);
 extern uint64_t native_host_fs, native_host_gs;
 extern void (*native_chain)(int, siginfo_t *, void *);
 
-static uint8_t *arena_rw;	    /* all pages, writable */
+static uint8_t *arena_rw; /* all pages, writable */
 static const uint8_t (*arena_template)[4096];
 static struct iresult *running;
 static struct sigaction chained[65];
 
-static const int signals[] = { SIGTRAP, SIGSEGV, SIGBUS, SIGILL, SIGFPE };
+static const int signals[] = {SIGTRAP, SIGSEGV, SIGBUS, SIGILL, SIGFPE};
 
 static void chain_signal(int sig, siginfo_t *info, void *context)
 {
@@ -84,9 +84,9 @@ static void take_xstate(struct x86_xsave *out, const void *fp)
 
 void native_handler(int sig, siginfo_t *info, void *context)
 {
-	static const uint8_t order[16] = { REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP,
-					   REG_RSI, REG_RDI, REG_R8,  REG_R9,  REG_R10, REG_R11,
-					   REG_R12, REG_R13, REG_R14, REG_R15 };
+	static const uint8_t order[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP,
+					  REG_RSI, REG_RDI, REG_R8,  REG_R9,  REG_R10, REG_R11,
+					  REG_R12, REG_R13, REG_R14, REG_R15};
 	const ucontext_t *uc = context;
 	const greg_t *g = uc->uc_mcontext.gregs;
 	struct iresult *r = running;
@@ -117,8 +117,8 @@ static bool map_arena(const char **why)
 		return false;
 	/* Holes stay holes: nothing else is to be mapped between the pages. */
 	if (mmap((void *)(ARENA_BASE - 0x10000), ARENA_SPAN + 0x20000, PROT_NONE,
-		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | MAP_NORESERVE, -1, 0) ==
-	    MAP_FAILED)
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | MAP_NORESERVE, -1,
+		 0) == MAP_FAILED)
 		return false;
 	arena_rw = mmap(NULL, PG_COUNT * 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (arena_rw == MAP_FAILED)
@@ -127,8 +127,8 @@ static bool map_arena(const char **why)
 		const struct arena_page *p = &arena_pages[i];
 		int prot = PROT_READ | (p->write ? PROT_WRITE : 0) | (p->exec ? PROT_EXEC : 0);
 
-		if (mmap((void *)p->va, 4096, prot, MAP_SHARED | MAP_FIXED, fd,
-			 (off_t)i * 4096) == MAP_FAILED)
+		if (mmap((void *)p->va, 4096, prot, MAP_SHARED | MAP_FIXED, fd, (off_t)i * 4096) ==
+		    MAP_FAILED)
 			return false;
 	}
 	close(fd);
@@ -138,7 +138,7 @@ static bool map_arena(const char **why)
 bool native_init(const char **why)
 {
 	static uint8_t altstack[65536];
-	stack_t ss = { .ss_sp = altstack, .ss_size = sizeof(altstack) };
+	stack_t ss = {.ss_sp = altstack, .ss_size = sizeof(altstack)};
 	struct sigaction sa;
 
 	if (!host_has_fsgsbase()) {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The engine's side: a minimal long-mode guest with the arena at the same linear addresses, a GDT laid out as
- * Linux's, and an IDT whose handlers are HLT.  A case runs at CPL 3 until an exception reaches one of them; the
- * exception frame and the vCPU state are the result.  Any engine can stand here.
+ * The engine's side: a minimal long-mode guest with the arena at the same linear addresses, a GDT
+ * laid out as Linux's, and an IDT whose handlers are HLT.  A case runs at CPL 3 until an exception
+ * reaches one of them; the exception frame and the vCPU state are the result.  Any engine can stand
+ * here.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -162,8 +163,8 @@ static void make_descriptors(struct soft *s)
 	uint64_t tss = KTSS;
 
 	memcpy(s->ram + KERNEL, gdt, sizeof(gdt));
-	put(s, KERNEL + 8 * 8, 0x8b0000000000 | 103 | (tss & 0xffffff) << 16 |
-				       (tss >> 24 & 0xff) << 56);
+	put(s, KERNEL + 8 * 8,
+	    0x8b0000000000 | 103 | (tss & 0xffffff) << 16 | (tss >> 24 & 0xff) << 56);
 	put(s, KERNEL + 9 * 8, tss >> 32);
 	put(s, KERNEL + 0x100 + 4, KSTACK_TOP); /* RSP0 */
 	put_le16(s->ram + KERNEL + 0x100 + 102, 104); /* no I/O bitmap */
@@ -171,8 +172,9 @@ static void make_descriptors(struct soft *s)
 		uint64_t h = KTEXT + v * HANDLER_SIZE, dpl = v == X86_BP || v == X86_OF ? 3 : 0;
 		uint64_t gate = KERNEL + 0x1000 + v * 16;
 
-		put(s, gate, (h & 0xffff) | 0x10 << 16 | (0x8e00 | dpl << 13) << 32 |
-				     (h >> 16 & 0xffff) << 48);
+		put(s, gate,
+		    (h & 0xffff) | 0x10 << 16 | (0x8e00 | dpl << 13) << 32 |
+			    (h >> 16 & 0xffff) << 48);
 		put(s, gate + 8, h >> 32);
 		s->ram[KERNEL + 0x2000 + v * HANDLER_SIZE] = 0xf4; /* HLT */
 	}
@@ -180,7 +182,7 @@ static void make_descriptors(struct soft *s)
 
 static struct x86_segment user_segment(uint16_t sel, uint16_t attr)
 {
-	return (struct x86_segment){ .sel = sel, .attr = attr, .limit = UINT32_MAX };
+	return (struct x86_segment){.sel = sel, .attr = attr, .limit = UINT32_MAX};
 }
 
 static void make_base(struct soft *s, struct x86_state *b)
@@ -195,21 +197,22 @@ static void make_base(struct soft *s, struct x86_state *b)
 		b->cr4 |= CR4_UMIP;
 	b->efer = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
 	b->xcr0 = XCR0_X87 | XCR0_SSE | XCR0_AVX;
-	b->gdtr = (struct x86_table){ .base = KGDT, .limit = 127 };
-	b->idtr = (struct x86_table){ .base = KIDT, .limit = 4095 };
+	b->gdtr = (struct x86_table){.base = KGDT, .limit = 127};
+	b->idtr = (struct x86_table){.base = KIDT, .limit = 4095};
 	for (unsigned i = 0; i < 6; i++)
 		b->seg[i] = user_segment(0x2b, 0xcf3);
 	for (unsigned i = 0; i < 6; i++)
 		b->seg[i].attr = SEG_G | SEG_DB | 0xf3;
-	b->seg[X86_TR] = (struct x86_segment){ .sel = 0x40, .base = KTSS, .limit = 103, .attr = 0x8b };
-	b->seg[X86_LDTR] = (struct x86_segment){ .attr = 0 };
+	b->seg[X86_TR] =
+		(struct x86_segment){.sel = 0x40, .base = KTSS, .limit = 103, .attr = 0x8b};
+	b->seg[X86_LDTR] = (struct x86_segment){.attr = 0};
 }
 
 struct soft *soft_create(const struct engine_ops *ops, const uint8_t (*template)[4096])
 {
 	struct soft *s = xzalloc(sizeof(*s));
 	struct err *e = NULL;
-	struct engine_config cfg = { .n_cpus = 1, .host = &host_ops };
+	struct engine_config cfg = {.n_cpus = 1, .host = &host_ops};
 	int rc;
 
 	s->ops = ops;
@@ -320,7 +323,8 @@ bool soft_run(struct soft *s, const struct icase *c, struct iresult *r, const ch
 	for (unsigned i = 0; i < PG_COUNT; i++)
 		memcpy(r->mem[i], s->ram + ARENA_PHYS + i * 0x1000, 4096);
 	if (x != ENGINE_EXIT_HALT) {
-		static const char *const names[] = { "kick", "halt", "SIPI", "shutdown", "debug", "error" };
+		static const char *const names[] = {"kick",	"halt",	 "SIPI",
+						    "shutdown", "debug", "error"};
 
 		*why = names[x];
 		return false;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Random values that find faults: integers at edges, floating-point classes, processor state images. */
+/* Random values that find faults: integers at edges, floating-point classes, processor state
+ * images. */
 #include <string.h>
 #include "insn.h"
 
@@ -20,9 +21,27 @@ unsigned rng_below(struct rng *r, unsigned n)
 uint64_t gen_int(struct rng *r)
 {
 	static const uint64_t edges[] = {
-		0, 1, 2, 0x7f, 0x80, 0xff, 0x100, 0x7fff, 0x8000, 0xffff, 0x10000, 0x7fffffff,
-		0x80000000, 0xffffffff, UINT64_C(0x100000000), INT64_MAX, UINT64_C(1) << 63, UINT64_MAX,
-		UINT64_C(0xaaaaaaaaaaaaaaaa), UINT64_C(0x5555555555555555), UINT64_C(0x0101010101010101),
+		0,
+		1,
+		2,
+		0x7f,
+		0x80,
+		0xff,
+		0x100,
+		0x7fff,
+		0x8000,
+		0xffff,
+		0x10000,
+		0x7fffffff,
+		0x80000000,
+		0xffffffff,
+		UINT64_C(0x100000000),
+		INT64_MAX,
+		UINT64_C(1) << 63,
+		UINT64_MAX,
+		UINT64_C(0xaaaaaaaaaaaaaaaa),
+		UINT64_C(0x5555555555555555),
+		UINT64_C(0x0101010101010101),
 	};
 
 	switch (rng_below(r, 8)) {
@@ -31,7 +50,7 @@ uint64_t gen_int(struct rng *r)
 	case 1:
 		return rng_below(r, 256);
 	case 2:
-		return (uint64_t)-(int64_t)rng_below(r, 256);
+		return (uint64_t) - (int64_t)rng_below(r, 256);
 	case 3:
 		return UINT64_C(1) << rng_below(r, 64);
 	case 4:
@@ -43,10 +62,10 @@ uint64_t gen_int(struct rng *r)
 
 static uint32_t gen_float(struct rng *r)
 {
-	static const uint32_t v[] = { 0,	  0x80000000, 0x3f800000, 0xbf800000, 0x7f800000,
-				      0xff800000, 0x7fc00000, 0x7f800001, 0xffc12345, 1,
-				      0x807fffff, 0x00800000, 0x7f7fffff, 0x4f000000, 0xcf000000,
-				      0x5f000000, 0x3f000000, 0x3effffff, 0x4b000001, 0x33800000 };
+	static const uint32_t v[] = {0,		 0x80000000, 0x3f800000, 0xbf800000, 0x7f800000,
+				     0xff800000, 0x7fc00000, 0x7f800001, 0xffc12345, 1,
+				     0x807fffff, 0x00800000, 0x7f7fffff, 0x4f000000, 0xcf000000,
+				     0x5f000000, 0x3f000000, 0x3effffff, 0x4b000001, 0x33800000};
 
 	switch (rng_below(r, 4)) {
 	case 0:
@@ -54,19 +73,32 @@ static uint32_t gen_float(struct rng *r)
 	case 1:
 		return (uint32_t)rng_u64(r);
 	default: /* ordinary magnitudes, so that sums do not always lose one side */
-		return (uint32_t)((rng_u64(r) & 0x807fffff) | (uint64_t)(110 + rng_below(r, 40)) << 23);
+		return (uint32_t)((rng_u64(r) & 0x807fffff) | (uint64_t)(110 + rng_below(r, 40))
+								      << 23);
 	}
 }
 
 static uint64_t gen_double(struct rng *r)
 {
 	static const uint64_t v[] = {
-		0, UINT64_C(1) << 63, UINT64_C(0x3ff0000000000000), UINT64_C(0xbff0000000000000),
-		UINT64_C(0x7ff0000000000000), UINT64_C(0xfff0000000000000), UINT64_C(0x7ff8000000000000),
-		UINT64_C(0x7ff0000000000001), 1, UINT64_C(0x800fffffffffffff),
-		UINT64_C(0x0010000000000000), UINT64_C(0x7fefffffffffffff), UINT64_C(0x41e0000000000000),
-		UINT64_C(0xc1e0000000000000), UINT64_C(0x43e0000000000000), UINT64_C(0x3fe0000000000000),
-		UINT64_C(0x36a0000000000000), UINT64_C(0x47efffffe0000000),
+		0,
+		UINT64_C(1) << 63,
+		UINT64_C(0x3ff0000000000000),
+		UINT64_C(0xbff0000000000000),
+		UINT64_C(0x7ff0000000000000),
+		UINT64_C(0xfff0000000000000),
+		UINT64_C(0x7ff8000000000000),
+		UINT64_C(0x7ff0000000000001),
+		1,
+		UINT64_C(0x800fffffffffffff),
+		UINT64_C(0x0010000000000000),
+		UINT64_C(0x7fefffffffffffff),
+		UINT64_C(0x41e0000000000000),
+		UINT64_C(0xc1e0000000000000),
+		UINT64_C(0x43e0000000000000),
+		UINT64_C(0x3fe0000000000000),
+		UINT64_C(0x36a0000000000000),
+		UINT64_C(0x47efffffe0000000),
 	};
 
 	switch (rng_below(r, 4)) {
@@ -122,7 +154,8 @@ static void gen_extended(struct rng *r, uint8_t *v)
 		m = rng_u64(r) >> 1, e = 0; /* denormal */
 		break;
 	case 5:
-		m = rng_u64(r), e = (uint16_t)rng_u64(r); /* anything: unnormals, pseudo-denormals */
+		m = rng_u64(r),
+		e = (uint16_t)rng_u64(r); /* anything: unnormals, pseudo-denormals */
 		break;
 	case 6:
 		m = UINT64_C(1) << 63, e = (uint16_t)(16383 + rng_below(r, 20));
@@ -170,7 +203,7 @@ static uint16_t gen_fsw(struct rng *r, uint16_t fcw)
 	uint16_t sw = (uint16_t)(rng_u64(r) & 0x7f7f);
 
 	if (rng_below(r, 16))
-		sw &= (uint16_t)~(~fcw & 0x3f);
+		sw &= (uint16_t) ~(~fcw & 0x3f);
 	if (sw & ~fcw & 0x3f)
 		sw |= 0x8080;
 	return sw;
@@ -233,10 +266,11 @@ void gen_xsave_image(struct rng *r, uint8_t *img, unsigned len)
 	x.xstate_bv = rng_below(r, 8);
 	x.mxcsr_mask = (uint32_t)rng_u64(r);
 	if (!rng_below(r, 3))
-		x.xcomp_bv = BIT(63) | (rng_below(r, 4) ? x.xstate_bv | rng_below(r, 8) : rng_below(r, 8));
+		x.xcomp_bv = BIT(63) |
+			     (rng_below(r, 4) ? x.xstate_bv | rng_below(r, 8) : rng_below(r, 8));
 	switch (rng_below(r, 40)) {
 	case 0:
-		x.mxcsr |= BIT(16) << rng_below(r, 16);
+		x.mxcsr |= BIT(18) << rng_below(r, 14); /* bit 17 is AMD's MISALIGNSSE */
 		break;
 	case 1:
 		x.xstate_bv |= BIT(62);

@@ -45,7 +45,7 @@ static const struct bounce *prepare(struct ctx *t, const uint8_t *bytes, unsigne
 {
 	const struct bounce *b = NULL;
 	struct x86_decoded d;
-	uint8_t code[X86_INSN_MAX] = { 0 };
+	uint8_t code[X86_INSN_MAX] = {0};
 
 	memcpy(code, bytes, len);
 	assert_int_equal(x86_decode(&d, NULL, t->c->mode, code, sizeof(code)), X86_DECODE_OK);
@@ -54,7 +54,8 @@ static const struct bounce *prepare(struct ctx *t, const uint8_t *bytes, unsigne
 	return b;
 }
 
-#define PREPARE(t, ...) prepare((t), (const uint8_t[]){ __VA_ARGS__ }, sizeof((uint8_t[]){ __VA_ARGS__ }))
+#define PREPARE(t, ...) \
+	prepare((t), (const uint8_t[]){__VA_ARGS__}, sizeof((uint8_t[]){__VA_ARGS__}))
 /* Run at linear (and effective) address a. */
 #define RUN(t, a, ...) FAULT((t)->c, bounce_exec((t)->c, PREPARE(t, __VA_ARGS__), (a), (a)))
 
@@ -72,7 +73,10 @@ static void set_xmm(struct ctx *t, unsigned n, uint64_t lo, uint64_t hi)
 /* The thread is as C code expects it: default MXCSR, empty x87 stack and default control word. */
 static void assert_host_clean(void)
 {
-	struct { uint16_t cw, r0, sw, r1, tw, r2; uint32_t rest[4]; } env;
+	struct {
+		uint16_t cw, r0, sw, r1, tw, r2;
+		uint32_t rest[4];
+	} env;
 
 	assert_int_equal(__builtin_ia32_stmxcsr() & ~0x3fu, 0x1f80);
 	__asm__ volatile("fnstenv %0\n\tfldenv %0" : "=m"(env));
@@ -115,7 +119,8 @@ static void flags(void **state)
 	x86_set_rflags(c, 2 | RFLAGS_CF | RFLAGS_OF | RFLAGS_SF | RFLAGS_AF | RFLAGS_PF);
 	c->s.gpr[X86_RAX] = 1;
 	c->s.gpr[X86_RCX] = 2;
-	assert_int_equal(RUN(t, 0, 0x66, 0x48, 0x0f, 0x38, 0xf6, 0xc1), NO_FAULT); /* adcx rax, rcx */
+	assert_int_equal(RUN(t, 0, 0x66, 0x48, 0x0f, 0x38, 0xf6, 0xc1),
+			 NO_FAULT); /* adcx rax, rcx */
 	assert_int_equal(c->s.gpr[X86_RAX], 4);
 	assert_int_equal(x86_rflags(c), 2 | RFLAGS_OF | RFLAGS_SF | RFLAGS_AF | RFLAGS_PF);
 }
@@ -131,7 +136,8 @@ static void memory(void **state)
 	fix_poke64(t->f, 0x50ff8, 0x1111);
 	fix_poke64(t->f, 0x70000, 0x2222);
 	set_xmm(t, 0, 1, 2);
-	assert_int_equal(RUN(t, 0x40ff8, 0xc5, 0xf9, 0xd4, 0x00), NO_FAULT); /* vpaddq xmm0, [rax] */
+	assert_int_equal(RUN(t, 0x40ff8, 0xc5, 0xf9, 0xd4, 0x00),
+			 NO_FAULT); /* vpaddq xmm0, [rax] */
 	assert_int_equal(xmm_lo(t, 0), 0x1112);
 	assert_int_equal(get_le64(c->s.xsave.xmm[0] + 8), 0x2224);
 	assert_int_equal(RUN(t, 0x40ff8, 0x0f, 0x11, 0x00), NO_FAULT); /* movups [rax], xmm0 */
@@ -206,12 +212,12 @@ static void availability(void **state)
 	uint64_t cr0 = c->s.cr0, cr4 = c->s.cr4;
 
 	c->s.cr0 = cr0 | CR0_TS;
-	assert_int_equal(RUN(t, 0, 0x0f, 0x58, 0xc1), X86_NM);		   /* addps */
-	assert_int_equal(RUN(t, 0, 0xc5, 0xf8, 0x58, 0xc1), X86_NM);	   /* vaddps */
-	assert_int_equal(RUN(t, 0, 0xd8, 0xc1), X86_NM);		   /* fadd */
-	assert_int_equal(RUN(t, 0, 0x0f, 0xfc, 0xc1), X86_NM);		   /* paddb mm */
-	assert_int_equal(RUN(t, 0, 0x9b), X86_NM);			   /* fwait, MP set */
-	assert_int_equal(RUN(t, 0, 0xf3, 0x0f, 0xb8, 0xc1), NO_FAULT);	   /* popcnt */
+	assert_int_equal(RUN(t, 0, 0x0f, 0x58, 0xc1), X86_NM); /* addps */
+	assert_int_equal(RUN(t, 0, 0xc5, 0xf8, 0x58, 0xc1), X86_NM); /* vaddps */
+	assert_int_equal(RUN(t, 0, 0xd8, 0xc1), X86_NM); /* fadd */
+	assert_int_equal(RUN(t, 0, 0x0f, 0xfc, 0xc1), X86_NM); /* paddb mm */
+	assert_int_equal(RUN(t, 0, 0x9b), X86_NM); /* fwait, MP set */
+	assert_int_equal(RUN(t, 0, 0xf3, 0x0f, 0xb8, 0xc1), NO_FAULT); /* popcnt */
 	c->s.cr0 = cr0 | CR0_EM;
 	assert_int_equal(RUN(t, 0, 0x0f, 0x58, 0xc1), X86_UD);
 	assert_int_equal(RUN(t, 0, 0x0f, 0xfc, 0xc1), X86_UD);
@@ -243,19 +249,19 @@ static void x87(void **state)
 	fix_poke64(t->f, 0x50000, 0x4000000000000000); /* 2.0 */
 	fix_poke64(t->f, PT + 8 * 0x40, 0x50000 | RW_U);
 	assert_int_equal(RUN(t, 0x40000, 0xdd, 0x00), NO_FAULT); /* fld qword [rax] */
-	assert_int_equal(RUN(t, 0, 0xd9, 0xe8), NO_FAULT);	 /* fld1 */
-	assert_int_equal(RUN(t, 0, 0xde, 0xc1), NO_FAULT);	 /* faddp */
-	assert_int_equal(x->fip, 0x123456);			 /* not the stub's */
+	assert_int_equal(RUN(t, 0, 0xd9, 0xe8), NO_FAULT); /* fld1 */
+	assert_int_equal(RUN(t, 0, 0xde, 0xc1), NO_FAULT); /* faddp */
+	assert_int_equal(x->fip, 0x123456); /* not the stub's */
 	assert_int_equal(RUN(t, 0x40008, 0xdd, 0x18), NO_FAULT); /* fstp qword [rax] */
 	out = 0;
-	memcpy(&out, (uint64_t[]){ fix_peek64(t->f, 0x50008) }, 8);
+	memcpy(&out, (uint64_t[]){fix_peek64(t->f, 0x50008)}, 8);
 	assert_true(out == 3.0);
 	assert_host_clean();
 	/* An unmasked exception waits for the next waiting instruction; a store is suppressed. */
 	x->fcw = 0x37e;
 	assert_int_equal(RUN(t, 0x40008, 0xdd, 0x18), NO_FAULT); /* stack underflow */
 	assert_true(x->fsw & 0x80);
-	memcpy(&out, (uint64_t[]){ fix_peek64(t->f, 0x50008) }, 8);
+	memcpy(&out, (uint64_t[]){fix_peek64(t->f, 0x50008)}, 8);
 	assert_true(out == 3.0);
 	assert_int_equal(RUN(t, 0, 0x9b), X86_MF);
 	assert_int_equal(RUN(t, 0, 0xd9, 0xe8), X86_MF);
@@ -293,8 +299,8 @@ static void state_images(void **state)
 	fix_poke64(t->f, 0x50000 + 512, 7);
 	fix_poke32(t->f, 0x50000 + 24, 0xffff0000);
 	assert_int_equal(RUN(t, 0x40000, 0x0f, 0xae, 0x28), X86_GP);
-	assert_int_equal(RUN(t, 0x40000, 0x0f, 0xae, 0x08), X86_GP);  /* fxrstor */
-	assert_int_equal(RUN(t, 0x40018, 0x0f, 0xae, 0x10), X86_GP);  /* ldmxcsr */
+	assert_int_equal(RUN(t, 0x40000, 0x0f, 0xae, 0x08), X86_GP); /* fxrstor */
+	assert_int_equal(RUN(t, 0x40018, 0x0f, 0xae, 0x10), X86_GP); /* ldmxcsr */
 }
 
 static void masked(void **state)
@@ -327,20 +333,22 @@ static void pool(void **state)
 	struct ctx *t = *state;
 	const struct bounce *a = PREPARE(t, 0x66, 0x0f, 0xfe, 0xc1), *b;
 	struct x86_decoded d;
-	uint8_t code[X86_INSN_MAX] = { 0xc4, 0xe3, 0x75, 0x0f, 0xc2, 0 }; /* vpalignr ymm, ymm, ymm, n */
+	uint8_t code[X86_INSN_MAX] = {0xc4, 0xe3, 0x75,
+				      0x0f, 0xc2, 0}; /* vpalignr ymm, ymm, ymm, n */
 	enum bounce_status st = BOUNCE_OK;
 	unsigned n = 0;
 
 	/* Equal instructions share an object, however they are written. */
 	assert_ptr_equal(a, PREPARE(t, 0x66, 0x40, 0x0f, 0xfe, 0xc1));
-	assert_ptr_equal(PREPARE(t, 0x66, 0x0f, 0xfe, 0x00),		/* paddd xmm0, [rax] */
+	assert_ptr_equal(PREPARE(t, 0x66, 0x0f, 0xfe, 0x00), /* paddd xmm0, [rax] */
 			 PREPARE(t, 0x66, 0x41, 0x0f, 0xfe, 0x44, 0x24, 8)); /* [r12+8] */
 	/* The pool fills up, says so, and works again after a flush. */
 	for (; st == BOUNCE_OK && n < 100000; n++) {
 		code[5] = (uint8_t)n;
 		code[4] = (uint8_t)(0xc0 | (n >> 8 & 0x3f));
 		code[2] = (uint8_t)(0x05 | (n >> 14 & 0xf) << 3);
-		assert_int_equal(x86_decode(&d, NULL, t->c->mode, code, sizeof(code)), X86_DECODE_OK);
+		assert_int_equal(x86_decode(&d, NULL, t->c->mode, code, sizeof(code)),
+				 X86_DECODE_OK);
 		st = bounce_prepare(t->pool, &d, &b);
 	}
 	assert_int_equal(st, BOUNCE_FULL);
@@ -354,8 +362,16 @@ static void pool(void **state)
 static void refused(void **state)
 {
 	static const uint8_t codes[][X86_INSN_MAX] = {
-		{ 0x90 }, { 0x0f, 0xa2 }, { 0xf4 }, { 0x0f, 0x05 }, { 0xf0, 0x0f, 0xc1, 0x08 }, { 0x0f, 0x01, 0xd0 },
-		{ 0x0f, 0xae, 0xf0 }, { 0xf3, 0x48, 0x0f, 0xae, 0xd0 }, { 0x8b, 0x00 }, { 0xa5 },
+		{0x90},
+		{0x0f, 0xa2},
+		{0xf4},
+		{0x0f, 0x05},
+		{0xf0, 0x0f, 0xc1, 0x08},
+		{0x0f, 0x01, 0xd0},
+		{0x0f, 0xae, 0xf0},
+		{0xf3, 0x48, 0x0f, 0xae, 0xd0},
+		{0x8b, 0x00},
+		{0xa5},
 	};
 	struct ctx *t = *state;
 
@@ -374,9 +390,17 @@ static void refused(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(registers), TEST(flags), TEST(memory), TEST(registers_of_devices),
-		TEST(simd_exceptions), TEST(availability), TEST(x87), TEST(state_images),
-		TEST(masked), TEST(pool), TEST(refused),
+		TEST(registers),
+		TEST(flags),
+		TEST(memory),
+		TEST(registers_of_devices),
+		TEST(simd_exceptions),
+		TEST(availability),
+		TEST(x87),
+		TEST(state_images),
+		TEST(masked),
+		TEST(pool),
+		TEST(refused),
 	};
 	struct bounce_pool *first;
 	struct err *e = NULL;
