@@ -66,7 +66,7 @@ int vm_reset_now(struct vm *vm, struct err **e)
 	for (unsigned i = 0; i < vm->n_cpus && !r; i++) {
 		struct x86_state s;
 
-		x86_state_reset(&s, i == 0);
+		x86_state_reset(&s, i == 0, x86_cpuid_signature(vm->cpuid));
 		if (direct) {
 			setup_mtrrs(vm, &s);
 			if (i == 0)

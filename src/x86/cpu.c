@@ -143,6 +143,8 @@ void x86_cpu_set(struct x86_cpu *c, const struct x86_state *in)
 	c->delivering = 0;
 	c->dr6_hits = 0;
 	c->pv_refresh = true;
+	if (in->nmi_pending)
+		atomic_fetch_or(&c->events, X86_EV_NMI);
 	c->steal = (struct x86_steal){ 0 };
 	x86_update_mode(c);
 	x86_tlb_flush(c, true);

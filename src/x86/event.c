@@ -10,6 +10,7 @@
  * Shadows: STI's holds off INTR, that of MOV SS and POP SS also NMI and debug traps.  The engine
  * sets them, runs one instruction, and clears them.
  */
+#include "x86/cpuid.h"
 #include "x86/debug.h"
 #include "x86/sys_int.h"
 
@@ -48,15 +49,13 @@ static void init_keep(struct x86_state *to, const struct x86_state *old)
 static void do_init(struct x86_cpu *c)
 {
 	struct x86_state old = c->s;
-	uint64_t rdx;
+	uint32_t signature = x86_cpuid_signature(c->vm->cpuid);
 
 	LOGF(c->log, RESET, "cpu %u: INIT at %04x:%016llx\n", c->index, old.seg[X86_CS].sel,
 	     (unsigned long long)old.rip);
 	x86_kvmpv_reset(c);
-	x86_state_reset(&c->s, old.apic_base & APIC_BASE_BSP);
-	rdx = c->s.gpr[X86_RDX]; /* the processor's signature */
+	x86_state_reset(&c->s, old.apic_base & APIC_BASE_BSP, signature);
 	init_keep(&c->s, &old);
-	c->s.gpr[X86_RDX] = rdx;
 	x86_set_rflags(c, 2);
 	c->dr6_hits = 0;
 	c->step_follows = false;

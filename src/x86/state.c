@@ -3,7 +3,6 @@
 #include "x86/state.h"
 #include <string.h>
 
-#define RESET_SIGNATURE 0x600 /* family 6: until something knows the CPUID model */
 #define APIC_BASE_RESET (0xfee00000 | BIT(11))
 #define APIC_BASE_BSP BIT(8)
 #define PAT_RESET UINT64_C(0x0007040600070406)
@@ -30,12 +29,12 @@ static void reset_fpu(struct x86_xsave *x)
 	x->xstate_bv = XCR0_X87 | XCR0_SSE;
 }
 
-void x86_state_reset(struct x86_state *s, bool bsp)
+void x86_state_reset(struct x86_state *s, bool bsp, uint32_t signature)
 {
 	memset(s, 0, sizeof(*s));
 	s->rip = 0xfff0;
 	s->rflags = 2;
-	s->gpr[X86_RDX] = RESET_SIGNATURE;
+	s->gpr[X86_RDX] = signature;
 	reset_segments(s);
 	s->cr0 = CR0_CD | CR0_NW | CR0_ET;
 	s->xcr0 = XCR0_X87;

@@ -179,8 +179,8 @@ enum x86_vector {
 #define PF_I BIT(4)
 
 /* x86_state_reset - power-up or RESET# state (SDM 3A 10.1.1, table 10-1); bsp: bootstrap processor
- * (RUNNABLE) or not (WAIT_SIPI). */
-void x86_state_reset(struct x86_state *s, bool bsp);
+ * (RUNNABLE) or not (WAIT_SIPI); signature: what RDX holds then (x86_cpuid_signature). */
+void x86_state_reset(struct x86_state *s, bool bsp, uint32_t signature);
 
 /* Saved form (state/state.h), of a struct x86_state. */
 struct state_desc;

@@ -187,7 +187,7 @@ static struct x86_segment user_segment(uint16_t sel, uint16_t attr)
 
 static void make_base(struct soft *s, struct x86_state *b)
 {
-	x86_state_reset(b, true);
+	x86_state_reset(b, true, 0x600);
 	b->cr0 = CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_PG;
 	b->cr3 = PML4;
 	b->cr4 = CR4_PAE | CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE;

@@ -60,7 +60,7 @@ static void start(struct machine *m, uint32_t rip)
 {
 	struct x86_state *s = &m->s;
 
-	x86_state_reset(s, true);
+	x86_state_reset(s, true, 0x600);
 	s->cr0 = CR0_PE | CR0_ET | CR0_NE;
 	s->seg[X86_CS] = fix_seg(8, 0xc09b);
 	for (unsigned i = 0; i < 4; i++)

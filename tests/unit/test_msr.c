@@ -280,14 +280,14 @@ static void reset(void **state)
 {
 	struct x86_state s;
 
-	x86_state_reset(&s, true);
+	x86_state_reset(&s, true, 0x600);
 	assert_int_equal(s.rip + s.seg[X86_CS].base, 0xfffffff0);
 	assert_int_equal(s.seg[X86_CS].sel, 0xf000);
 	assert_int_equal(s.cr0, 0x60000010);
 	assert_int_equal(s.rflags, 2);
 	assert_int_equal(s.mp_state, X86_MP_RUNNABLE);
 	assert_int_equal(s.apic_base, 0xfee00900);
-	x86_state_reset(&s, false);
+	x86_state_reset(&s, false, 0x600);
 	assert_int_equal(s.mp_state, X86_MP_WAIT_SIPI);
 }
 

@@ -184,7 +184,7 @@ static struct fixture *fix_new(const char *model, unsigned n)
 	assert_int_equal(x86_excl_init(&f->vm), 0);
 	for (unsigned i = 0; i < n; i++) {
 		f->cpu[i] = xzalloc_aligned(64, sizeof(struct x86_cpu));
-		x86_state_reset(&f->cpu[i]->s, i == 0);
+		x86_state_reset(&f->cpu[i]->s, i == 0, 0x600);
 		x86_cpu_init(f->cpu[i], &f->vm, i, i);
 	}
 	vclock_start(f->clock);

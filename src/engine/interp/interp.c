@@ -30,6 +30,7 @@
 #include "base/err.h"
 #include "engine/interp/interp.h"
 #include "engine/interp/interp_int.h"
+#include "x86/cpuid.h"
 #include "x86/debug.h"
 
 struct interp_vm {
@@ -567,7 +568,7 @@ static int cpu_create(struct interp_cpu **out, struct interp_vm *iv, unsigned in
 
 	*out = v;
 	v->ivm = iv;
-	x86_state_reset(&v->cpu.s, index == 0);
+	x86_state_reset(&v->cpu.s, index == 0, x86_cpuid_signature(iv->vm.cpuid));
 	x86_cpu_init(&v->cpu, &iv->vm, index, index);
 	v->cpu.engine = v;
 	v->cpu.debug = xzalloc(sizeof(*v->cpu.debug));
