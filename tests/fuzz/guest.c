@@ -48,7 +48,8 @@ struct guest {
 	struct vm *vm;
 	const struct engine_ops *engine;
 	struct engine_vm *ev;
-	uint64_t ram;
+	bool dirty;
+	bool paused; /* by us: a debug stop that is told late must not resume */
 };
 
 static void put_mem(struct guest *g, uint64_t a, const void *p, size_t len)
@@ -328,7 +329,7 @@ static bool state_accepted(struct x86_state *s)
 	size_t used;
 	bool ok;
 
-	x86_state_reset(&copy, true);
+	x86_state_reset(&copy, true, 0x600);
 	state_save(&b, &x86_state_desc, s);
 	ok = state_load(&x86_state_desc, &copy, b.data, b.len, &used, &e) == 0;
 	if (!ok && fuzz_verbose())
@@ -371,7 +372,7 @@ static void set_cpu(struct guest *g, struct rnd *r, unsigned cpu, enum mode m)
 {
 	struct x86_state s;
 
-	x86_state_reset(&s, true);
+	x86_state_reset(&s, true, 0x600);
 	for (unsigned i = 0; i < X86_GPR_COUNT; i++)
 		s.gpr[i] = rnd_one_in(r, 2) ? code_address(r) : rnd_value(r);
 	s.gpr[X86_RSP] = rnd_one_in(r, 8) ? code_address(r) : 0xd000 + 8 * rnd_below(r, 512);
@@ -443,10 +444,17 @@ static void pause_in_time(struct guest *g)
 	int64_t t = now_ms();
 
 	fuzz_phase("pause");
+	g->paused = true;
 	vm_pause(g->vm);
 	t = now_ms() - t;
 	fuzz_check(t < 5000, "pause took %ld ms", (long)t);
 	fuzz_phase("run");
+}
+
+static void resume(struct guest *g)
+{
+	g->paused = false;
+	vm_resume(g->vm);
 }
 
 static void debugger(struct guest *g, struct rnd *r)
@@ -464,11 +472,25 @@ static void debugger(struct guest *g, struct rnd *r)
 		g->engine->debug(g->ev, i, &d);
 }
 
+static void dirty_log(struct guest *g)
+{
+	struct mem *m = vm_mem(g->vm);
+	uint64_t *bits;
+
+	if (!g->dirty) {
+		mem_dirty_start(m);
+	} else {
+		bits = xcalloc(mem_ram_size(m) / PAGE_SIZE / 64 + 1, sizeof(*bits));
+		mem_dirty_take(m, bits);
+		free(bits);
+		mem_dirty_stop(m);
+	}
+	g->dirty = !g->dirty;
+}
+
 /* What happens to a machine from outside while it runs. */
 static void disturb(struct guest *g, struct rnd *r)
 {
-	uint64_t *bits = NULL;
-
 	switch (rnd_below(r, 8)) {
 	case 0:
 		g->engine->inject(g->ev, (unsigned)rnd_below(r, vm_cpus(g->vm)), ENGINE_NMI, 0);
@@ -480,23 +502,17 @@ static void disturb(struct guest *g, struct rnd *r)
 		vm_reset(g->vm);
 		break;
 	case 3:
-		mem_dirty_start(vm_mem(g->vm));
+		dirty_log(g);
 		break;
 	case 4:
-		bits = xcalloc(mem_ram_size(vm_mem(g->vm)) / PAGE_SIZE / 64 + 1, 8);
-		mem_dirty_take(vm_mem(g->vm), bits);
-		free(bits);
-		mem_dirty_stop(vm_mem(g->vm));
-		break;
-	case 5:
 		pause_in_time(g);
 		debugger(g, r);
-		vm_resume(g->vm);
+		resume(g);
 		break;
 	default:
 		pause_in_time(g);
 		check_cpus(g);
-		vm_resume(g->vm);
+		resume(g);
 	}
 }
 
@@ -504,7 +520,7 @@ static void stopped(void *opaque, enum vm_stop why, unsigned cpu)
 {
 	struct guest *g = opaque;
 
-	if (why == VM_STOP_DEBUG)
+	if (why == VM_STOP_DEBUG && !g->paused)
 		vm_resume(g->vm);
 }
 
@@ -534,7 +550,7 @@ static void episode(struct guest *g, struct rnd *r)
 		set_cpu(g, r, i, rnd_one_in(r, 4) ? (enum mode)rnd_below(r, MODES) : m);
 	fuzz_phase("run");
 	end = now_ms() + 2 + (int64_t)rnd_below(r, 25);
-	vm_resume(g->vm);
+	resume(g);
 	while (now_ms() < end) {
 		loop_once(g->loop, 1);
 		if (rnd_one_in(r, 40))
@@ -583,7 +599,6 @@ static void one(struct rnd *r)
 	if (vm_create(&g.vm, &cfg, &e))
 		fuzz_fail(__FILE__, __LINE__, "vm_create", "%s", err_msg(e));
 	close(fd);
-	g.ram = cfg.mem_size;
 	g.engine = vm_engine(g.vm, &g.ev);
 	vm_set_debug_hook(g.vm, &hook);
 	for (uint64_t n = rnd_below(r, 8) + 1; n; n--)
@@ -591,7 +606,7 @@ static void one(struct rnd *r)
 	if (fuzz_verbose())
 		printf("%s, %u CPUs: %lu instructions\n", cfg.machine, cfg.n_cpus, g.engine->insns(g.ev));
 	if (rnd_one_in(r, 2))
-		vm_resume(g.vm);
+		resume(&g);
 	fuzz_phase("destroy");
 	vm_destroy(g.vm);
 	loop_destroy(g.loop);
