@@ -183,8 +183,8 @@ static int setup(void **state)
 	f->vm = xzalloc_aligned(64, sizeof(*f->vm));
 	f->vm->running = true;
 	f->vm->one = f->vm->quit = -1;
-	x86_state_reset(&f->vm->ev.s[0], true);
-	x86_state_reset(&f->vm->ev.s[1], false);
+	x86_state_reset(&f->vm->ev.s[0], true, 0x600);
+	x86_state_reset(&f->vm->ev.s[1], false, 0x600);
 	assert_int_equal(mem_create(&f->vm->mem, 2 * PAGE_SIZE, f->log, NULL), 0);
 	mem_map_ram(f->vm->mem, GPA(0), PAGE_SIZE, mem_ram_alloc(f->vm->mem, PAGE_SIZE), 0);
 	mem_map_rom(f->vm->mem, GPA(PAGE_SIZE), PAGE_SIZE, mem_ram_alloc(f->vm->mem, PAGE_SIZE),
@@ -352,7 +352,7 @@ static void test_fixed(void **state)
 	uint8_t ones[GDBREG_MAX_BYTES];
 
 	memset(ones, 0xff, sizeof(ones));
-	x86_state_reset(&s, true);
+	x86_state_reset(&s, true, 0x600);
 	for (unsigned n = 0; n < gdbreg_count(); n++) {
 		struct x86_state was = s;
 
