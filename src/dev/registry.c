@@ -43,6 +43,14 @@ static int ports_check(uint64_t base, uint64_t size, struct err **e)
 	return 0;
 }
 
+static int ports_free(const struct dev_slots *s, uint64_t base, uint64_t size, struct err **e)
+{
+	const struct io_region *io = pio_user(s->env->mem, (uint16_t)base, (uint32_t)size);
+
+	return io ? err_set(e, EBUSY, "ports 0x%llx..+%llu are in use by '%s'",
+			    (unsigned long long)base, (unsigned long long)size, io->name) : 0;
+}
+
 static int debug_exit_check(const struct prop_value *v, struct err **e)
 {
 	return ports_check(v[0].num, v[1].num, e);
@@ -50,8 +58,11 @@ static int debug_exit_check(const struct prop_value *v, struct err **e)
 
 static int debug_exit_make(const struct dev_slots *s, const struct prop_value *v, struct err **e)
 {
-	debug_exit_create(s->env, (uint16_t)v[0].num, (uint16_t)v[1].num);
-	return 0;
+	int rc = ports_free(s, v[0].num, v[1].num, e);
+
+	if (!rc)
+		debug_exit_create(s->env, (uint16_t)v[0].num, (uint16_t)v[1].num);
+	return rc;
 }
 
 static int chardev_of(const struct dev_slots *s, const struct prop_value *v, struct chardev **cd,
@@ -75,8 +86,10 @@ static int debugcon_make(const struct dev_slots *s, const struct prop_value *v, 
 {
 	struct debugcon *d;
 	struct chardev *cd;
-	int rc = chardev_of(s, &v[1], &cd, e);
+	int rc = ports_free(s, v[0].num, 1, e);
 
+	if (!rc)
+		rc = chardev_of(s, &v[1], &cd, e);
 	return rc ? rc : debugcon_create(&d, s->env, (uint16_t)v[0].num, cd, e);
 }
 
@@ -91,8 +104,10 @@ static int serial_make(const struct dev_slots *s, const struct prop_value *v, st
 {
 	struct uart *u;
 	struct chardev *cd;
-	int rc = chardev_of(s, &v[2], &cd, e);
+	int rc = ports_free(s, v[0].num, 8, e);
 
+	if (!rc)
+		rc = chardev_of(s, &v[2], &cd, e);
 	return rc ? rc : uart_create(&u, s->env, "isa-serial", (uint16_t)v[0].num,
 				     gsi_source(s->gsi, (unsigned)v[1].num), cd, e);
 }

@@ -120,3 +120,16 @@ void pio_write(struct mem *m, uint16_t port, uint32_t val, unsigned size)
 	for (unsigned i = 0; i < size && port + i <= 0xffff; i++)
 		pio_write(m, (uint16_t)(port + i), (val >> (8 * i)) & 0xff, 1);
 }
+
+const struct io_region *pio_user(const struct mem *m, uint16_t base, uint32_t size)
+{
+	struct mem_range r;
+
+	bug_on(!range_fits(base, size, 0x10000));
+	for (uint64_t at = base; at < (uint64_t)base + size; at = r.base + r.size) {
+		mem_space_find(&m->port, at, &r);
+		if (r.kind == MEM_IO)
+			return r.io;
+	}
+	return NULL;
+}

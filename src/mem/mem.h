@@ -117,6 +117,8 @@ bool mem_cmpxchg(struct mem *m, gpa a, uint64_t *expected, uint64_t desired, uns
 struct mem_map *pio_map(struct mem *m, uint16_t base, struct io_region *io, int prio);
 void pio_unmap(struct mem *m, struct mem_map *map);
 void pio_move(struct mem *m, struct mem_map *map, uint16_t base);
+/* pio_user - the lowest region mapped in the `size` ports from base, or NULL when they are free. */
+const struct io_region *pio_user(const struct mem *m, uint16_t base, uint32_t size);
 /* pio_read/pio_write - size 1, 2 or 4.  An access past port 0xffff reads ones. */
 uint32_t pio_read(struct mem *m, uint16_t port, unsigned size);
 void pio_write(struct mem *m, uint16_t port, uint32_t val, unsigned size);

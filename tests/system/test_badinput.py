@@ -110,6 +110,7 @@ rejected("smp-word", ["-smp", "two"], ["two"], qemu=False)
 rejected("smp-too-many", ["-smp", "100000"], ["100000"])
 rejected("smp-negative", ["-smp", "-1"], ["-1"], qemu=False)
 rejected("smp-unknown-key", ["-smp", "cpus=2,colour=red"], ["colour"])
+rejected("device-port-in-use", ["-device", "isa-debug-exit,iobase=0x70"], ["rtc"], qemu=False)
 
 # Names.
 rejected("unknown-option", ["-frobnicate"], ["-frobnicate"])

@@ -149,6 +149,8 @@ static void test_io_widths(void **state)
 
 	pio_map(f.m, 0xfffe, &(struct io_region){ .name = "top", .ops = &bytes, .opaque = &q, .size = 2 }, 0);
 	pio_map(f.m, 0x60, &pio, 0);
+	assert_ptr_equal(pio_user(f.m, 0x50, 0x20), &pio);
+	assert_null(pio_user(f.m, 0x50, 0x10));
 	assert_int_equal(pio_read(f.m, 0x60, 4), 0x03020100);
 	assert_int_equal(pio_read(f.m, 0x62, 4), 0xffff0302);
 	assert_int_equal(pio_read(f.m, 0xfffe, 4), 0xffff0100);
