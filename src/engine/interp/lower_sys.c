@@ -42,6 +42,12 @@ void lower_jcc(struct lower *l, unsigned cc)
 	i->fn = ops_jcc[cc][target_leaves(l)][leaves((int64_t)l->off + l->d->len)];
 	new_link(l, 1);
 	new_link(l, 2);
+	if (l->index && i->fn == ops_jcc[cc][0][0]) {
+		op_fn *both = ops_fuse(i[-1].fn, cc);
+
+		if (both)
+			i[-1].fn = both;
+	}
 }
 
 void lower_loop(struct lower *l, unsigned op)

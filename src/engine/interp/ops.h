@@ -150,6 +150,39 @@ static inline __attribute__((always_inline)) bool ops_cond(uint32_t f, unsigned 
 	return r ^ (cc & 1);
 }
 
+/* --- following links (see ops_branch.c): base of a branch is the number of instructions that its block has
+ * retired when it is done --- */
+#define COUNT (c->icount += i->base)
+#define LINK(n) ((const struct link *)(i + (n)))
+#define FOLLOW_in(n, miss)                                                                         \
+	do {                                                                                       \
+		const struct block *b_ = LINK(n)->to;                                              \
+                                                                                                   \
+		COUNT;                                                                             \
+		if (likely(block_valid(b_) && !interp_events(c)))                                  \
+			GO(b_);                                                                    \
+		return miss(c, i);                                                                 \
+	} while (0)
+#define FOLLOW_out(n, miss)                                                                        \
+	do {                                                                                       \
+		const struct block *b_ = LINK(n)->to;                                              \
+                                                                                                   \
+		COUNT;                                                                             \
+		if (likely(LINK(n)->tag == interp_of(c)->tag && LINK(n)->from == c->code_base &&   \
+			   block_valid(b_) && !interp_events(c))) {                                \
+			c->code_base = LINK(n)->page;                                              \
+			GO(b_);                                                                    \
+		}                                                                                  \
+		return miss(c, i);                                                                 \
+	} while (0)
+
+/* Ways on when a link does not hold: slots 1 and 2 after the branch. */
+op_fn interp_link_taken, interp_link_not_taken;
+
+/* ops_fuse - a handler that does prev, a comparison, and the Jcc with condition cc after it, whose links stay in
+ * its page, in one; NULL when there is none. */
+op_fn *ops_fuse(op_fn *prev, unsigned cc);
+
 enum ops_alu {
 	ALU_ADD, ALU_OR, ALU_ADC, ALU_SBB, ALU_AND, ALU_SUB, ALU_XOR, ALU_CMP, ALU_TEST,
 	ALU_INC, ALU_DEC, ALU_NEG, ALU_NOT, ALU_COUNT

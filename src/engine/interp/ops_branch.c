@@ -12,9 +12,6 @@
 
 #define RSP c->s.gpr[X86_RSP]
 #define RCX c->s.gpr[X86_RCX]
-#define COUNT (c->icount += i->base)
-#define LINK(n) ((const struct link *)(i + (n)))
-
 static uint64_t target(const struct x86_cpu *c, const struct insn *i)
 {
 	uint64_t rip = interp_next_rip(c, i) + (uint64_t)(int64_t)i->imm;
@@ -24,47 +21,25 @@ static uint64_t target(const struct x86_cpu *c, const struct insn *i)
 	return c->mode & X86_MODE_CS64 ? rip : (uint32_t)rip;
 }
 
-static COLD const struct insn *link_taken(struct x86_cpu *c, const struct insn *i)
+COLD OP(interp_link_taken)
 {
 	return interp_link(c, i, 1, target(c, i));
 }
 
-static COLD const struct insn *link_not_taken(struct x86_cpu *c, const struct insn *i)
+COLD OP(interp_link_not_taken)
 {
 	return interp_link(c, i, 2, interp_next_rip(c, i));
 }
 
-#define FOLLOW_in(n, miss)                                                                         \
-	do {                                                                                       \
-		const struct block *b = LINK(n)->to;                                               \
-                                                                                                   \
-		COUNT;                                                                             \
-		if (likely(block_valid(b) && !interp_events(c)))                                   \
-			GO(b);                                                                     \
-		return miss(c, i);                                                                 \
-	} while (0)
-#define FOLLOW_out(n, miss)                                                                        \
-	do {                                                                                       \
-		const struct block *b = LINK(n)->to;                                               \
-                                                                                                   \
-		COUNT;                                                                             \
-		if (likely(LINK(n)->tag == interp_of(c)->tag && LINK(n)->from == c->code_base &&   \
-			   block_valid(b) && !interp_events(c))) {                                 \
-			c->code_base = LINK(n)->page;                                              \
-			GO(b);                                                                     \
-		}                                                                                  \
-		return miss(c, i);                                                                 \
-	} while (0)
-
 /* --- JMP and the end of a block that just goes on --- */
 static OP(jmp_in)
 {
-	FOLLOW_in(1, link_taken);
+	FOLLOW_in(1, interp_link_taken);
 }
 
 static OP(jmp_out)
 {
-	FOLLOW_out(1, link_taken);
+	FOLLOW_out(1, interp_link_taken);
 }
 
 op_fn *const ops_jmp[2] = { jmp_in, jmp_out };
@@ -74,8 +49,8 @@ op_fn *const ops_jmp[2] = { jmp_in, jmp_out };
 	static OP(jcc##cc##_##taken##_##not_taken)                                                 \
 	{                                                                                          \
 		if (ops_cond(c->fl, cc))                                                           \
-			FOLLOW_##taken(1, link_taken);                                             \
-		FOLLOW_##not_taken(2, link_not_taken);                                             \
+			FOLLOW_##taken(1, interp_link_taken);                                             \
+		FOLLOW_##not_taken(2, interp_link_not_taken);                                             \
 	}
 #define CC(cc) JCC(cc, in, in) JCC(cc, in, out) JCC(cc, out, in) JCC(cc, out, out)
 #include "engine/interp/cc.def"
@@ -170,7 +145,7 @@ OP(op_jmp_gen)
 		check(c, i, target(c, i));                                                         \
 		RSP = sp;                                                                          \
 		COUNT;                                                                             \
-		return link_taken(c, i);                                                           \
+		return interp_link_taken(c, i);                                                           \
 	}                                                                                          \
 	static OP(call##bits##_##how)                                                              \
 	{                                                                                          \
@@ -182,7 +157,7 @@ OP(op_jmp_gen)
 			return call##bits##_##how##_slow(c, i);                                    \
 		*(volatile T *)(va + e->addend) = (T)(c->code_base + i->off + i->len);             \
 		RSP = sp;                                                                          \
-		FOLLOW_##how(1, link_taken);                                                       \
+		FOLLOW_##how(1, interp_link_taken);                                                       \
 	}
 CALL_DIRECT(32, uint32_t, in)
 CALL_DIRECT(32, uint32_t, out)
