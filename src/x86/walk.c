@@ -158,6 +158,9 @@ static bool walk_tables(struct walker *k, struct x86_walk *w)
 bool walk_allows(const struct x86_cpu *c, const struct x86_walk *w, enum x86_access access,
 		 enum x86_view view)
 {
+	/* Without paging there are no rights, whatever CR4.SMAP and CR4.SMEP say. */
+	if (!(c->s.cr0 & CR0_PG))
+		return true;
 	if (view == X86_VIEW_USER) {
 		if (!w->user)
 			return false;

@@ -44,6 +44,25 @@ static void no_paging(void **state)
 	assert_ok(c, assert_true(x86_ld64(c, 0xa0000000) == UINT64_MAX));
 }
 
+/* SMAP and SMEP are about paging: without it, addresses of devices must still not be host addresses. */
+static void smap_without_paging(void **state)
+{
+	struct fixture *f = *state;
+	struct x86_cpu *c = f->cpu[0];
+	uint64_t avail;
+	void *p = c;
+
+	assert_ok(c, x86_set_cr(c, 4, CR4_SMAP | CR4_SMEP));
+	assert_ok(c, p = x86_rmw_ptr(c, 0xa0000000, 4));
+	assert_null(p);
+	assert_ok(c, p = x86_span(c, 0xa0000000, X86_WRITE, &avail));
+	assert_null(p);
+	assert_ok(c, x86_st32(c, 0x1234, 7));
+	assert_ok(c, p = x86_rmw_ptr(c, 0x1234, 4));
+	assert_non_null(p);
+	assert_ok(c, x86_fetch_byte(c, 0x1234));
+}
+
 static void four_level(void **state)
 {
 	struct fixture *f = *state;
@@ -567,7 +586,8 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(no_paging), T(four_level), T(error_codes), T(no_execute), T(smep_smap),
+		T(no_paging), T(smap_without_paging), T(four_level), T(error_codes),
+		T(no_execute), T(smep_smap),
 		T(reserved_bits), T(large_pages), T(global_pages), T(pcid), T(paging_32),
 		T(paging_pae), T(crossing), T(registers), T(code_pages), T(dirty_log),
 		T(alignment), T(watchpoints), T(rom_tables), T(conflicts),
