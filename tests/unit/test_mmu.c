@@ -50,7 +50,7 @@ static void smap_without_paging(void **state)
 	struct fixture *f = *state;
 	struct x86_cpu *c = f->cpu[0];
 	uint64_t avail;
-	void *p = c;
+	void *volatile p = c;
 
 	assert_ok(c, x86_set_cr(c, 4, CR4_SMAP | CR4_SMEP));
 	assert_ok(c, p = x86_rmw_ptr(c, 0xa0000000, 4));
