@@ -580,9 +580,14 @@ void lower_bounce(struct lower *l)
 		return;
 	}
 	l->i->fn = op_bounce;
-	if (b->ea != BOUNCE_EA_NONE) {
+	if (b->ea == BOUNCE_EA_OFF) {
 		lower_mem(l);
-		l->i->fn = b->ea == BOUNCE_EA_LIN ? op_bounce_lin : op_bounce_off;
+		l->i->fn = op_bounce_off;
+	} else if (b->ea == BOUNCE_EA_LIN) {
+		unsigned form = lower_mem(l);
+
+		l->i->fn = form == AK_B ? op_bounce_lin_b :
+			   form == AK_X ? op_bounce_lin_x : op_bounce_lin;
 	}
 	l->i->ptr = b;
 }

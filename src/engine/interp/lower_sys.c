@@ -100,8 +100,11 @@ void lower_jmp(struct lower *l, unsigned arg)
 		i->base = (uint16_t)(l->index + 1);
 		i->fn = !linkable(l) ? op_jmp_gen_r : l->d->opsize == 8 ? op_jmp64_r : op_jmp32_r;
 	} else {
-		lower_mem(l);
 		i->fn = op_jmp_m;
+		if (lower_mem(l) == AK_B && l->d->opsize == 8) {
+			i->dst = (uint16_t)(l->index + 1);
+			i->fn = op_jmp64_m_b;
+		}
 	}
 }
 
@@ -129,8 +132,11 @@ void lower_call(struct lower *l, unsigned arg)
 		i->base = (uint16_t)(l->index + 1);
 		i->fn = l->d->opsize == 8 ? op_call64_r : op_call_r;
 	} else {
-		lower_mem(l);
 		i->fn = op_call_m;
+		if (lower_mem(l) == AK_B && l->d->opsize == 8) {
+			i->dst = (uint16_t)(l->index + 1);
+			i->fn = op_call64_m_b;
+		}
 	}
 }
 

@@ -221,7 +221,7 @@ extern op_fn *const ops_jmp[2], *const ops_jcc[16][2][2], *const ops_call[2][2];
 uint64_t ops_bit_lin(struct x86_cpu *c, const struct insn *i, unsigned size, bool write,
 		     unsigned *bit);
 
-extern op_fn op_arpl, op_bounce, op_bounce_lin, op_bounce_off;
+extern op_fn op_arpl, op_bounce, op_bounce_lin, op_bounce_lin_b, op_bounce_lin_x, op_bounce_off;
 extern op_fn op_bound, op_bswap16, op_bswap32, op_bswap64, op_bt_mr, op_btx_mr, op_call64_r;
 extern op_fn op_call_far, op_call_far_m, op_call_gen, op_call_m, op_call_r, op_cbw, op_cdq;
 extern op_fn op_cdqe, op_clac, op_clc, op_cld, op_clflush, op_cli, op_clts, op_cmc;
@@ -240,3 +240,4 @@ extern op_fn op_sgdt, op_stac, op_stc, op_std, op_sti, op_store_word_m, op_store
 extern op_fn op_string, op_string_io, op_string_io_rep, op_string_rep, op_swapgs, op_syscall;
 extern op_fn op_sysenter, op_sysexit, op_sysret, op_ud, op_verr, op_vmcall, op_wbinvd, op_wrbase;
 extern op_fn op_wrmsr, op_xgetbv, op_xlat, op_xsetbv;
+extern op_fn op_jmp64_m_b, op_call64_m_b;

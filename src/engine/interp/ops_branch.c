@@ -63,13 +63,14 @@ op_fn *const ops_jcc[16][2][2] = {
 #undef CC
 
 /* --- the jump cache --- */
-#define JUMP_TO(to)                                                                                \
+#define JUMP_TO(to) JUMP_COUNTED(to, i->base)
+#define JUMP_COUNTED(to, count)                                                                    \
 	do {                                                                                       \
 		const struct jump *jmp = interp_jump_slot(interp_of(c), to);                       \
                                                                                                    \
 		if (likely(jmp->lin == to && jmp->tag == interp_of(c)->tag &&                      \
 			   block_valid(jmp->to) && !interp_events(c))) {                           \
-			COUNT;                                                                     \
+			c->icount += (count);                                                      \
 			c->code_base = to & ~(PAGE_SIZE - 1);                                      \
 			GO(jmp->to);                                                               \
 		}                                                                                  \
@@ -133,6 +134,19 @@ OP(op_jmp_m)
 OP(op_jmp_gen)
 {
 	return interp_goto(c, i, target(c, i));
+}
+
+/* The same in 64-bit code by base and displacement; here the count is in dst. */
+OP(op_jmp64_m_b)
+{
+	uint64_t va = EA_b, to;
+	struct x86_tlb_entry *e = x86_tlb_slot(c->tlb, va);
+
+	if (!TLB_HIT(e, rd, va, uint64_t))
+		return op_jmp_m(c, i);
+	to = *(volatile uint64_t *)(va + e->addend);
+	JUMP_COUNTED(to, i->dst);
+	return interp_goto(c, i, to);
 }
 
 /* --- CALL --- */
@@ -205,6 +219,24 @@ OP(op_call_m)
 	unsigned size = opsize(i);
 
 	return call_to(c, i, interp_ld(c, i, interp_ea(c, i, size, false), size));
+}
+
+OP(op_call64_m_b)
+{
+	uint64_t va = EA_b, sp = RSP - 8, to;
+	struct x86_tlb_entry *e = x86_tlb_slot(c->tlb, va), *es = x86_tlb_slot(c->tlb, sp);
+	const struct jump *j;
+
+	if (!TLB_HIT(e, rd, va, uint64_t) || !TLB_HIT(es, wr, sp, uint64_t))
+		return op_call_m(c, i);
+	to = *(volatile uint64_t *)(va + e->addend);
+	j = interp_jump_slot(interp_of(c), to);
+	if (j->lin != to || j->tag != interp_of(c)->tag)
+		return op_call_m(c, i);
+	*(volatile uint64_t *)(sp + es->addend) = c->code_base + i->off + i->len;
+	RSP = sp;
+	JUMP_COUNTED(to, i->dst);
+	return interp_goto(c, i, to);
 }
 
 OP(op_call_gen)

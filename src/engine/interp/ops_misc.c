@@ -221,6 +221,29 @@ OP(op_bounce_lin)
 	NEXT_SLOW;
 }
 
+/* The same where base and displacement are all. */
+OP(op_bounce_lin_b)
+{
+	const struct bounce *b = i->ptr;
+	uint64_t va = EA_b;
+
+	interp_sync(c, i);
+	interp_canonical(c, i, va, b->lin_size);
+	bounce_exec(c, b, va, va);
+	NEXT_SLOW;
+}
+
+OP(op_bounce_lin_x)
+{
+	const struct bounce *b = i->ptr;
+	uint64_t va = EA_x;
+
+	interp_sync(c, i);
+	interp_canonical(c, i, va, b->lin_size);
+	bounce_exec(c, b, va, va - REG(uint64_t, i->seg));
+	NEXT_SLOW;
+}
+
 OP(op_bounce_off)
 {
 	interp_sync(c, i);
