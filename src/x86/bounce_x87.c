@@ -93,9 +93,10 @@ static bool x87_stored(struct x86_cpu *c, const struct bounce_stub *s, const uin
 	return false;
 }
 
-static uint64_t store_lin(struct x86_cpu *c, const struct bounce_stub *s, uint64_t ea)
+/* The address is looked at after #NM and #MF (SDM 3A 6.9), so not by the caller. */
+static uint64_t operand_lin(struct x86_cpu *c, const struct bounce_stub *s, uint64_t ea, bool write)
 {
-	uint64_t lin = bounce_elem_lin(c, s, ea, s->size, true);
+	uint64_t lin = bounce_elem_lin(c, s, ea, s->size, write);
 
 	bounce_check_align(c, s, lin);
 	return lin;
@@ -123,7 +124,7 @@ static void store_computed(struct x86_cpu *c, const struct bounce_stub *s, uint6
 		return;
 	new = c->s.xsave;
 	c->s.xsave = old;
-	lin = store_lin(c, s, ea);
+	lin = operand_lin(c, s, ea, true);
 	x86_write_block(c, lin, buf, s->size);
 	c->s.xsave = new;
 }
@@ -140,7 +141,7 @@ static void exec_x87_store(struct x86_cpu *c, const struct bounce *b, uint64_t u
 		store_computed(c, s, ea);
 		return;
 	}
-	lin = store_lin(c, s, ea);
+	lin = operand_lin(c, s, ea, true);
 	p = bounce_direct_wr(c, lin, s->size);
 	if (!p) {
 		x86_probe(c, lin, s->size, X86_WRITE);
@@ -166,7 +167,6 @@ static void *x87_load(struct x86_cpu *c, const struct bounce_stub *s, uint64_t l
 	return buf;
 }
 
-/* The address is looked at after #NM and #MF (SDM 3A 6.9). */
 void bounce_exec_x87(struct x86_cpu *c, const struct bounce *b, uint64_t unused, uint64_t ea)
 {
 	const struct bounce_stub *s = bounce_stub_of(b);
@@ -177,8 +177,7 @@ void bounce_exec_x87(struct x86_cpu *c, const struct bounce *b, uint64_t unused,
 
 	bounce_check_avail(c, s);
 	if (s->size) {
-		lin = bounce_elem_lin(c, s, ea, s->size, false);
-		bounce_check_align(c, s, lin);
+		lin = operand_lin(c, s, ea, false);
 		p = x87_load(c, s, lin, buf);
 	}
 	if (!s->pointers) { /* control instructions and MMX leave the pointers alone */
@@ -239,28 +238,30 @@ static void env_get_pointers(struct x86_xsave *x, const uint8_t *buf, unsigned o
 	x->fop = get_le16(buf + 16) & 0x7ff;
 }
 
-static void exec_env_store(struct x86_cpu *c, const struct bounce *b, uint64_t lin, uint64_t ea)
+static void exec_env_store(struct x86_cpu *c, const struct bounce *b, uint64_t unused, uint64_t ea)
 {
 	const struct bounce_stub *s = bounce_stub_of(b);
 	struct x86_xsave *x = &c->s.xsave;
 	struct x87_pointers p = {x->fip, x->fdp, x->fop};
 	uint8_t buf[ENV32 + FSAVE_REGS];
+	uint64_t lin;
 
 	bounce_check_avail(c, s);
-	bounce_check_align(c, s, lin);
+	lin = operand_lin(c, s, ea, true);
 	x86_probe(c, lin, s->size, X86_WRITE);
 	bounce_run(c, s, buf);
 	env_put_pointers(buf, &p, s->key.opsize, env_real_layout(c));
 	x86_write_block(c, lin, buf, s->size);
 }
 
-static void exec_env_load(struct x86_cpu *c, const struct bounce *b, uint64_t lin, uint64_t ea)
+static void exec_env_load(struct x86_cpu *c, const struct bounce *b, uint64_t unused, uint64_t ea)
 {
 	const struct bounce_stub *s = bounce_stub_of(b);
 	uint8_t buf[ENV32 + FSAVE_REGS];
+	uint64_t lin;
 
 	bounce_check_avail(c, s);
-	bounce_check_align(c, s, lin);
+	lin = operand_lin(c, s, ea, false);
 	x86_read_block(c, lin, buf, s->size);
 	bounce_run(c, s, buf);
 	if (env_real_layout(c))
@@ -268,6 +269,13 @@ static void exec_env_load(struct x86_cpu *c, const struct bounce *b, uint64_t li
 }
 
 /* --- preparation --- */
+
+static void set_offset(struct bounce_stub *s, const struct x86_decoded *d)
+{
+	s->pub.ea = BOUNCE_EA_OFF;
+	s->key.seg = (uint8_t)ZydisRegisterGetId(d->op[d->mem].mem.segment);
+	s->key.addrsize = d->addrsize;
+}
 
 static void env_prepare(struct bounce_stub *s, const struct x86_decoded *d, unsigned extra,
 			bool store)
@@ -277,6 +285,7 @@ static void env_prepare(struct bounce_stub *s, const struct x86_decoded *d, unsi
 	s->key.w = 0;
 	s->size = (uint8_t)((d->opsize == 2 ? ENV16 : ENV32) + extra);
 	bounce_set_mem(s, s->size, store);
+	set_offset(s, d);
 	s->ac = s->key.opsize;
 	s->pub.exec = store ? exec_env_store : exec_env_load;
 }
@@ -285,9 +294,7 @@ void bounce_x87_set_mem(struct bounce_stub *s, const struct x86_decoded *d)
 {
 	bounce_set_mem(s, d->mem_size, d->mem_write);
 	s->pub.exec = d->mem_write ? exec_x87_store : bounce_exec_x87;
-	s->pub.ea = BOUNCE_EA_OFF;
-	s->key.seg = (uint8_t)ZydisRegisterGetId(d->op[d->mem].mem.segment);
-	s->key.addrsize = d->addrsize;
+	set_offset(s, d);
 }
 
 static void x87_operands(struct bounce_stub *s, const struct x86_decoded *d)

@@ -94,14 +94,19 @@ static bool far_return(const struct icase *c)
 	       is(c, ZYDIS_MNEMONIC_IRETQ) || is(c, ZYDIS_MNEMONIC_RET);
 }
 
+static bool is_xsave(ZydisMnemonic m)
+{
+	return (m >= ZYDIS_MNEMONIC_XRSTOR && m <= ZYDIS_MNEMONIC_XRSTOR64) ||
+	       (m >= ZYDIS_MNEMONIC_XSAVE && m <= ZYDIS_MNEMONIC_XSAVES64);
+}
+
 /* EDX:EAX choose components, of which the host has more: they must not be address registers. */
 static bool xsave_address(const struct icase *c)
 {
 	const ZydisDecodedOperand *op = &c->d.op[0];
 	ZydisMnemonic m = c->d.insn.mnemonic;
 
-	if (c->d.mem != 0 || !((m >= ZYDIS_MNEMONIC_XRSTOR && m <= ZYDIS_MNEMONIC_XRSTOR64) ||
-			       (m >= ZYDIS_MNEMONIC_XSAVE && m <= ZYDIS_MNEMONIC_XSAVES64)))
+	if (c->d.mem != 0 || !is_xsave(m))
 		return true;
 	for (ZydisRegister r = ZYDIS_REGISTER_RAX; r <= ZYDIS_REGISTER_RDX; r++) {
 		ZydisRegister half = (ZydisRegister)(r - ZYDIS_REGISTER_RAX + ZYDIS_REGISTER_EAX);
@@ -230,6 +235,21 @@ static uint64_t pick_target(struct gen *g, unsigned size, bool stack, bool locke
 	if (n <= 8 && !(g->c->in.rflags & RFLAGS_AC))
 		return UINT64_C(0x0000800000000000) - rng_below(&g->r, n + 1);
 	return UINT64_C(0x0000800000000000) + (rng_u64(&g->r) << 47);
+}
+
+/* XSAVE areas lie in one piece: which parts of it are tried, when no component there is moved, is
+ * the processor's choice. */
+static uint64_t pick_area(struct gen *g)
+{
+	uint64_t va = in_data(g, X86_XSAVE_SIZE, false);
+
+	if (one_in(g, 8))
+		va = DATA_BASE + 0x2000 + 64 * rng_below(&g->r, 48); /* read-only */
+	else if (one_in(g, 8))
+		va = DATA_BASE + 0x6000 + 64 * rng_below(&g->r, 48); /* a hole */
+	if (one_in(g, 8))
+		va += rng_below(&g->r, 64);
+	return va;
 }
 
 /* --- registers for one memory operand --- */
@@ -369,6 +389,8 @@ static bool place_operand(struct gen *g, unsigned n, struct target *t)
 
 	if (masked_bytes(c))
 		t->va = DATA_BASE + rng_below(&g->r, 0x2000 - 16);
+	else if (is_xsave(c->d.insn.mnemonic))
+		t->va = pick_area(g);
 	else
 		t->va = pick_target(g, size, is_stack_op(&op), locked);
 	if (far_return(c)) /* the selector's word may be read by two bytes only */
@@ -561,8 +583,7 @@ static void fix_registers(struct gen *g)
 	    c->d.mem >= 0 && c->d.op[1].type == ZYDIS_OPERAND_TYPE_REGISTER && !one_in(g, 6))
 		c->in.gpr[gpr_of(c->d.op[1].reg.value)] =
 			(uint64_t)((int64_t)rng_below(&g->r, 1024) - 512);
-	if ((m >= ZYDIS_MNEMONIC_XRSTOR && m <= ZYDIS_MNEMONIC_XRSTOR64) ||
-	    (m >= ZYDIS_MNEMONIC_XSAVE && m <= ZYDIS_MNEMONIC_XSAVES64)) {
+	if (is_xsave(m)) {
 		c->in.gpr[X86_RAX] &=
 			UINT64_C(0xffffffff00000007); /* the host has more components */
 		c->in.gpr[X86_RDX] &= UINT64_C(0xffffffff00000000);
@@ -580,7 +601,8 @@ static void fix_registers(struct gen *g)
 	    c->d.op[0].type == ZYDIS_OPERAND_TYPE_REGISTER)
 		c->in.gpr[gpr_of(c->d.op[0].reg.value)] = pick_code(g);
 	/* The words of a frame are checked in an order, and pieces, of the processor's own. */
-	if (masked_bytes(c) || far_return(c) || m == ZYDIS_MNEMONIC_ENTER)
+	if (masked_bytes(c) || far_return(c) || m == ZYDIS_MNEMONIC_ENTER ||
+	    (c->mode32 && c->d.mem_size > 8)) /* a segment's #GP against the #AC of an image */
 		c->in.rflags &= ~RFLAGS_AC;
 	fix_selectors(g);
 }
