@@ -4,7 +4,7 @@
 #include <string.h>
 #include "engine/interp/interp.h"
 
-static const struct engine_ops *const engines[] = { &engine_interp, NULL };
+static const struct engine_ops *const engines[] = {&engine_interp, NULL};
 
 const struct engine_ops *const *engine_list(void)
 {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * An engine runs vCPUs.  No hook may be NULL.  The machine owns the threads: one per vCPU calls run() in
- * a loop.  Memory and port accesses of the guest go straight to the memory dispatch from the vCPU thread.
+ * An engine runs vCPUs.  No hook may be NULL.  The machine owns the threads: one per vCPU calls
+ * run() in a loop.  Memory and port accesses of the guest go straight to the memory dispatch from
+ * the vCPU thread.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -12,19 +13,20 @@ struct err;
 struct x86_cpuid;
 
 enum engine_exit {
-	ENGINE_EXIT_KICK,     /* engine_kick was called */
-	ENGINE_EXIT_HALT,     /* HLT with nothing deliverable: sleep until inject or kick */
-	ENGINE_EXIT_SIPI,     /* waiting for INIT/SIPI: sleep likewise */
+	ENGINE_EXIT_KICK, /* engine_kick was called */
+	ENGINE_EXIT_HALT, /* HLT with nothing deliverable: sleep until inject or kick */
+	ENGINE_EXIT_SIPI, /* waiting for INIT/SIPI: sleep likewise */
 	ENGINE_EXIT_SHUTDOWN, /* triple fault */
-	ENGINE_EXIT_DEBUG,    /* a debugger's breakpoint, watchpoint or step */
-	ENGINE_EXIT_ERROR,    /* the engine cannot go on; vCPU state is exact, reported by the machine */
+	ENGINE_EXIT_DEBUG, /* a debugger's breakpoint, watchpoint or step */
+	ENGINE_EXIT_ERROR, /* the engine cannot go on; vCPU state is exact, reported by the machine
+			    */
 };
 
 enum engine_signal { /* inject(): things that reach a vCPU from outside */
-	ENGINE_INTR,  /* level of the interrupt controllers' output: arg 1 or 0 */
-	ENGINE_NMI,
-	ENGINE_INIT,
-	ENGINE_SIPI,  /* arg: vector */
+		     ENGINE_INTR, /* level of the interrupt controllers' output: arg 1 or 0 */
+		     ENGINE_NMI,
+		     ENGINE_INIT,
+		     ENGINE_SIPI, /* arg: vector */
 };
 
 struct engine_config {
@@ -41,17 +43,17 @@ struct engine_config {
 enum engine_bp_kind { ENGINE_BP_EXEC, ENGINE_BP_WRITE, ENGINE_BP_READ, ENGINE_BP_ACCESS };
 struct engine_bp {
 	uint64_t addr; /* linear */
-	uint32_t len;  /* 1..4096; EXEC: 1 */
+	uint32_t len; /* 1..4096; EXEC: 1 */
 	enum engine_bp_kind kind;
 };
 struct engine_debug {
 	const struct engine_bp *bp; /* copied */
 	unsigned n_bp;
-	bool step;		    /* this vCPU: stop after one instruction */
+	bool step; /* this vCPU: stop after one instruction */
 };
 struct engine_debug_hit { /* why run() returned ENGINE_EXIT_DEBUG */
 	bool step;
-	bool watch;	    /* a watchpoint: addr and kind are valid */
+	bool watch; /* a watchpoint: addr and kind are valid */
 	enum engine_bp_kind kind;
 	uint64_t addr;
 };
@@ -68,14 +70,16 @@ struct engine_ops {
 	enum engine_exit (*run)(struct engine_vm *vm, unsigned cpu);
 	void (*inject)(struct engine_vm *vm, unsigned cpu, enum engine_signal sig, uint32_t arg);
 	void (*kick)(struct engine_vm *vm, unsigned cpu); /* make run() return soon; any thread */
-	/* sleeping vCPU: does it have something to do (called before it sleeps, under the sleep lock)? */
+	/* sleeping vCPU: does it have something to do (called before it sleeps, under the sleep
+	 * lock)? */
 	bool (*has_work)(struct engine_vm *vm, unsigned cpu);
 	void (*get)(struct engine_vm *vm, unsigned cpu, struct x86_state *out); /* not running */
 	void (*set)(struct engine_vm *vm, unsigned cpu, const struct x86_state *in);
-	/* The memory map changed: make every vCPU drop cached translations at its next instruction boundary.
-	 * Must not wait for vCPUs (the caller may hold the machine lock). */
+	/* The memory map changed: make every vCPU drop cached translations at its next instruction
+	 * boundary. Must not wait for vCPUs (the caller may hold the machine lock). */
 	void (*map_changed)(struct engine_vm *vm);
-	/* Debugger: set break/watchpoints and stepping of one vCPU (not running); translate linear. */
+	/* Debugger: set break/watchpoints and stepping of one vCPU (not running); translate linear.
+	 */
 	void (*debug)(struct engine_vm *vm, unsigned cpu, const struct engine_debug *d);
 	void (*debug_hit)(struct engine_vm *vm, unsigned cpu, struct engine_debug_hit *out);
 	bool (*translate)(struct engine_vm *vm, unsigned cpu, uint64_t va, gpa *out);
@@ -84,9 +88,11 @@ struct engine_ops {
 		       void (*emit)(void *opaque, const char *line), void *opaque);
 	/* Counters: instructions retired by all vCPUs; and the engine's own, one line each. */
 	uint64_t (*insns)(struct engine_vm *vm);
-	void (*stats)(struct engine_vm *vm, void (*emit)(void *opaque, const char *line), void *opaque);
+	void (*stats)(struct engine_vm *vm, void (*emit)(void *opaque, const char *line),
+		      void *opaque);
 };
 
-/* engine_find - by -accel name ("interp"); NULL when unknown.  engine_list: NULL-terminated array. */
+/* engine_find - by -accel name ("interp"); NULL when unknown.  engine_list: NULL-terminated array.
+ */
 const struct engine_ops *engine_find(const char *name);
 const struct engine_ops *const *engine_list(void);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Zydis as the guest's processor would decode.  Zydis knows every extension there is; a guest has those
- * that its CPUID shows (isa.def).  Some bytes are an extension or, where that is absent, an older
- * instruction (TZCNT is BSF with a prefix that is ignored, ENDBR64 a NOP): decoder modes choose.
+ * Zydis as the guest's processor would decode.  Zydis knows every extension there is; a guest has
+ * those that its CPUID shows (isa.def).  Some bytes are an extension or, where that is absent, an
+ * older instruction (TZCNT is BSF with a prefix that is ignored, ENDBR64 a NOP): decoder modes
+ * choose.
  */
 #include <string.h>
 #include "base/base.h"
@@ -31,19 +32,19 @@ static ZydisMachineMode machine_mode(uint32_t mode)
 	if (mode & X86_MODE_CS64)
 		return ZYDIS_MACHINE_MODE_LONG_64;
 	if (mode & X86_MODE_CS32)
-		return mode & X86_MODE_LMA ? ZYDIS_MACHINE_MODE_LONG_COMPAT_32 :
-					     ZYDIS_MACHINE_MODE_LEGACY_32;
+		return mode & X86_MODE_LMA ? ZYDIS_MACHINE_MODE_LONG_COMPAT_32
+					   : ZYDIS_MACHINE_MODE_LEGACY_32;
 	if (real)
 		return ZYDIS_MACHINE_MODE_REAL_16;
-	return mode & X86_MODE_LMA ? ZYDIS_MACHINE_MODE_LONG_COMPAT_16 :
-				     ZYDIS_MACHINE_MODE_LEGACY_16;
+	return mode & X86_MODE_LMA ? ZYDIS_MACHINE_MODE_LONG_COMPAT_16
+				   : ZYDIS_MACHINE_MODE_LEGACY_16;
 }
 
 static void decoder_init(ZydisDecoder *z, const struct x86_cpuid *m, uint32_t mode)
 {
-	ZydisStackWidth width = mode & X86_MODE_CS64 ? ZYDIS_STACK_WIDTH_64 :
-				mode & X86_MODE_SS32 ? ZYDIS_STACK_WIDTH_32 :
-						       ZYDIS_STACK_WIDTH_16;
+	ZydisStackWidth width = mode & X86_MODE_CS64   ? ZYDIS_STACK_WIDTH_64
+				: mode & X86_MODE_SS32 ? ZYDIS_STACK_WIDTH_32
+						       : ZYDIS_STACK_WIDTH_16;
 
 	ZydisDecoderInit(z, machine_mode(mode), width);
 	ZydisDecoderEnableMode(z, ZYDIS_DECODER_MODE_MPX, false);
@@ -63,8 +64,8 @@ static bool available(const struct x86_decoded *d, const struct x86_cpuid *m, ui
 	if (z->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
 	    z->encoding != ZYDIS_INSTRUCTION_ENCODING_VEX)
 		return false;
-	if (need == ISA_NONE || (need >= ISA_FEATURE &&
-				 !has(m, (enum x86_feature)(need - ISA_FEATURE))))
+	if (need == ISA_NONE ||
+	    (need >= ISA_FEATURE && !has(m, (enum x86_feature)(need - ISA_FEATURE))))
 		return false;
 	if (z->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX &&
 	    (!(mode & X86_MODE_PE) || mode & X86_MODE_V86))
@@ -85,7 +86,8 @@ static bool available(const struct x86_decoded *d, const struct x86_cpuid *m, ui
 	if (z->meta.isa_set == ZYDIS_ISA_SET_SVM)
 		return z->mnemonic == ZYDIS_MNEMONIC_VMMCALL;
 	/* VEX forms of AES and PCLMULQDQ belong to AVX as well. */
-	if (z->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX && z->meta.isa_set == ZYDIS_ISA_SET_AVXAES)
+	if (z->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX &&
+	    z->meta.isa_set == ZYDIS_ISA_SET_AVXAES)
 		return has(m, X86_FEAT_AVX);
 	if (z->mnemonic == ZYDIS_MNEMONIC_VPCLMULQDQ)
 		return has(m, X86_FEAT_PCLMULQDQ);
@@ -106,8 +108,8 @@ static void find_rep(struct x86_decoded *d)
 }
 
 /*
- * Zydis 4.0.0: with 32-bit addresses, a SIB byte without base (mod 0, base 5) and REX.B or VEX.B set is taken
- * for base R13D without displacement.
+ * Zydis 4.0.0: with 32-bit addresses, a SIB byte without base (mod 0, base 5) and REX.B or VEX.B
+ * set is taken for base R13D without displacement.
  */
 static void mend_no_base(struct x86_decoded *d)
 {
@@ -176,9 +178,8 @@ const char *x86_disasm(const struct x86_decoded *d, uint64_t rip, char *out, siz
 	ZydisFormatter f;
 
 	if (!ZYAN_SUCCESS(ZydisFormatterInit(&f, ZYDIS_FORMATTER_STYLE_INTEL)) ||
-	    !ZYAN_SUCCESS(ZydisFormatterFormatInstruction(&f, &d->insn, d->op,
-							  d->insn.operand_count_visible, out, size,
-							  rip, NULL)))
+	    !ZYAN_SUCCESS(ZydisFormatterFormatInstruction(
+		    &f, &d->insn, d->op, d->insn.operand_count_visible, out, size, rip, NULL)))
 		return "?";
 	return out;
 }

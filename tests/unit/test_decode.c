@@ -17,7 +17,7 @@
 
 static struct x86_decoded d;
 
-#define BYTES(...) (const uint8_t[]){ __VA_ARGS__ }, sizeof((const uint8_t[]){ __VA_ARGS__ })
+#define BYTES(...) (const uint8_t[]){__VA_ARGS__}, sizeof((const uint8_t[]){__VA_ARGS__})
 
 static enum x86_decode_status decode_as(const struct x86_cpuid *m, uint32_t mode,
 					const uint8_t *bytes, size_t len)
@@ -105,14 +105,14 @@ static void test_hidden(void **state)
 		uint8_t bytes[8], len;
 		enum x86_feature needs;
 	} cases[] = {
-		{ { 0xc5, 0xf8, 0x28, 0xc1 }, 4, X86_FEAT_AVX },		     /* vmovaps */
-		{ { 0xc4, 0xe2, 0x7d, 0x59, 0xc1 }, 5, X86_FEAT_AVX2 },		     /* vpbroadcastq */
-		{ { 0x0f, 0x38, 0xf0, 0x03 }, 4, X86_FEAT_MOVBE },
-		{ { 0x0f, 0xc7, 0xf0 }, 3, X86_FEAT_RDRAND },
-		{ { 0xc4, 0xe2, 0x78, 0xf2, 0xc1 }, 5, X86_FEAT_BMI1 },		     /* andn */
-		{ { 0xf3, 0x0f, 0xae, 0xc0 }, 4, X86_FEAT_FSGSBASE },		     /* rdfsbase */
-		{ { 0x0f, 0x01, 0xca }, 3, X86_FEAT_SMAP },			     /* clac */
-		{ { 0x66, 0x0f, 0x38, 0xdb, 0xc1 }, 5, X86_FEAT_AES },		     /* aesimc */
+		{{0xc5, 0xf8, 0x28, 0xc1}, 4, X86_FEAT_AVX}, /* vmovaps */
+		{{0xc4, 0xe2, 0x7d, 0x59, 0xc1}, 5, X86_FEAT_AVX2}, /* vpbroadcastq */
+		{{0x0f, 0x38, 0xf0, 0x03}, 4, X86_FEAT_MOVBE},
+		{{0x0f, 0xc7, 0xf0}, 3, X86_FEAT_RDRAND},
+		{{0xc4, 0xe2, 0x78, 0xf2, 0xc1}, 5, X86_FEAT_BMI1}, /* andn */
+		{{0xf3, 0x0f, 0xae, 0xc0}, 4, X86_FEAT_FSGSBASE}, /* rdfsbase */
+		{{0x0f, 0x01, 0xca}, 3, X86_FEAT_SMAP}, /* clac */
+		{{0x66, 0x0f, 0x38, 0xdb, 0xc1}, 5, X86_FEAT_AES}, /* aesimc */
 	};
 
 	for (size_t n = 0; n < sizeof(cases) / sizeof(cases[0]); n++) {
@@ -131,7 +131,8 @@ static void test_hidden(void **state)
 	/* ENDBR64 and RDSSPQ are NOPs without CET. */
 	assert_int_equal(decode_as(max, MODE_64, BYTES(0xf3, 0x0f, 0x1e, 0xfa)), X86_DECODE_OK);
 	assert_int_equal(d.insn.mnemonic, ZYDIS_MNEMONIC_NOP);
-	assert_int_equal(decode_as(max, MODE_64, BYTES(0xf3, 0x48, 0x0f, 0x1e, 0xc8)), X86_DECODE_OK);
+	assert_int_equal(decode_as(max, MODE_64, BYTES(0xf3, 0x48, 0x0f, 0x1e, 0xc8)),
+			 X86_DECODE_OK);
 	assert_int_equal(d.insn.mnemonic, ZYDIS_MNEMONIC_NOP);
 	x86_cpuid_destroy(max);
 	x86_cpuid_destroy(old);
@@ -142,7 +143,8 @@ static void test_never(void **state)
 	/* AVX-512, XOP, 3DNow!, TSX, VMX other than VMCALL, MONITOR. */
 	assert_int_equal(decode_as(NULL, MODE_64, BYTES(0x62, 0xf1, 0x7c, 0x48, 0x28, 0xc1)),
 			 X86_DECODE_UD);
-	assert_int_equal(decode_as(NULL, MODE_64, BYTES(0x8f, 0xe9, 0x78, 0x01, 0xc8)), X86_DECODE_UD);
+	assert_int_equal(decode_as(NULL, MODE_64, BYTES(0x8f, 0xe9, 0x78, 0x01, 0xc8)),
+			 X86_DECODE_UD);
 	assert_int_equal(decode_as(NULL, MODE_64, BYTES(0x0f, 0x0f, 0xc1, 0x9e)), X86_DECODE_UD);
 	assert_int_equal(decode_as(NULL, MODE_64, BYTES(0xc7, 0xf8, 0, 0, 0, 0)), X86_DECODE_UD);
 	assert_int_equal(decode_as(NULL, MODE_64, BYTES(0x0f, 0x01, 0xc2)), X86_DECODE_UD);
@@ -173,8 +175,8 @@ static void test_modes(void **state)
 static void test_no_base(void **state)
 {
 	/* cmp dword [r12d*1 + 0x44332211], 0x78563412 */
-	static const uint8_t b[] = { 0x67, 0x47, 0x81, 0x3c, 0x25, 0x11, 0x22, 0x33,
-				     0x44, 0x12, 0x34, 0x56, 0x78 };
+	static const uint8_t b[] = {0x67, 0x47, 0x81, 0x3c, 0x25, 0x11, 0x22,
+				    0x33, 0x44, 0x12, 0x34, 0x56, 0x78};
 
 	assert_int_equal(decode_as(NULL, MODE_64, b, sizeof(b)), X86_DECODE_OK);
 	assert_int_equal(d.len, sizeof(b));

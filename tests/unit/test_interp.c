@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The interpreter as an engine: exact instruction counts, code that changes under it, pages, exits, the
- * debugger, two machines at once.  What instructions do is tested elsewhere (tests/insn, tests/baremetal).
- * Guests run in flat 32-bit protected mode without paging and end with HLT.
+ * The interpreter as an engine: exact instruction counts, code that changes under it, pages, exits,
+ * the debugger, two machines at once.  What instructions do is tested elsewhere (tests/insn,
+ * tests/baremetal). Guests run in flat 32-bit protected mode without paging and end with HLT.
  */
 #include "x86_fixture.h"
 #include <pthread.h>
@@ -13,9 +13,9 @@
 #define STACK 0x80000
 
 /* SNIPPET(name, text) - 32-bit code as bytes name[] .. name##_end. */
-#define SNIPPET(name, text)                                                                        \
-	extern const uint8_t name[], name##_end[];                                                 \
-	__asm__(".pushsection .rodata\n.code32\n" #name ":\n" text "\n" #name                      \
+#define SNIPPET(name, text)                                                   \
+	extern const uint8_t name[], name##_end[];                            \
+	__asm__(".pushsection .rodata\n.code32\n" #name ":\n" text "\n" #name \
 		"_end:\n.code64\n.popsection")
 
 struct machine {
@@ -28,7 +28,7 @@ struct machine {
 static struct machine *machine_new(void)
 {
 	struct machine *m = xzalloc(sizeof(*m));
-	struct engine_config cfg = { .n_cpus = 1, .host = &fix_host };
+	struct engine_config cfg = {.n_cpus = 1, .host = &fix_host};
 	struct err *e = NULL;
 
 	m->f = fix_new("max", 1);
@@ -79,11 +79,11 @@ static enum engine_exit run(struct machine *m)
 	return why;
 }
 
-#define RUN(m, name)                                                                               \
-	do {                                                                                       \
-		load(m, CODE, name, name##_end);                                                   \
-		start(m, CODE);                                                                    \
-		assert_int_equal(run(m), ENGINE_EXIT_HALT);                                        \
+#define RUN(m, name)                                        \
+	do {                                                \
+		load(m, CODE, name, name##_end);            \
+		start(m, CODE);                             \
+		assert_int_equal(run(m), ENGINE_EXIT_HALT); \
 	} while (0)
 
 /* --- counting --- */
@@ -201,7 +201,7 @@ static void test_device_code(void **state)
 static void test_flush(void **state)
 {
 	struct machine *m = machine_new();
-	uint8_t block[] = { 0x40, 0xeb, 0x00 }; /* inc %eax; jmp .+0 */
+	uint8_t block[] = {0x40, 0xeb, 0x00}; /* inc %eax; jmp .+0 */
 	uint32_t blocks = 400000, at = 0x100000;
 
 	for (uint32_t n = 0; n < blocks; n++)
@@ -269,7 +269,7 @@ static void test_halt(void **state)
 static void test_sipi(void **state)
 {
 	struct machine *m = machine_new();
-	static const uint8_t code[] = { 0xb8, 0x34, 0x12, 0xf4 }; /* mov $0x1234, %ax; hlt */
+	static const uint8_t code[] = {0xb8, 0x34, 0x12, 0xf4}; /* mov $0x1234, %ax; hlt */
 
 	load(m, 0x9000, code, code + sizeof(code));
 	start(m, CODE);
@@ -287,14 +287,14 @@ static void test_sipi(void **state)
 /* --- the debugger --- */
 static void set_debug(struct machine *m, const struct engine_bp *bp, unsigned n, bool step)
 {
-	struct engine_debug d = { .bp = bp, .n_bp = n, .step = step };
+	struct engine_debug d = {.bp = bp, .n_bp = n, .step = step};
 
 	m->ops->debug(m->vm, 0, &d);
 }
 
 static void test_breakpoint(void **state)
 {
-	struct engine_bp bp = { .addr = CODE + 7, .len = 1, .kind = ENGINE_BP_EXEC }; /* dec */
+	struct engine_bp bp = {.addr = CODE + 7, .len = 1, .kind = ENGINE_BP_EXEC}; /* dec */
 	struct machine *m = machine_new();
 	struct engine_debug_hit hit;
 
@@ -316,7 +316,7 @@ static void test_breakpoint(void **state)
 
 static void test_step(void **state)
 {
-	static const uint32_t rip[] = { 5, 7, 8, 5, 7, 8 };
+	static const uint32_t rip[] = {5, 7, 8, 5, 7, 8};
 	struct machine *m = machine_new();
 	struct engine_debug_hit hit;
 
@@ -335,7 +335,7 @@ static void test_step(void **state)
 
 static void test_watch(void **state)
 {
-	struct engine_bp bp = { .addr = 0x20000 + 200, .len = 4, .kind = ENGINE_BP_WRITE };
+	struct engine_bp bp = {.addr = 0x20000 + 200, .len = 4, .kind = ENGINE_BP_WRITE};
 	struct machine *m = machine_new();
 	struct engine_debug_hit hit;
 
@@ -369,7 +369,7 @@ static void *run_loops(void *opaque)
 
 static void test_two(void **state)
 {
-	struct machine *m[2] = { machine_new(), machine_new() };
+	struct machine *m[2] = {machine_new(), machine_new()};
 	pthread_t t[2];
 
 	for (int n = 0; n < 2; n++) {

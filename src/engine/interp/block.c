@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The block cache of a vCPU: decoded code by (RAM offset, mode), in an arena that is emptied as a whole when
- * it is full.
+ * The block cache of a vCPU: decoded code by (RAM offset, mode), in an arena that is emptied as a
+ * whole when it is full.
  *
- * A block is right while its page's generation is the one that mem_code_mark() gave when the block was
- * decoded; everyone who enters a block compares.  A block that is not right any more is never freed
- * alone: it drops out of the hash when its successor is decoded, and its memory waits for the flush.
- * The arena belongs to the vCPU's thread, so nothing here is locked.
+ * A block is right while its page's generation is the one that mem_code_mark() gave when the block
+ * was decoded; everyone who enters a block compares.  A block that is not right any more is never
+ * freed alone: it drops out of the hash when its successor is decoded, and its memory waits for the
+ * flush. The arena belongs to the vCPU's thread, so nothing here is locked.
  *
- * Code that is not in RAM or ROM is decoded for every execution, one instruction at a time, into a block
- * at the head of the arena that is never looked up or linked.
+ * Code that is not in RAM or ROM is decoded for every execution, one instruction at a time, into a
+ * block at the head of the arena that is never looked up or linked.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -21,8 +21,8 @@
 #define BLOCK_MAX_BYTES (sizeof(struct block) + BLOCK_SLOTS * sizeof(struct insn))
 #define CHUNK 64 /* granularity of code marks */
 
-static const struct mem_page no_page = { .gen = 0 };
-const struct block interp_no_block = { .page = &no_page, .gen = 1 };
+static const struct mem_page no_page = {.gen = 0};
+const struct block interp_no_block = {.page = &no_page, .gen = 1};
 
 static struct block **bucket(struct interp_cpu *v, uint64_t ram_off, uint32_t mode)
 {
@@ -54,7 +54,7 @@ void interp_cache_flush(struct interp_cpu *v)
 {
 	memset(v->hash, 0, (1u << HASH_BITS) * sizeof(*v->hash));
 	for (unsigned n = 0; n < 1u << JUMP_BITS; n++)
-		v->jumps[n] = (struct jump){ .lin = 1, .to = &interp_no_block };
+		v->jumps[n] = (struct jump){.lin = 1, .to = &interp_no_block};
 	v->arena_used = align_up(BLOCK_MAX_BYTES, 64);
 	v->cur = &interp_no_block;
 	v->stats.flushes++;
@@ -70,14 +70,15 @@ struct decode {
 	struct lower l;
 	struct x86_decoded d;
 	const uint8_t *page; /* host address of the code's page */
-	uint64_t lin;	     /* linear address of the block's start */
-	unsigned off;	     /* of the next instruction in its page */
-	unsigned marked;     /* end of what is marked as decoded */
+	uint64_t lin; /* linear address of the block's start */
+	unsigned off; /* of the next instruction in its page */
+	unsigned marked; /* end of what is marked as decoded */
 	unsigned slots;
 	bool one;
 };
 
-/* Mark up to end (in the page) as decoded; false when the page has changed since the block began. */
+/* Mark up to end (in the page) as decoded; false when the page has changed since the block began.
+ */
 static bool mark(struct decode *s, unsigned end)
 {
 	uint64_t base = s->b->ram_off & ~(PAGE_SIZE - 1);
@@ -93,14 +94,16 @@ static bool mark(struct decode *s, unsigned end)
 	return gen == s->b->gen;
 }
 
-/* An instruction that begins in this page and goes on in the next: alone in its block, behind a check. */
+/* An instruction that begins in this page and goes on in the next: alone in its block, behind a
+ * check. */
 static const struct insn *check_second(struct x86_cpu *c, const struct insn *i)
 {
 	const struct block *b = interp_of(c)->cur;
 
 	if (likely(mem_code_gen(b->page2) == b->gen2))
 		NEXT;
-	/* Back to the run loop, which decodes it anew; this vCPU cannot tell that from an interruption. */
+	/* Back to the run loop, which decodes it anew; this vCPU cannot tell that from an
+	 * interruption. */
 	interp_jump_slot(interp_of(c), c->code_base + i->off)->to = &interp_no_block;
 	c->s.rip = interp_rip(c, i->off);
 	interp_of(c)->ip = NULL;
@@ -137,12 +140,13 @@ static enum x86_decode_status decode_crossing(struct decode *s)
 	s->b->ram_off2 = ram_off;
 	s->b->gen2 = mem_code_mark(s->c->vm->mem, ram_off, sizeof(buf) - head);
 	memcpy(buf + head, page, sizeof(buf) - head);
-	s->b->insn[s->slots++] = (struct insn){ .fn = check_second, .off = (uint16_t)s->off };
+	s->b->insn[s->slots++] = (struct insn){.fn = check_second, .off = (uint16_t)s->off};
 	s->b->skew++;
 	return x86_decode(&s->d, s->c->vm->cpuid, s->c->mode, buf, sizeof(buf));
 }
 
-/* The limit of CS, for code that is not flat: how many bytes may be fetched at the next instruction. */
+/* The limit of CS, for code that is not flat: how many bytes may be fetched at the next
+ * instruction. */
 static uint64_t limit_left(const struct decode *s)
 {
 	const struct x86_segment *cs = &s->c->s.seg[X86_CS];
@@ -174,7 +178,8 @@ static bool decode_one(struct decode *s)
 	if (unlikely(s->v->n_bps) && interp_bp_at(s->v, (s->lin & ~(PAGE_SIZE - 1)) + s->off)) {
 		if (s->b->n_insns)
 			return false;
-		s->b->insn[s->slots++] = (struct insn){ .fn = interp_bp_check, .off = (uint16_t)s->off };
+		s->b->insn[s->slots++] =
+			(struct insn){.fn = interp_bp_check, .off = (uint16_t)s->off};
 		s->b->skew++;
 	}
 	st = x86_decode(&s->d, s->c->vm->cpuid, s->c->mode, s->page + s->off, avail);
@@ -187,7 +192,8 @@ static bool decode_one(struct decode *s)
 	s->l.off = (uint16_t)s->off;
 	s->l.index = s->b->n_insns;
 	if (st != X86_DECODE_OK || s->d.len > limit_left(s)) {
-		lower_fault(&s->l, st == X86_DECODE_UD && s->d.len <= limit_left(s) ? X86_UD : X86_GP);
+		lower_fault(&s->l,
+			    st == X86_DECODE_UD && s->d.len <= limit_left(s) ? X86_UD : X86_GP);
 		s->d.len = 1;
 	} else {
 		lower_insn(&s->l);
@@ -213,14 +219,15 @@ static void decode_run(struct decode *s)
 		s->off += s->d.len;
 		b->n_insns++;
 		s->v->stats.decoded++;
-		if (s->l.ends || b->page2)
+		/* What crosses into another page, of RAM or of a device, is alone. */
+		if (s->l.ends || b->page2 || s->off > PAGE_SIZE)
 			break;
 	}
 	if (!s->l.full && !s->l.ends) {
 		struct insn *end = &b->insn[s->slots];
 
 		lower_end(s->c, end, s->off, b->n_insns);
-		*(struct link *)(end + 1) = (struct link){ .to = &interp_no_block };
+		*(struct link *)(end + 1) = (struct link){.to = &interp_no_block};
 		s->slots += 2;
 	}
 	b->bytes = (uint16_t)(s->off - (s->lin & (PAGE_SIZE - 1)));
@@ -230,7 +237,7 @@ static const struct block *decode_block(struct x86_cpu *c, const uint8_t *page, 
 					uint64_t ram_off, bool one)
 {
 	struct interp_cpu *v = interp_of(c);
-	struct decode s = { .v = v, .c = c, .page = page, .lin = lin, .one = one };
+	struct decode s = {.v = v, .c = c, .page = page, .lin = lin, .one = one};
 	struct block **at;
 
 again:
@@ -242,7 +249,7 @@ again:
 	s.off = (unsigned)PAGE_OFFSET(lin);
 	s.marked = (unsigned)align_down(s.off, CHUNK);
 	s.slots = 0;
-	s.l = (struct lower){ .v = v, .c = c, .d = &s.d };
+	s.l = (struct lower){.v = v, .c = c, .d = &s.d};
 	decode_run(&s);
 	if (s.l.full) {
 		interp_cache_flush(v);
@@ -265,7 +272,7 @@ again:
 static const struct block *decode_device(struct x86_cpu *c, uint64_t lin)
 {
 	struct interp_cpu *v = interp_of(c);
-	struct decode s = { .v = v, .c = c, .lin = lin, .off = (unsigned)PAGE_OFFSET(lin) };
+	struct decode s = {.v = v, .c = c, .lin = lin, .off = (unsigned)PAGE_OFFSET(lin)};
 	enum x86_decode_status st = X86_DECODE_MORE;
 	uint8_t buf[X86_INSN_MAX];
 
@@ -278,7 +285,7 @@ static const struct block *decode_device(struct x86_cpu *c, uint64_t lin)
 		buf[n] = x86_fetch_byte(c, lin + n);
 		st = x86_decode(&s.d, c->vm->cpuid, c->mode, buf, n + 1);
 	}
-	s.l = (struct lower){ .v = v, .c = c, .d = &s.d, .i = s.b->insn, .off = (uint16_t)s.off };
+	s.l = (struct lower){.v = v, .c = c, .d = &s.d, .i = s.b->insn, .off = (uint16_t)s.off};
 	if (st != X86_DECODE_OK)
 		lower_fault(&s.l, st == X86_DECODE_UD ? X86_UD : X86_GP);
 	else
@@ -289,7 +296,7 @@ static const struct block *decode_device(struct x86_cpu *c, uint64_t lin)
 	}
 	if (!s.l.ends) {
 		lower_end(c, &s.b->insn[s.l.slots], s.off + s.d.len, 1);
-		*(struct link *)&s.b->insn[s.l.slots + 1] = (struct link){ .to = &interp_no_block };
+		*(struct link *)&s.b->insn[s.l.slots + 1] = (struct link){.to = &interp_no_block};
 	}
 	return s.b;
 }
@@ -317,8 +324,7 @@ static bool limit_holds(const struct x86_cpu *c, const struct block *b)
 
 static void check_rip(struct x86_cpu *c)
 {
-	if (c->mode & X86_MODE_CS64 ? x86_canonical(c->s.rip) :
-				      c->s.rip <= c->s.seg[X86_CS].limit)
+	if (c->mode & X86_MODE_CS64 ? x86_canonical(c->s.rip) : c->s.rip <= c->s.seg[X86_CS].limit)
 		return;
 	x86_raise_err(c, X86_GP, 0);
 }

@@ -116,7 +116,8 @@ void interp_stack_add(const struct x86_cpu *c, uint64_t *sp, int n)
 		*sp = (*sp & ~UINT64_C(0xffff)) | (uint16_t)(*sp + (uint64_t)(int64_t)n);
 }
 
-void interp_stack_st(struct x86_cpu *c, const struct insn *i, uint64_t sp, uint64_t v, unsigned size)
+void interp_stack_st(struct x86_cpu *c, const struct insn *i, uint64_t sp, uint64_t v,
+		     unsigned size)
 {
 	interp_st(c, i, stack_lin(c, i, sp, size), v, size);
 }

@@ -2,26 +2,26 @@
 /*
  * The interpreter.
  *
- * Guest code is decoded once into blocks (block.c): runs of struct insn, each with the function that
- * executes it and its operands as byte offsets into struct x86_cpu.  A handler does its work and calls the
- * next one in tail position, so a block runs without coming back here; branches go from block to block by
- * links or the jump cache (ops_branch.c).  Handlers return to the loop in this file (NULL) only when there
- * is something to do between two instructions.
+ * Guest code is decoded once into blocks (block.c): runs of struct insn, each with the function
+ * that executes it and its operands as byte offsets into struct x86_cpu.  A handler does its work
+ * and calls the next one in tail position, so a block runs without coming back here; branches go
+ * from block to block by links or the jump cache (ops_branch.c).  Handlers return to the loop in
+ * this file (NULL) only when there is something to do between two instructions.
  *
  * What is kept true:
- * - s.rip and icount are exact whenever code outside of the handlers can see them, and stale while a block
- *   runs: handlers that may unwind or call out first store s.rip (interp_sync) and themselves in `ip`, from
- *   which an unwind computes how much of the block was retired.
- * - code_base is the linear page of the running block, `cur` the block, tag the epoch and the mode: every
- *   link across pages and every entry of the jump cache carries the tag under which it was made.  The
- *   epoch is raised when a translation was flushed; mode is part of every block's key.
- * - events are looked at on each entry of a block.  A store that hits decoded code goes by a slow path,
- *   which ends the block when it was its own (NEXT_SLOW).
- * - after STI, MOV SS and POP SS the next instruction runs in a block of its own (BLOCK_ONE), entered
- *   without looking at events; so does every instruction while c->single.
+ * - s.rip and icount are exact whenever code outside of the handlers can see them, and stale while
+ * a block runs: handlers that may unwind or call out first store s.rip (interp_sync) and themselves
+ * in `ip`, from which an unwind computes how much of the block was retired.
+ * - code_base is the linear page of the running block, `cur` the block, tag the epoch and the mode:
+ * every link across pages and every entry of the jump cache carries the tag under which it was
+ * made.  The epoch is raised when a translation was flushed; mode is part of every block's key.
+ * - events are looked at on each entry of a block.  A store that hits decoded code goes by a slow
+ * path, which ends the block when it was its own (NEXT_SLOW).
+ * - after STI, MOV SS and POP SS the next instruction runs in a block of its own (BLOCK_ONE),
+ * entered without looking at events; so does every instruction while c->single.
  *
- * Threads: a vCPU's thread owns its struct interp_cpu.  inject and kick only set event bits.  What other
- * threads change of a vCPU (translations, debugger's points) they change while it is stopped.
+ * Threads: a vCPU's thread owns its struct interp_cpu.  inject and kick only set event bits.  What
+ * other threads change of a vCPU (translations, debugger's points) they change while it is stopped.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -65,15 +65,15 @@ static uint64_t linear(const struct x86_cpu *c, uint64_t rip)
 /* Nothing to do but to go on executing? */
 static bool quiet(struct x86_cpu *c)
 {
-	return !interp_pending(c) && !(interp_events(c) & EV_STEP) && !c->single && !c->tlb_changed && !c->s.sti_shadow &&
-	       !c->s.movss_shadow && !c->s.exc_pending && !c->shutdown &&
-	       c->s.mp_state == X86_MP_RUNNABLE;
+	return !interp_pending(c) && !(interp_events(c) & EV_STEP) && !c->single &&
+	       !c->tlb_changed && !c->s.sti_shadow && !c->s.movss_shadow && !c->s.exc_pending &&
+	       !c->shutdown && c->s.mp_state == X86_MP_RUNNABLE;
 }
 
 static void remember(struct interp_cpu *v, uint64_t lin, const struct block *b)
 {
 	if (b->page != &v->io_page)
-		*interp_jump_slot(v, lin) = (struct jump){ .lin = lin, .tag = v->tag, .to = b };
+		*interp_jump_slot(v, lin) = (struct jump){.lin = lin, .tag = v->tag, .to = b};
 }
 
 /* Enter the block at s.rip through the jump cache or the block cache. */
@@ -128,14 +128,16 @@ static void keep_link(struct interp_cpu *v, struct link *l, uint64_t from, const
 
 	if (to->page == &v->io_page || to->mode & BLOCK_ONE || (page == from && to->page2))
 		return;
-	*l = (struct link){ .to = to, .tag = v->tag, .page = page, .from = from };
+	*l = (struct link){.to = to, .tag = v->tag, .page = page, .from = from};
 }
 
 const struct insn *interp_link(struct x86_cpu *c, const struct insn *i, unsigned n, uint64_t rip)
 {
 	struct interp_cpu *v = interp_of(c);
-	const struct block *src = v->cur, *b;
+	/* A block of device memory is overwritten by the next one that is decoded. */
+	bool kept = v->cur->page != &v->io_page;
 	uint64_t from = c->code_base, flushes = v->stats.flushes;
+	const struct block *b;
 
 	if (unlikely(c->mode & X86_MODE_CS64 && !x86_canonical(rip))) {
 		c->icount -= i->base;
@@ -147,7 +149,7 @@ const struct insn *interp_link(struct x86_cpu *c, const struct insn *i, unsigned
 	if (unlikely(!quiet(c)))
 		return NULL;
 	b = find(c);
-	if (src->page != &v->io_page && flushes == v->stats.flushes)
+	if (kept && flushes == v->stats.flushes)
 		keep_link(v, (struct link *)(uintptr_t)(i + n), from, b);
 	v->cur = b;
 	return b->insn;
@@ -157,8 +159,8 @@ static void log_block(struct x86_cpu *c, const struct block *b)
 {
 	const uint64_t *r = c->s.gpr;
 
-	LOGF(c->log, EXEC, "exec %u: %016lx %u insns, mode %03x\n", c->index, c->s.rip,
-	     b->n_insns, c->mode);
+	LOGF(c->log, EXEC, "exec %u: %016lx %u insns, mode %03x\n", c->index, c->s.rip, b->n_insns,
+	     c->mode);
 	if (!log_on(c->log, LOG_CPU))
 		return;
 	log_printf(c->log,
@@ -168,8 +170,8 @@ static void log_block(struct x86_cpu *c, const struct block *b)
 		   "R12=%016lx R13=%016lx R14=%016lx R15=%016lx\n"
 		   "RIP=%016lx RFL=%08lx\n",
 		   r[X86_RAX], r[X86_RBX], r[X86_RCX], r[X86_RDX], r[X86_RSI], r[X86_RDI],
-		   r[X86_RBP], r[X86_RSP], r[X86_R8], r[X86_R9], r[X86_R10], r[X86_R11],
-		   r[X86_R12], r[X86_R13], r[X86_R14], r[X86_R15], c->s.rip, x86_rflags(c));
+		   r[X86_RBP], r[X86_RSP], r[X86_R8], r[X86_R9], r[X86_R10], r[X86_R11], r[X86_R12],
+		   r[X86_R13], r[X86_R14], r[X86_R15], c->s.rip, x86_rflags(c));
 }
 
 const struct insn *interp_enter(struct x86_cpu *c)
@@ -215,7 +217,7 @@ static bool debug_exit(struct interp_cpu *v, bool step, bool watch)
 {
 	struct x86_debug *d = v->cpu.debug;
 
-	v->hit = (struct engine_debug_hit){ .step = step, .watch = watch };
+	v->hit = (struct engine_debug_hit){.step = step, .watch = watch};
 	if (watch) {
 		v->hit.kind = (enum engine_bp_kind)d->hit_kind;
 		v->hit.addr = d->hit_addr;
@@ -317,7 +319,8 @@ static enum engine_exit loop(struct interp_cpu *v, jmp_buf *unwind)
 	}
 }
 
-/* An instruction raised: what it had retired of its block counts, then the exception is delivered. */
+/* An instruction raised: what it had retired of its block counts, then the exception is delivered.
+ */
 static void unwound(struct interp_cpu *v)
 {
 	struct x86_cpu *c = &v->cpu;
@@ -399,8 +402,8 @@ static void interp_debug(struct engine_vm *vm, unsigned cpu, const struct engine
 		if (b->kind == ENGINE_BP_EXEC)
 			v->bps[v->n_bps++] = b->addr;
 		else
-			xd->bp[xd->n_bp++] = (struct x86_bp){ b->addr, b->len,
-							      (enum x86_bp_kind)b->kind };
+			xd->bp[xd->n_bp++] =
+				(struct x86_bp){b->addr, b->len, (enum x86_bp_kind)b->kind};
 	}
 	xd->step = d->step;
 	xd->hit = false;
@@ -474,9 +477,10 @@ static void interp_set(struct engine_vm *vm, unsigned cpu, const struct x86_stat
 }
 
 /*
- * A device that changes the map holds its lock, for which a vCPU may wait that would have to park first:
- * then nobody is stopped, each vCPU flushes before its next block (and the one that made the device
- * do it, before its next instruction).  RAM never goes away, and readers of the map see the new one.
+ * A device that changes the map holds its lock, for which a vCPU may wait that would have to park
+ * first: then nobody is stopped, each vCPU flushes before its next block (and the one that made the
+ * device do it, before its next instruction).  RAM never goes away, and readers of the map see the
+ * new one.
  */
 static void interp_map_changed(struct engine_vm *vm)
 {
@@ -537,7 +541,8 @@ static void interp_stats(struct engine_vm *vm, void (*emit)(void *opaque, const 
 		const struct interp_stats *s = &v->stats;
 
 		snprintf(line, sizeof(line),
-			 "cpu %u: insns %lu, blocks %lu, decoded %lu, stale %lu, lookups %lu, finds %lu, "
+			 "cpu %u: insns %lu, blocks %lu, decoded %lu, stale %lu, lookups %lu, "
+			 "finds %lu, "
 			 "cache flushes %lu, epochs %lu, exits %lu, cache %zu KiB",
 			 n, v->cpu.icount, s->blocks, s->decoded, s->stale, s->lookups, s->finds,
 			 s->flushes, s->epochs, s->exits, v->arena_used / 1024);
@@ -597,8 +602,13 @@ static int interp_vm_init(struct engine_vm **out, const struct engine_config *cf
 	int r = 0;
 
 	iv->vm = (struct x86_vm){
-		.mem = cfg->mem, .log = cfg->log, .clock = cfg->clock, .cpuid = cfg->cpuid,
-		.host = cfg->host, .host_opaque = cfg->host_opaque, .n_cpus = cfg->n_cpus,
+		.mem = cfg->mem,
+		.log = cfg->log,
+		.clock = cfg->clock,
+		.cpuid = cfg->cpuid,
+		.host = cfg->host,
+		.host_opaque = cfg->host_opaque,
+		.n_cpus = cfg->n_cpus,
 	};
 	iv->vm.cpus = xcalloc(cfg->n_cpus, sizeof(*iv->vm.cpus));
 	iv->cpus = xcalloc(cfg->n_cpus, sizeof(*iv->cpus));
@@ -611,7 +621,7 @@ static int interp_vm_init(struct engine_vm **out, const struct engine_config *cf
 		interp_vm_fini((struct engine_vm *)iv);
 		return r;
 	}
-	mem_set_page_ops(cfg->mem, &(struct page_ops){ .protect = protect, .opaque = iv });
+	mem_set_page_ops(cfg->mem, &(struct page_ops){.protect = protect, .opaque = iv});
 	*out = (struct engine_vm *)iv;
 	return 0;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * Inside the interpreter: decoded instructions, blocks, the per-vCPU engine state, and the macros that
- * handlers are made of.  Theory of operation: interp.c.
+ * Inside the interpreter: decoded instructions, blocks, the per-vCPU engine state, and the macros
+ * that handlers are made of.  Theory of operation: interp.c.
  */
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -32,18 +32,18 @@ enum addr_kind {
 };
 
 /* insn.flags */
-#define INSN_SS BIT(0)	    /* operand in the stack segment: non-canonical is #SS */
-#define INSN_A16 BIT(1)	    /* 16-bit addresses */
-#define INSN_A32 BIT(2)	    /* 32-bit addresses */
-#define INSN_REP BIT(3)	    /* REP/REPE */
+#define INSN_SS BIT(0) /* operand in the stack segment: non-canonical is #SS */
+#define INSN_A16 BIT(1) /* 16-bit addresses */
+#define INSN_A32 BIT(2) /* 32-bit addresses */
+#define INSN_REP BIT(3) /* REP/REPE */
 #define INSN_REPNE BIT(4)
-#define INSN_O16 BIT(5)	    /* operand size 2 */
-#define INSN_O32 BIT(6)	    /* operand size 4; neither: 8 */
+#define INSN_O16 BIT(5) /* operand size 2 */
+#define INSN_O32 BIT(6) /* operand size 4; neither: 8 */
 
 /*
- * A decoded instruction.  dst, src, base, index and (except AK_S) seg are byte offsets in struct x86_cpu;
- * an absent base, index or segment is the offset of `zero`.  Some instructions use the slots after
- * their own for data: direct branches for a struct link to each target.
+ * A decoded instruction.  dst, src, base, index and (except AK_S) seg are byte offsets in struct
+ * x86_cpu; an absent base, index or segment is the offset of `zero`.  Some instructions use the
+ * slots after their own for data: direct branches for a struct link to each target.
  */
 struct insn {
 	op_fn *fn;
@@ -65,7 +65,7 @@ struct insn {
 /* A direct branch's way to its target, in a slot after the branch. */
 struct link {
 	const struct block *to;
-	uint64_t tag;  /* cross-page: valid while it equals interp_cpu.tag */
+	uint64_t tag; /* cross-page: valid while it equals interp_cpu.tag */
 	uint64_t page; /* cross-page: linear page of the target */
 	uint64_t from; /* cross-page: linear page of the branch for which all this is so */
 };
@@ -76,23 +76,24 @@ _Static_assert(sizeof(struct insn) == 32 && sizeof(struct link) == 32, "one slot
 struct block {
 	const struct mem_page *page; /* valid while page->gen == gen */
 	uint32_t gen;
-	uint32_t mode;	       /* key: mode bits and BLOCK_ONE */
-	uint64_t ram_off;      /* key: RAM offset of the first byte */
-	struct block *next;    /* hash chain */
+	uint32_t mode; /* key: mode bits and BLOCK_ONE */
+	uint64_t ram_off; /* key: RAM offset of the first byte */
+	struct block *next; /* hash chain */
 	const struct mem_page *page2; /* of a last instruction that crosses, or NULL */
 	uint64_t ram_off2;
 	uint32_t gen2;
 	uint16_t n_insns;
-	uint16_t bytes;	       /* of code */
-	uint32_t skew;	       /* slots before the first instruction */
+	uint16_t bytes; /* of code */
+	uint32_t skew; /* slots before the first instruction */
 	struct insn insn[];
 };
 
-#define BLOCK_ONE (1u << 31)    /* block.mode: a single instruction */
-#define BLOCK_MAX 64	     /* instructions */
+#define BLOCK_ONE (1u << 31) /* block.mode: a single instruction */
+#define BLOCK_MAX 64 /* instructions */
 #define BLOCK_SLOTS (BLOCK_MAX + 8)
 
-/* interp_cpu.cpu.events: leave guest code at each block's end (single-stepping); never set by others. */
+/* interp_cpu.cpu.events: leave guest code at each block's end (single-stepping); never set by
+ * others. */
 #define EV_STEP (1u << 31)
 
 /* The jump cache: blocks by linear address, for indirect branches. */
@@ -115,25 +116,26 @@ struct interp_cpu {
 	struct block **hash;
 	uint8_t *arena;
 	size_t arena_used;
-	uint32_t epoch;		 /* raised to forget everything kept by linear address */
+	uint32_t epoch; /* raised to forget everything kept by linear address */
 	struct mem_page io_page; /* page of blocks that are not in RAM; never changes */
 	struct bounce_pool *bounce;
 	struct interp_stats stats;
 	struct engine_debug_hit hit;
-	uint64_t *bps;		 /* debugger's execution breakpoints, linear addresses */
+	uint64_t *bps; /* debugger's execution breakpoints, linear addresses */
 	unsigned n_bps;
-	uint64_t bp_at;		 /* where the last run() stopped at one (bp_stopped): the next run() must not */
+	uint64_t bp_at; /* where the last run() stopped at one (bp_stopped): the next run() must not
+			 */
 	bool bp_stopped, bp_skip;
-	bool stop;		 /* leave run() with ENGINE_EXIT_DEBUG */
-	bool stepping;		 /* inside step() */
-	bool retry;		 /* a step did nothing: the block was not valid any more */
+	bool stop; /* leave run() with ENGINE_EXIT_DEBUG */
+	bool stepping; /* inside step() */
+	bool retry; /* a step did nothing: the block was not valid any more */
 	bool asleep;
-	bool excl_lock;		 /* inside x86_excl_begin/end for a locked instruction */
+	bool excl_lock; /* inside x86_excl_begin/end for a locked instruction */
 	struct jump *jumps;
 	/* Hot from here on. */
-	const struct insn *ip;	 /* instruction that runs a slow path: for icount when it unwinds */
+	const struct insn *ip; /* instruction that runs a slow path: for icount when it unwinds */
 	const struct block *cur; /* the running block */
-	uint64_t tag;		 /* epoch and mode: validity of links and jumps */
+	uint64_t tag; /* epoch and mode: validity of links and jumps */
 	struct x86_cpu cpu;
 };
 
@@ -148,10 +150,11 @@ static inline struct jump *interp_jump_slot(struct interp_cpu *v, uint64_t lin)
 }
 
 /*
- * Dispatch.  A hot handler ends in a sibling call to the next one (NEXT, GO).  The compiler makes none where a
- * local's address has escaped, or without optimization: such a call would eat host stack at the guest's
- * pleasure.  So every other handler returns the next instruction to the loop in execute() (NEXT_LOOP,
- * NEXT_SLOW), and tools/check-dispatch looks for real calls in the object code.
+ * Dispatch.  A hot handler ends in a sibling call to the next one (NEXT, GO).  The compiler makes
+ * none where a local's address has escaped, or without optimization: such a call would eat host
+ * stack at the guest's pleasure.  So every other handler returns the next instruction to the loop
+ * in execute() (NEXT_LOOP, NEXT_SLOW), and tools/check-dispatch looks for real calls in the object
+ * code.
  */
 #ifdef __OPTIMIZE__
 #define DISPATCH(c, n) ((n)->fn((c), (n)))
@@ -164,13 +167,13 @@ static inline struct jump *interp_jump_slot(struct interp_cpu *v, uint64_t lin)
 #define NEXT return DISPATCH(c, i + 1)
 #define NEXT_N(n) return DISPATCH(c, i + (n))
 #define NEXT_LOOP return i + 1
-/* After stores by slow paths: the running block may have been overwritten, or a device may have changed
- * the memory map. */
-#define NEXT_SLOW                                                                                  \
-	do {                                                                                       \
-		if (unlikely(block_stale(interp_of(c)->cur) || interp_events(c) & X86_EV_TLB))     \
-			return interp_leave(c, i);                                                 \
-		NEXT_LOOP;                                                                            \
+/* After stores by slow paths: the running block may have been overwritten, or a device may have
+ * changed the memory map. */
+#define NEXT_SLOW                                                                              \
+	do {                                                                                   \
+		if (unlikely(block_stale(interp_of(c)->cur) || interp_events(c) & X86_EV_TLB)) \
+			return interp_leave(c, i);                                             \
+		NEXT_LOOP;                                                                     \
 	} while (0)
 
 /* A guest register (or other field of struct x86_cpu) by byte offset. */
@@ -202,7 +205,8 @@ static inline bool block_stale(const struct block *b)
 	return b->gen != mem_code_gen(b->page);
 }
 
-/* Is b as memory has it now?  A relaxed load: modified code is only promised after serialization. */
+/* Is b as memory has it now?  A relaxed load: modified code is only promised after serialization.
+ */
 static inline bool block_valid(const struct block *b)
 {
 	return likely(b->gen == atomic_load_explicit(&b->page->gen, memory_order_relaxed));
@@ -222,20 +226,21 @@ static inline bool interp_pending(struct x86_cpu *c)
 }
 
 /* Begin block b at once: it is valid and no event waits. */
-#define GO(b)                                                                                      \
-	do {                                                                                       \
-		interp_of(c)->cur = (b);                                                           \
-		return DISPATCH(c, (b)->insn);                                                     \
+#define GO(b)                                  \
+	do {                                   \
+		interp_of(c)->cur = (b);       \
+		return DISPATCH(c, (b)->insn); \
 	} while (0)
 
 /* --- effective addresses --- */
 #define EA_b (REG(uint64_t, i->base) + (uint64_t)(int64_t)i->disp)
-#define EA_x                                                                                       \
-	(REG(uint64_t, i->base) + (REG(uint64_t, i->index) << (i->scale & 3)) +                    \
+#define EA_x                                                                    \
+	(REG(uint64_t, i->base) + (REG(uint64_t, i->index) << (i->scale & 3)) + \
 	 (uint64_t)(int64_t)i->disp + REG(uint64_t, i->seg))
-#define EA_w                                                                                       \
-	((uint64_t)(uint32_t)(REG(uint32_t, i->base) + (REG(uint32_t, i->index) << (i->scale & 3)) + \
-			      (uint32_t)i->disp) + REG(uint64_t, i->seg))
+#define EA_w                                                                                     \
+	((uint64_t)(uint32_t)(REG(uint32_t, i->base) +                                           \
+			      (REG(uint32_t, i->index) << (i->scale & 3)) + (uint32_t)i->disp) + \
+	 REG(uint64_t, i->seg))
 
 /* interp_off - offset in the segment, any kind; interp_ea - linear address (may raise #GP, #SS). */
 uint64_t interp_off(struct x86_cpu *c, const struct insn *i);
@@ -244,10 +249,12 @@ uint64_t interp_ea(struct x86_cpu *c, const struct insn *i, unsigned size, bool 
 /* interp_lin - linear address of a known offset in i's segment. */
 uint64_t interp_lin(struct x86_cpu *c, const struct insn *i, uint64_t off, unsigned size,
 		    bool write);
-/* Stack accesses at sp, an RSP-like value (cut to the stack's width here).  interp_stack_probe: would a
- * write fault?  interp_stack_add - advance an RSP-like value, as wide as the stack's width. */
+/* Stack accesses at sp, an RSP-like value (cut to the stack's width here).  interp_stack_probe:
+ * would a write fault?  interp_stack_add - advance an RSP-like value, as wide as the stack's width.
+ */
 uint64_t interp_stack_ld(struct x86_cpu *c, const struct insn *i, uint64_t sp, unsigned size);
-void interp_stack_st(struct x86_cpu *c, const struct insn *i, uint64_t sp, uint64_t v, unsigned size);
+void interp_stack_st(struct x86_cpu *c, const struct insn *i, uint64_t sp, uint64_t v,
+		     unsigned size);
 void interp_stack_probe(struct x86_cpu *c, const struct insn *i, uint64_t sp, unsigned size);
 void interp_stack_add(const struct x86_cpu *c, uint64_t *sp, int n);
 
@@ -294,7 +301,8 @@ static inline uint64_t interp_next_rip(const struct x86_cpu *c, const struct ins
 op_fn interp_leave, interp_resume;
 /* interp_goto - end the block at i and go on at RIP rip (cut to the mode's width by the caller). */
 const struct insn *interp_goto(struct x86_cpu *c, const struct insn *i, uint64_t rip);
-/* interp_link - a link of i (slot n after it) did not hold: find rip's block, set the link, go there. */
+/* interp_link - a link of i (slot n after it) did not hold: find rip's block, set the link, go
+ * there. */
 const struct insn *interp_link(struct x86_cpu *c, const struct insn *i, unsigned n, uint64_t rip);
 /* interp_enter - the block for s.rip, or NULL when the run loop has something to do first. */
 const struct insn *interp_enter(struct x86_cpu *c);
@@ -314,7 +322,8 @@ void interp_cache_flush(struct interp_cpu *v);
 /* interp_block - the valid block that starts at s.rip in this mode, from the cache or decoded now;
  * unwinds when the code cannot be fetched.  one: a single instruction. */
 const struct block *interp_block(struct x86_cpu *c, bool one);
-/* interp_bp_at - has the debugger a breakpoint there?  interp_bp_check: pseudo-instruction in front of one. */
+/* interp_bp_at - has the debugger a breakpoint there?  interp_bp_check: pseudo-instruction in front
+ * of one. */
 bool interp_bp_at(const struct interp_cpu *v, uint64_t lin);
 op_fn interp_bp_check;
 /* A block that is never valid: where fresh links point. */
@@ -325,16 +334,17 @@ struct lower {
 	struct interp_cpu *v;
 	struct x86_cpu *c;
 	const struct x86_decoded *d;
-	struct insn *i;	    /* first slot of this instruction */
-	unsigned slots;	    /* used by it, set by lower_insn; 1 unless it has data */
-	bool ends;	    /* the block ends here */
-	bool full;	    /* bounce code is full: flush everything, start again */
-	uint16_t off;	    /* in the page */
-	unsigned index;	    /* of this instruction in the block */
+	struct insn *i; /* first slot of this instruction */
+	unsigned slots; /* used by it, set by lower_insn; 1 unless it has data */
+	bool ends; /* the block ends here */
+	bool full; /* bounce code is full: flush everything, start again */
+	uint16_t off; /* in the page */
+	unsigned index; /* of this instruction in the block */
 };
 /* lower_insn - fill the slots of l->i for l->d. */
 void lower_insn(struct lower *l);
 /* lower_fault - an instruction that raises: #UD or #GP(0), for fetch and decode failures. */
 void lower_fault(struct lower *l, uint8_t vector);
-/* lower_end - a pseudo-instruction that goes on at the next byte, after a block's last instruction. */
+/* lower_end - a pseudo-instruction that goes on at the next byte, after a block's last instruction.
+ */
 void lower_end(const struct x86_cpu *c, struct insn *i, unsigned off, unsigned count);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * From a decoded instruction to a handler and its operands: a function per shape of instruction, found by
- * mnemonic in lower.def and lower_plain.def.  What has no entry is bounced.  lower_sys.c has the
- * shapes of system instructions and branches.
+ * From a decoded instruction to a handler and its operands: a function per shape of instruction,
+ * found by mnemonic in lower.def and lower_plain.def.  What has no entry is bounced.  lower_sys.c
+ * has the shapes of system instructions and branches.
  */
 #include "engine/interp/lower.h"
 
@@ -55,8 +55,11 @@ void lower_seg(struct lower *l, enum x86_sreg seg)
 
 	if (l->c->mode & X86_MODE_CS64) {
 		i->seg = seg >= X86_FS ? seg_base(seg) : offsetof(struct x86_cpu, zero);
-		i->ak = l->d->addrsize == 4 ? AK_W : i->seg != offsetof(struct x86_cpu, zero) ||
-			i->index != offsetof(struct x86_cpu, zero) ? AK_X : AK_B;
+		i->ak = l->d->addrsize == 4 ? AK_W
+			: i->seg != offsetof(struct x86_cpu, zero) ||
+					i->index != offsetof(struct x86_cpu, zero)
+				? AK_X
+				: AK_B;
 	} else if (l->c->mode & X86_MODE_FLAT && seg < X86_FS && seg != X86_CS &&
 		   l->d->addrsize == 4) {
 		i->seg = offsetof(struct x86_cpu, zero);
@@ -303,7 +306,8 @@ static void lower_mov(struct lower *l, unsigned arg)
 
 	if (is_class(l, 0, ZYDIS_REGCLASS_SEGMENT) || is_class(l, 1, ZYDIS_REGCLASS_SEGMENT)) {
 		mov_sreg(l);
-	} else if (is_class(l, 0, ZYDIS_REGCLASS_CONTROL) || is_class(l, 1, ZYDIS_REGCLASS_CONTROL)) {
+	} else if (is_class(l, 0, ZYDIS_REGCLASS_CONTROL) ||
+		   is_class(l, 1, ZYDIS_REGCLASS_CONTROL)) {
 		mov_control(l, ZYDIS_REGCLASS_CONTROL, op_mov_r_cr, op_mov_cr_r);
 	} else if (is_class(l, 0, ZYDIS_REGCLASS_DEBUG) || is_class(l, 1, ZYDIS_REGCLASS_DEBUG)) {
 		mov_control(l, ZYDIS_REGCLASS_DEBUG, op_mov_r_dr, op_mov_dr_r);
@@ -558,7 +562,8 @@ static void lower_inout(struct lower *l, unsigned out)
 	const ZydisDecodedOperand *port = &l->d->op[out ? 0 : 1];
 
 	l->i->src = l->d->op[out ? 1 : 0].size / 8;
-	l->i->imm = port->type == ZYDIS_OPERAND_TYPE_IMMEDIATE ? (int32_t)(port->imm.value.u & 0xff) : -1;
+	l->i->imm = port->type == ZYDIS_OPERAND_TYPE_IMMEDIATE ? (int32_t)(port->imm.value.u & 0xff)
+							       : -1;
 	l->i->fn = out ? op_out : op_in;
 	l->ends = true;
 }
@@ -586,8 +591,9 @@ void lower_bounce(struct lower *l)
 	} else if (b->ea == BOUNCE_EA_LIN) {
 		unsigned form = lower_mem(l);
 
-		l->i->fn = form == AK_B ? op_bounce_lin_b :
-			   form == AK_X ? op_bounce_lin_x : op_bounce_lin;
+		l->i->fn = form == AK_B	  ? op_bounce_lin_b
+			   : form == AK_X ? op_bounce_lin_x
+					  : op_bounce_lin;
 	}
 	l->i->ptr = b;
 }
@@ -600,7 +606,8 @@ static void lower_ud(struct lower *l, unsigned arg)
 
 void lower_fault(struct lower *l, uint8_t vector)
 {
-	*l->i = (struct insn){ .fn = op_raise, .imm = vector, .src = vector == X86_GP, .off = l->off };
+	*l->i = (struct insn){
+		.fn = op_raise, .imm = vector, .src = vector == X86_GP, .off = l->off};
 	l->slots = 1;
 	l->ends = true;
 }
@@ -609,7 +616,7 @@ static const struct {
 	void (*fn)(struct lower *l, unsigned arg);
 	uint8_t arg;
 } shapes[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
-#define LOWER(mnemonic, shape, arg_) [ZYDIS_MNEMONIC_##mnemonic] = { lower_##shape, arg_ },
+#define LOWER(mnemonic, shape, arg_) [ZYDIS_MNEMONIC_##mnemonic] = {lower_##shape, arg_},
 #include "engine/interp/lower.def"
 #undef LOWER
 };
@@ -618,7 +625,7 @@ static const struct {
 	op_fn *fn;
 	bool ends;
 } plain[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
-#define PLAIN(mnemonic, op, ends_) [ZYDIS_MNEMONIC_##mnemonic] = { op, ends_ },
+#define PLAIN(mnemonic, op, ends_) [ZYDIS_MNEMONIC_##mnemonic] = {op, ends_},
 #include "engine/interp/lower_plain.def"
 #undef PLAIN
 };
@@ -628,10 +635,14 @@ void lower_insn(struct lower *l)
 	const struct x86_decoded *d = l->d;
 	ZydisMnemonic m = d->insn.mnemonic;
 
-	*l->i = (struct insn){ .off = l->off, .len = d->len };
+	*l->i = (struct insn){.off = l->off, .len = d->len};
 	l->i->base = l->i->index = l->i->seg = offsetof(struct x86_cpu, zero);
-	l->i->flags = (uint8_t)((d->addrsize == 2 ? INSN_A16 : d->addrsize == 4 ? INSN_A32 : 0) |
-				(d->opsize == 2 ? INSN_O16 : d->opsize == 4 ? INSN_O32 : 0));
+	l->i->flags = (uint8_t)((d->addrsize == 2   ? INSN_A16
+				 : d->addrsize == 4 ? INSN_A32
+						    : 0) |
+				(d->opsize == 2	  ? INSN_O16
+				 : d->opsize == 4 ? INSN_O32
+						  : 0));
 	l->slots = 1;
 	l->ends = false;
 	if (plain[m].fn) {

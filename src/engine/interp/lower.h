@@ -3,14 +3,32 @@
 /* What the files of lowering share. */
 #include "engine/interp/ops.h"
 
-enum { SYSMEM_SGDT, SYSMEM_SIDT, SYSMEM_LGDT, SYSMEM_LIDT, SYSMEM_INVLPG, SYSMEM_INVPCID, SYSMEM_CLFLUSH };
-enum { SYSWORD_SLDT, SYSWORD_STR, SYSWORD_SMSW, SYSWORD_LLDT, SYSWORD_LTR, SYSWORD_LMSW, SYSWORD_VERR,
-       SYSWORD_VERW };
+enum {
+	SYSMEM_SGDT,
+	SYSMEM_SIDT,
+	SYSMEM_LGDT,
+	SYSMEM_LIDT,
+	SYSMEM_INVLPG,
+	SYSMEM_INVPCID,
+	SYSMEM_CLFLUSH
+};
+enum {
+	SYSWORD_SLDT,
+	SYSWORD_STR,
+	SYSWORD_SMSW,
+	SYSWORD_LLDT,
+	SYSWORD_LTR,
+	SYSWORD_LMSW,
+	SYSWORD_VERR,
+	SYSWORD_VERW
+};
 
-/* lower_reg - a register's place in struct x86_cpu; lower_sreg - Zydis' segment register as ours. */
+/* lower_reg - a register's place in struct x86_cpu; lower_sreg - Zydis' segment register as ours.
+ */
 uint16_t lower_reg(ZydisRegister r);
 enum x86_sreg lower_sreg(ZydisRegister r);
-/* lower_mem - the memory operand into base, index, scale, disp, seg, ak; returns the handler form. */
+/* lower_mem - the memory operand into base, index, scale, disp, seg, ak; returns the handler form.
+ */
 unsigned lower_mem(struct lower *l);
 /* lower_seg - seg and ak alone. */
 void lower_seg(struct lower *l, enum x86_sreg seg);

@@ -12,7 +12,7 @@ static bool linkable(const struct lower *l)
 
 static void new_link(struct lower *l, unsigned n)
 {
-	*(struct link *)(l->i + n) = (struct link){ .to = &interp_no_block };
+	*(struct link *)(l->i + n) = (struct link){.to = &interp_no_block};
 	l->slots = n + 1;
 }
 
@@ -146,8 +146,9 @@ void lower_ret(struct lower *l, unsigned arg)
 	struct insn *i = l->i;
 
 	l->ends = true;
-	i->imm = lower_is_imm(l, 0) && l->d->insn.operand_count_visible ?
-		 (uint16_t)l->d->op[0].imm.value.u : 0;
+	i->imm = lower_is_imm(l, 0) && l->d->insn.operand_count_visible
+			 ? (uint16_t)l->d->op[0].imm.value.u
+			 : 0;
 	if (is_far(l)) {
 		i->fn = op_ret_far;
 		return;
@@ -160,8 +161,9 @@ void lower_ret(struct lower *l, unsigned arg)
 void lower_int(struct lower *l, unsigned kind)
 {
 	l->i->src = (uint16_t)kind;
-	l->i->imm = kind == X86_INT_SOFT    ? (int32_t)(l->d->op[0].imm.value.u & 0xff) :
-		    kind == X86_INT_SOFT_BP ? X86_BP : X86_DB;
+	l->i->imm = kind == X86_INT_SOFT      ? (int32_t)(l->d->op[0].imm.value.u & 0xff)
+		    : kind == X86_INT_SOFT_BP ? X86_BP
+					      : X86_DB;
 	l->i->fn = op_int;
 	l->ends = true;
 }
@@ -169,8 +171,9 @@ void lower_int(struct lower *l, unsigned kind)
 void lower_sysmem(struct lower *l, unsigned op)
 {
 	static op_fn *const fn[] = {
-		[SYSMEM_SGDT] = op_sgdt,     [SYSMEM_SIDT] = op_sgdt,	    [SYSMEM_LGDT] = op_lgdt,
-		[SYSMEM_LIDT] = op_lgdt,     [SYSMEM_INVLPG] = op_invlpg, [SYSMEM_INVPCID] = op_invpcid,
+		[SYSMEM_SGDT] = op_sgdt,       [SYSMEM_SIDT] = op_sgdt,
+		[SYSMEM_LGDT] = op_lgdt,       [SYSMEM_LIDT] = op_lgdt,
+		[SYSMEM_INVLPG] = op_invlpg,   [SYSMEM_INVPCID] = op_invpcid,
 		[SYSMEM_CLFLUSH] = op_clflush,
 	};
 
@@ -261,7 +264,7 @@ void lower_arpl(struct lower *l, unsigned arg)
 void lower_base(struct lower *l, unsigned op)
 {
 	/* An operand-size prefix has no say: 32 bits, or 64 with REX.W. */
-	l->i->flags &= (uint8_t)~(INSN_O16 | INSN_O32);
+	l->i->flags &= (uint8_t) ~(INSN_O16 | INSN_O32);
 	l->i->flags |= l->d->op[0].size == 32 ? INSN_O32 : 0;
 	l->i->imm = op & 1 ? X86_GS : X86_FS;
 	if (op & 2)

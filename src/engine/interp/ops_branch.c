@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Near branches.  In flat code a direct branch holds links to the blocks it leads to: one inside its page
- * stays right for as long as the block is valid, since the block that branches can only be reached
- * where that page is mapped; one to another page counts only while no translation has changed (the tag).
- * Indirect branches go through the jump cache.  Code that is not flat (or has 16-bit operands) takes
- * the forms named _gen, which do all checks each time.
+ * Near branches.  In flat code a direct branch holds links to the blocks it leads to: one inside
+ * its page stays right for as long as the block is valid, since the block that branches can only be
+ * reached where that page is mapped; one to another page counts only while no translation has
+ * changed (the tag). Indirect branches go through the jump cache.  Code that is not flat (or has
+ * 16-bit operands) takes the forms named _gen, which do all checks each time.
  *
  * insn.base of a branch is the number of instructions that its block has retired when it is done.
  */
@@ -42,21 +42,20 @@ static OP(jmp_out)
 	FOLLOW_out(1, interp_link_taken);
 }
 
-op_fn *const ops_jmp[2] = { jmp_in, jmp_out };
+op_fn *const ops_jmp[2] = {jmp_in, jmp_out};
 
 /* --- Jcc: [taken leaves the page][not taken leaves the page] --- */
-#define JCC(cc, taken, not_taken)                                                                  \
-	static OP(jcc##cc##_##taken##_##not_taken)                                                 \
-	{                                                                                          \
-		if (ops_cond(c->fl, cc))                                                           \
-			FOLLOW_##taken(1, interp_link_taken);                                             \
-		FOLLOW_##not_taken(2, interp_link_not_taken);                                             \
+#define JCC(cc, taken, not_taken)                             \
+	static OP(jcc##cc##_##taken##_##not_taken)            \
+	{                                                     \
+		if (ops_cond(c->fl, cc))                      \
+			FOLLOW_##taken(1, interp_link_taken); \
+		FOLLOW_##not_taken(2, interp_link_not_taken); \
 	}
 #define CC(cc) JCC(cc, in, in) JCC(cc, in, out) JCC(cc, out, in) JCC(cc, out, out)
 #include "engine/interp/cc.def"
 #undef CC
-#define CC(cc)                                                                                     \
-	[cc] = { { jcc##cc##_in_in, jcc##cc##_in_out }, { jcc##cc##_out_in, jcc##cc##_out_out } },
+#define CC(cc) [cc] = {{jcc##cc##_in_in, jcc##cc##_in_out}, {jcc##cc##_out_in, jcc##cc##_out_out}},
 op_fn *const ops_jcc[16][2][2] = {
 #include "engine/interp/cc.def"
 };
@@ -64,24 +63,23 @@ op_fn *const ops_jcc[16][2][2] = {
 
 /* --- the jump cache --- */
 #define JUMP_TO(to) JUMP_COUNTED(to, i->base)
-#define JUMP_COUNTED(to, count)                                                                    \
-	do {                                                                                       \
-		const struct jump *jmp = interp_jump_slot(interp_of(c), to);                       \
-                                                                                                   \
-		if (likely(jmp->lin == to && jmp->tag == interp_of(c)->tag &&                      \
-			   block_valid(jmp->to) && !interp_events(c))) {                           \
-			c->icount += (count);                                                      \
-			c->code_base = to & ~(PAGE_SIZE - 1);                                      \
-			GO(jmp->to);                                                               \
-		}                                                                                  \
+#define JUMP_COUNTED(to, count)                                               \
+	do {                                                                  \
+		const struct jump *jmp = interp_jump_slot(interp_of(c), to);  \
+                                                                              \
+		if (likely(jmp->lin == to && jmp->tag == interp_of(c)->tag && \
+			   block_valid(jmp->to) && !interp_events(c))) {      \
+			c->icount += (count);                                 \
+			c->code_base = to & ~(PAGE_SIZE - 1);                 \
+			GO(jmp->to);                                          \
+		}                                                             \
 	} while (0)
 
-/* interp_goto - the checks of a near transfer come before anything is committed (check), the transfer
- * itself when the instruction is done. */
+/* interp_goto - the checks of a near transfer come before anything is committed (check), the
+ * transfer itself when the instruction is done. */
 static void check(struct x86_cpu *c, const struct insn *i, uint64_t rip)
 {
-	if (c->mode & X86_MODE_CS64 ? x86_canonical(rip) :
-				      rip <= c->s.seg[X86_CS].limit)
+	if (c->mode & X86_MODE_CS64 ? x86_canonical(rip) : rip <= c->s.seg[X86_CS].limit)
 		return;
 	interp_sync(c, i);
 	x86_raise_err(c, X86_GP, 0);
@@ -114,8 +112,10 @@ OP(op_jmp32_r)
 
 OP(op_jmp_gen_r)
 {
-	return interp_goto(c, i, i->flags & INSN_O16 ? S(uint16_t) :
-				 i->flags & INSN_O32 ? S(uint32_t) : S(uint64_t));
+	return interp_goto(c, i,
+			   i->flags & INSN_O16	 ? S(uint16_t)
+			   : i->flags & INSN_O32 ? S(uint32_t)
+						 : S(uint64_t));
 }
 
 static unsigned opsize(const struct insn *i)
@@ -150,34 +150,34 @@ OP(op_jmp64_m_b)
 }
 
 /* --- CALL --- */
-#define CALL_DIRECT(bits, T, how)                                                                  \
-	static COLD OP(call##bits##_##how##_slow)                                                  \
-	{                                                                                          \
-		T sp = (T)(RSP - sizeof(T));                                                       \
-                                                                                                   \
-		interp_st(c, i, sp, interp_next_rip(c, i), sizeof(T));                             \
-		check(c, i, target(c, i));                                                         \
-		RSP = sp;                                                                          \
-		COUNT;                                                                             \
-		return interp_link_taken(c, i);                                                           \
-	}                                                                                          \
-	static OP(call##bits##_##how)                                                              \
-	{                                                                                          \
-		T sp = (T)(RSP - sizeof(T));                                                       \
-		uint64_t va = sp;                                                                  \
-		struct x86_tlb_entry *e = x86_tlb_slot(c->tlb, va);                                \
-                                                                                                   \
-		if (!TLB_HIT(e, wr, va, T) || LINK(1)->to == &interp_no_block)                     \
-			return call##bits##_##how##_slow(c, i);                                    \
-		*(volatile T *)(va + e->addend) = (T)(c->code_base + i->off + i->len);             \
-		RSP = sp;                                                                          \
-		FOLLOW_##how(1, interp_link_taken);                                                       \
+#define CALL_DIRECT(bits, T, how)                                                      \
+	static COLD OP(call##bits##_##how##_slow)                                      \
+	{                                                                              \
+		T sp = (T)(RSP - sizeof(T));                                           \
+                                                                                       \
+		interp_st(c, i, sp, interp_next_rip(c, i), sizeof(T));                 \
+		check(c, i, target(c, i));                                             \
+		RSP = sp;                                                              \
+		COUNT;                                                                 \
+		return interp_link_taken(c, i);                                        \
+	}                                                                              \
+	static OP(call##bits##_##how)                                                  \
+	{                                                                              \
+		T sp = (T)(RSP - sizeof(T));                                           \
+		uint64_t va = sp;                                                      \
+		struct x86_tlb_entry *e = x86_tlb_slot(c->tlb, va);                    \
+                                                                                       \
+		if (!TLB_HIT(e, wr, va, T) || LINK(1)->to == &interp_no_block)         \
+			return call##bits##_##how##_slow(c, i);                        \
+		*(volatile T *)(va + e->addend) = (T)(c->code_base + i->off + i->len); \
+		RSP = sp;                                                              \
+		FOLLOW_##how(1, interp_link_taken);                                    \
 	}
 CALL_DIRECT(32, uint32_t, in)
 CALL_DIRECT(32, uint32_t, out)
 CALL_DIRECT(64, uint64_t, in)
 CALL_DIRECT(64, uint64_t, out)
-op_fn *const ops_call[2][2] = { { call32_in, call32_out }, { call64_in, call64_out } };
+op_fn *const ops_call[2][2] = {{call32_in, call32_out}, {call64_in, call64_out}};
 
 static const struct insn *call_to(struct x86_cpu *c, const struct insn *i, uint64_t to)
 {
@@ -210,8 +210,10 @@ OP(op_call64_r)
 
 OP(op_call_r)
 {
-	return call_to(c, i, i->flags & INSN_O16 ? S(uint16_t) :
-			     i->flags & INSN_O32 ? S(uint32_t) : S(uint64_t));
+	return call_to(c, i,
+		       i->flags & INSN_O16   ? S(uint16_t)
+		       : i->flags & INSN_O32 ? S(uint32_t)
+					     : S(uint64_t));
 }
 
 OP(op_call_m)
@@ -268,8 +270,8 @@ OP(op_ret_gen)
 			return op_ret_gen(c, i);                                                   \
 		to = *(volatile T *)(va + e->addend);                                              \
 		j = interp_jump_slot(interp_of(c), to);                                            \
-		if (unlikely(j->lin != to || j->tag != interp_of(c)->tag ||                        \
-			     !block_valid(j->to) || interp_events(c)))                             \
+		if (unlikely(j->lin != to || j->tag != interp_of(c)->tag || !block_valid(j->to) || \
+			     interp_events(c)))                                                    \
 			return op_ret_gen(c, i);                                                   \
 		RSP = (T)(va + sizeof(T) + (uint32_t)i->imm);                                      \
 		COUNT;                                                                             \
@@ -298,7 +300,9 @@ OP(op_jcc_gen)
 /* src: 0 JCXZ, 1 LOOPNE, 2 LOOPE, 3 LOOP */
 OP(op_loop)
 {
-	uint64_t mask = i->flags & INSN_A16 ? 0xffff : i->flags & INSN_A32 ? 0xffffffff : ~UINT64_C(0);
+	uint64_t mask = i->flags & INSN_A16   ? 0xffff
+			: i->flags & INSN_A32 ? 0xffffffff
+					      : ~UINT64_C(0);
 	uint64_t n = RCX & mask;
 	bool taken;
 
@@ -322,7 +326,7 @@ static OP(end_gen)
 
 void lower_end(const struct x86_cpu *c, struct insn *i, unsigned off, unsigned count)
 {
-	*i = (struct insn){ .off = (uint16_t)off, .base = (uint16_t)count };
+	*i = (struct insn){.off = (uint16_t)off, .base = (uint16_t)count};
 	if (!(c->mode & (X86_MODE_CS64 | X86_MODE_FLAT)))
 		i->fn = end_gen;
 	else

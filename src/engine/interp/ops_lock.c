@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Atomic read-modify-write (SDM 3A 8.1).  On plain RAM a locked guest instruction is the host's locked
- * instruction on the same bytes, so all vCPUs, whichever way they run, agree.  What has no such address
- * (device memory, two pages, pages with decoded code) is done as a plain sequence while every other
- * vCPU is stopped.  XCHG with memory is always locked; XADD and CMPXCHG with memory are done the same with
- * and without LOCK.
+ * Atomic read-modify-write (SDM 3A 8.1).  On plain RAM a locked guest instruction is the host's
+ * locked instruction on the same bytes, so all vCPUs, whichever way they run, agree.  What has no
+ * such address (device memory, two pages, pages with decoded code) is done as a plain sequence
+ * while every other vCPU is stopped.  XCHG with memory is always locked; XADD and CMPXCHG with
+ * memory are done the same with and without LOCK.
  */
 #include "engine/interp/ops.h"
 
 #define RAX c->s.gpr[X86_RAX]
 
-/* interp_lock_begin - stop the others and read; interp_lock_end - write and let them go.  An unwind in
- * between is undone by the run loop (excl_lock). */
+/* interp_lock_begin - stop the others and read; interp_lock_end - write and let them go.  An unwind
+ * in between is undone by the run loop (excl_lock). */
 static uint64_t lock_begin(struct x86_cpu *c, const struct insn *i, uint64_t va, unsigned size)
 {
 	x86_excl_begin(c->vm, c);
@@ -28,84 +28,100 @@ static void lock_end(struct x86_cpu *c, const struct insn *i, uint64_t va, uint6
 }
 
 /* LOCKED - handlers that run body on T *p, atomically against other vCPUs. */
-#define LOCKED_FAST(name, T, k, ...)                                                               \
-	static OP(name##_##T##_##k)                                                                \
-	{                                                                                          \
-		uint64_t va = EA_##k;                                                              \
-		struct x86_tlb_entry *e = x86_tlb_slot(c->tlb, va);                                \
-		uint16_t f = c->fl;                                                                \
-		T *p;                                                                              \
-                                                                                                   \
-		if (!TLB_HIT(e, wr, va, T))                                                        \
-			return name##_##T##_s(c, i);                                               \
-		p = (T *)(va + e->addend);                                                         \
-		{                                                                                  \
-			__VA_ARGS__;                                                               \
-		}                                                                                  \
-		c->fl = f;                                                                         \
-		NEXT;                                                                              \
+#define LOCKED_FAST(name, T, k, ...)                                \
+	static OP(name##_##T##_##k)                                 \
+	{                                                           \
+		uint64_t va = EA_##k;                               \
+		struct x86_tlb_entry *e = x86_tlb_slot(c->tlb, va); \
+		uint16_t f = c->fl;                                 \
+		T *p;                                               \
+                                                                    \
+		if (!TLB_HIT(e, wr, va, T))                         \
+			return name##_##T##_s(c, i);                \
+		p = (T *)(va + e->addend);                          \
+		{                                                   \
+			__VA_ARGS__;                                \
+		}                                                   \
+		c->fl = f;                                          \
+		NEXT;                                               \
 	}
-#define LOCKED(name, T, ...)                                                                       \
-	static COLD OP(name##_##T##_s)                                                             \
-	{                                                                                          \
-		uint64_t va = interp_ea(c, i, sizeof(T), true);                                    \
-		T *p = interp_rmw(c, i, va, sizeof(T)), m;                                         \
-		bool slow = !p;                                                                    \
-		uint16_t f = c->fl;                                                                \
-                                                                                                   \
-		if (slow) {                                                                        \
-			m = (T)lock_begin(c, i, va, sizeof(T));                                    \
-			p = &m;                                                                    \
-		}                                                                                  \
-		{                                                                                  \
-			__VA_ARGS__;                                                               \
-		}                                                                                  \
-		if (slow)                                                                          \
-			lock_end(c, i, va, m, sizeof(T));                                          \
-		c->fl = f;                                                                         \
-		NEXT_SLOW;                                                                         \
-	}                                                                                          \
-	LOCKED_FAST(name, T, b, __VA_ARGS__)                                                       \
-	LOCKED_FAST(name, T, x, __VA_ARGS__)                                                       \
+#define LOCKED(name, T, ...)                                    \
+	static COLD OP(name##_##T##_s)                          \
+	{                                                       \
+		uint64_t va = interp_ea(c, i, sizeof(T), true); \
+		T *p = interp_rmw(c, i, va, sizeof(T)), m;      \
+		bool slow = !p;                                 \
+		uint16_t f = c->fl;                             \
+                                                                \
+		if (slow) {                                     \
+			m = (T)lock_begin(c, i, va, sizeof(T)); \
+			p = &m;                                 \
+		}                                               \
+		{                                               \
+			__VA_ARGS__;                            \
+		}                                               \
+		if (slow)                                       \
+			lock_end(c, i, va, m, sizeof(T));       \
+		c->fl = f;                                      \
+		NEXT_SLOW;                                      \
+	}                                                       \
+	LOCKED_FAST(name, T, b, __VA_ARGS__)                    \
+	LOCKED_FAST(name, T, x, __VA_ARGS__)                    \
 	LOCKED_FAST(name, T, w, __VA_ARGS__)
-#define LOCKED_SIZES(name, ...)                                                                    \
-	LOCKED(name, uint8_t, SIZED(uint8_t, __VA_ARGS__))                                         \
-	LOCKED(name, uint16_t, SIZED(uint16_t, __VA_ARGS__))                                       \
-	LOCKED(name, uint32_t, SIZED(uint32_t, __VA_ARGS__))                                       \
+#define LOCKED_SIZES(name, ...)                              \
+	LOCKED(name, uint8_t, SIZED(uint8_t, __VA_ARGS__))   \
+	LOCKED(name, uint16_t, SIZED(uint16_t, __VA_ARGS__)) \
+	LOCKED(name, uint32_t, SIZED(uint32_t, __VA_ARGS__)) \
 	LOCKED(name, uint64_t, SIZED(uint64_t, __VA_ARGS__))
 /* Bodies name their type T; SET(T, ...) then means this. */
-#define SIZED(T_, ...) typedef T_ T; __VA_ARGS__
-#define SET_T(off, v)                                                                              \
-	do {                                                                                       \
-		if (sizeof(T) == 4)                                                                \
-			REG(uint64_t, off) = (uint32_t)(v);                                        \
-		else                                                                               \
-			REG(T, off) = (T)(v);                                                      \
+#define SIZED(T_, ...) \
+	typedef T_ T;  \
+	__VA_ARGS__
+#define SET_T(off, v)                                       \
+	do {                                                \
+		if (sizeof(T) == 4)                         \
+			REG(uint64_t, off) = (uint32_t)(v); \
+		else                                        \
+			REG(T, off) = (T)(v);               \
 	} while (0)
 
-#define L_DS(op) __asm__ volatile("lock " op " %2, %1" TAKE_FLAGS : "=a"(f), "+m"(*p) : "r"(s) : "cc", "memory")
-#define L_DS_CF(op)                                                                                \
-	__asm__ volatile(GIVE_CF("%k3") "lock " op " %2, %1" TAKE_FLAGS                            \
-			 : "=a"(f), "+m"(*p) : "r"(s), "0"(f) : "cc", "memory")
+#define L_DS(op)                                         \
+	__asm__ volatile("lock " op " %2, %1" TAKE_FLAGS \
+			 : "=a"(f), "+m"(*p)             \
+			 : "r"(s)                        \
+			 : "cc", "memory")
+#define L_DS_CF(op)                                                     \
+	__asm__ volatile(GIVE_CF("%k3") "lock " op " %2, %1" TAKE_FLAGS \
+			 : "=a"(f), "+m"(*p)                            \
+			 : "r"(s), "0"(f)                               \
+			 : "cc", "memory")
 /* One-operand forms need the size in the mnemonic. */
-#define L_D(op, give)                                                                              \
-	do {                                                                                       \
-		if (sizeof(T) == 1)                                                                \
-			__asm__ volatile(give "lock " op "b %1" TAKE_FLAGS : "=a"(f), "+m"(*p)     \
-					 : "0"(f) : "cc", "memory");                               \
-		else if (sizeof(T) == 2)                                                           \
-			__asm__ volatile(give "lock " op "w %1" TAKE_FLAGS : "=a"(f), "+m"(*p)     \
-					 : "0"(f) : "cc", "memory");                               \
-		else if (sizeof(T) == 4)                                                           \
-			__asm__ volatile(give "lock " op "l %1" TAKE_FLAGS : "=a"(f), "+m"(*p)     \
-					 : "0"(f) : "cc", "memory");                               \
-		else                                                                               \
-			__asm__ volatile(give "lock " op "q %1" TAKE_FLAGS : "=a"(f), "+m"(*p)     \
-					 : "0"(f) : "cc", "memory");                               \
+#define L_D(op, give)                                                      \
+	do {                                                               \
+		if (sizeof(T) == 1)                                        \
+			__asm__ volatile(give "lock " op "b %1" TAKE_FLAGS \
+					 : "=a"(f), "+m"(*p)               \
+					 : "0"(f)                          \
+					 : "cc", "memory");                \
+		else if (sizeof(T) == 2)                                   \
+			__asm__ volatile(give "lock " op "w %1" TAKE_FLAGS \
+					 : "=a"(f), "+m"(*p)               \
+					 : "0"(f)                          \
+					 : "cc", "memory");                \
+		else if (sizeof(T) == 4)                                   \
+			__asm__ volatile(give "lock " op "l %1" TAKE_FLAGS \
+					 : "=a"(f), "+m"(*p)               \
+					 : "0"(f)                          \
+					 : "cc", "memory");                \
+		else                                                       \
+			__asm__ volatile(give "lock " op "q %1" TAKE_FLAGS \
+					 : "=a"(f), "+m"(*p)               \
+					 : "0"(f)                          \
+					 : "cc", "memory");                \
 	} while (0)
 
-#define LOCK_ALU2(name, code)                                                                      \
-	LOCKED_SIZES(lock_##name##_mr, T s = S(T); code)                                           \
+#define LOCK_ALU2(name, code)                            \
+	LOCKED_SIZES(lock_##name##_mr, T s = S(T); code) \
 	LOCKED_SIZES(lock_##name##_mi, T s = (T)(int64_t)i->imm; code)
 LOCK_ALU2(add, L_DS("add"))
 LOCK_ALU2(or, L_DS("or"))
@@ -117,7 +133,7 @@ LOCK_ALU2(xor, L_DS("xor"))
 LOCKED_SIZES(lock_inc_m, L_D("inc", GIVE_CF("%k2")))
 LOCKED_SIZES(lock_dec_m, L_D("dec", GIVE_CF("%k2")))
 LOCKED_SIZES(lock_neg_m, L_D("neg", ""))
-LOCKED_SIZES(lock_not_m, __atomic_xor_fetch(p, (T)~(T)0, __ATOMIC_SEQ_CST))
+LOCKED_SIZES(lock_not_m, __atomic_xor_fetch(p, (T) ~(T)0, __ATOMIC_SEQ_CST))
 
 op_fn *const ops_lock_mr[ALU_COUNT][4][AK_FORMS] = {
 	[ALU_ADD] = MEM_ROWS(lock_add_mr), [ALU_OR] = MEM_ROWS(lock_or_mr),
@@ -137,30 +153,44 @@ op_fn *const ops_lock_mi[ALU_COUNT][4][AK_FORMS] = {
 /* --- XCHG, XADD, CMPXCHG --- */
 LOCKED_SIZES(xchg_mr, T v = __atomic_exchange_n(p, S(T), __ATOMIC_SEQ_CST); SET(T, i->src, v))
 /* The host's XADD leaves the old value in s; flags follow. */
-LOCKED_SIZES(xadd_mr, T s = S(T); __asm__ volatile("lock xadd %2, %1" TAKE_FLAGS : "=&a"(f), "+m"(*p),
-		     "+r"(s) : : "cc", "memory"); SET(T, i->src, s))
-/* The whole of RAX goes in and out: the host decides what a 32-bit CMPXCHG does to its upper half. */
-LOCKED_SIZES(cmpxchg_mr, T s = S(T); uint64_t a = RAX, old; __asm__ volatile(
-		     "lock cmpxchg %3, %1\n\tmov %%rax, %2" TAKE_FLAGS : "+a"(a), "+m"(*p),
-		     "=&r"(old) : "r"(s) : "cc", "memory"); f = (uint16_t)a; RAX = old)
+LOCKED_SIZES(xadd_mr, T s = S(T); __asm__ volatile("lock xadd %2, %1" TAKE_FLAGS
+						   : "=&a"(f), "+m"(*p), "+r"(s)
+						   :
+						   : "cc", "memory");
+	     SET(T, i->src, s))
+/* The whole of RAX goes in and out: the host decides what a 32-bit CMPXCHG does to its upper half.
+ */
+LOCKED_SIZES(cmpxchg_mr, T s = S(T); uint64_t a = RAX, old;
+	     __asm__ volatile("lock cmpxchg %3, %1\n\tmov %%rax, %2" TAKE_FLAGS
+			      : "+a"(a), "+m"(*p), "=&r"(old)
+			      : "r"(s)
+			      : "cc", "memory");
+	     f = (uint16_t)a; RAX = old)
 op_fn *const ops_xchg_mr[4][AK_FORMS] = MEM_ROWS(xchg_mr);
 op_fn *const ops_xadd_mr[4][AK_FORMS] = MEM_ROWS(xadd_mr);
 op_fn *const ops_cmpxchg_mr[4][AK_FORMS] = MEM_ROWS(cmpxchg_mr);
 
 /* --- LOCK BTS BTR BTC --- */
-#define LOCK_BIT(name, T, op)                                                                      \
-	LOCKED(lock_##name##_mi, T, T n = (T)i->imm & (8 * sizeof(T) - 1); uint8_t cf;             \
-	       __asm__ volatile("lock " op " %2, %1\n\tsetc %0" : "=q"(cf), "+m"(*p) : "r"(n)      \
-				: "cc", "memory");                                                 \
+#define LOCK_BIT(name, T, op)                                                          \
+	LOCKED(lock_##name##_mi, T, T n = (T)i->imm & (8 * sizeof(T) - 1); uint8_t cf; \
+	       __asm__ volatile("lock " op " %2, %1\n\tsetc %0"                        \
+				: "=q"(cf), "+m"(*p)                                   \
+				: "r"(n)                                               \
+				: "cc", "memory");                                     \
 	       f = (uint16_t)((f & ~FL_CF) | cf << 8))
-#define LOCK_BITS(name, op)                                                                        \
+#define LOCK_BITS(name, op) \
 	LOCK_BIT(name, uint16_t, op) LOCK_BIT(name, uint32_t, op) LOCK_BIT(name, uint64_t, op)
 LOCK_BITS(bts, "bts")
 LOCK_BITS(btr, "btr")
 LOCK_BITS(btc, "btc")
-#define MEM_ROWS3(x) { MEM_ROW(x##_uint16_t), MEM_ROW(x##_uint32_t), MEM_ROW(x##_uint64_t) }
+#define MEM_ROWS3(x)                                                                \
+	{                                                                           \
+		MEM_ROW(x##_uint16_t), MEM_ROW(x##_uint32_t), MEM_ROW(x##_uint64_t) \
+	}
 op_fn *const ops_lock_bit_mi[4][3][AK_FORMS] = {
-	[1] = MEM_ROWS3(lock_bts_mi), [2] = MEM_ROWS3(lock_btr_mi), [3] = MEM_ROWS3(lock_btc_mi),
+	[1] = MEM_ROWS3(lock_bts_mi),
+	[2] = MEM_ROWS3(lock_btr_mi),
+	[3] = MEM_ROWS3(lock_btc_mi),
 };
 
 static uint64_t bit_change(uint64_t v, unsigned bit, int op)
@@ -170,7 +200,8 @@ static uint64_t bit_change(uint64_t v, unsigned bit, int op)
 	return op == 1 ? v | b : op == 2 ? v & ~b : v ^ b;
 }
 
-/* Bit number in a register: imm 1 BTS, 2 BTR, 3 BTC.  The byte that holds the bit is enough to lock. */
+/* Bit number in a register: imm 1 BTS, 2 BTR, 3 BTC.  The byte that holds the bit is enough to
+ * lock. */
 OP(op_lock_btx_mr)
 {
 	unsigned size = i->flags & INSN_O16 ? 2 : i->flags & INSN_O32 ? 4 : 8, bit;
@@ -237,7 +268,7 @@ static bool host_cmpxchg16b(void *p, uint64_t old[2], uint64_t lo, uint64_t hi)
 
 OP(op_cmpxchg16b)
 {
-	uint64_t va = interp_ea(c, i, 16, true), m[2] = { RAX, c->s.gpr[X86_RDX] };
+	uint64_t va = interp_ea(c, i, 16, true), m[2] = {RAX, c->s.gpr[X86_RDX]};
 	uint64_t lo = c->s.gpr[X86_RBX], hi = c->s.gpr[X86_RCX];
 	bool same;
 	void *p;

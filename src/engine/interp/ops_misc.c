@@ -21,7 +21,8 @@ OP(op_nop)
 	NEXT;
 }
 
-/* A spin loop of the guest: let the vCPU that it waits for run, where the host has fewer processors. */
+/* A spin loop of the guest: let the vCPU that it waits for run, where the host has fewer
+ * processors. */
 OP(op_pause)
 {
 	__builtin_ia32_pause();

@@ -3,9 +3,9 @@
  * String instructions (SDM 2 MOVS, STOS, LODS, SCAS, CMPS, INS, OUTS; SDM 1 7.3.9.1).
  *
  * Registers are committed after each element or piece, so that a fault leaves exactly the completed
- * iterations behind and RIP at the instruction, which is how the processor restarts it.  REP MOVS and
- * REP STOS going up run page by page with the host's own string instructions; between pieces, waiting
- * events interrupt.  Under single-step one iteration is one step (SDM 3A 17.3.1.4).
+ * iterations behind and RIP at the instruction, which is how the processor restarts it.  REP MOVS
+ * and REP STOS going up run page by page with the host's own string instructions; between pieces,
+ * waiting events interrupt.  Under single-step one iteration is one step (SDM 3A 17.3.1.4).
  *
  * insn: src = element size, seg = segment of the source, imm = enum string_op.
  */
@@ -108,7 +108,7 @@ static uint16_t compare(uint64_t a, uint64_t b, unsigned size)
 	unsigned sh = 64 - 8 * size;
 	uint16_t f;
 
-#define CMP(suffix)                                                                                \
+#define CMP(suffix) \
 	__asm__("cmp %" suffix "2, %" suffix "1" TAKE_FLAGS : "=a"(f) : "r"(a), "r"(b) : "cc")
 	switch (sh) {
 	case 56:
@@ -169,7 +169,8 @@ static void (*const one[])(struct x86_cpu *c, const struct insn *i, uint64_t mas
 	[STR_CMPS] = cmps_one, [STR_INS] = ins_one,   [STR_OUTS] = outs_one,
 };
 
-/* --- pieces: n elements at most, no page is crossed; the number done, 0 when one must go alone --- */
+/* --- pieces: n elements at most, no page is crossed; the number done, 0 when one must go alone ---
+ */
 static uint64_t movs_span(struct x86_cpu *c, const struct insn *i, uint64_t mask, uint64_t n)
 {
 	uint64_t avail, avail2, bytes;
@@ -189,7 +190,7 @@ static uint64_t movs_span(struct x86_cpu *c, const struct insn *i, uint64_t mask
 		__asm__ volatile("rep movsb" : "+S"(p), "+D"(q), "+c"(bytes) : : "memory");
 	else if (i->src == 2)
 		for (uint64_t k = 0; k < n; k++)
-			memcpy(q + 2 * k, memcpy(&(uint16_t){ 0 }, p + 2 * k, 2), 2);
+			memcpy(q + 2 * k, memcpy(&(uint16_t){0}, p + 2 * k, 2), 2);
 	else if (i->src == 4)
 		for (uint64_t k = 0; k < n; k++)
 			put_le32(q + 4 * k, get_le32(p + 4 * k));
@@ -278,8 +279,8 @@ static uint64_t rep_some(struct x86_cpu *c, const struct insn *i, uint64_t mask,
 	return 1;
 }
 
-/* A count is written even when nothing is done, and so are the addresses of MOVS and STOS when something
- * is: processors clear the upper halves of 32-bit ones. */
+/* A count is written even when nothing is done, and so are the addresses of MOVS and STOS when
+ * something is: processors clear the upper halves of 32-bit ones. */
 static uint64_t rep_begin(struct x86_cpu *c, const struct insn *i, uint64_t mask)
 {
 	uint64_t n = RCX & mask;

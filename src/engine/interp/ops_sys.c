@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * System instructions: the privilege checks that belong to the instruction, then x86/sys.h.  All end the
- * block (mode, events or translations may be others afterwards) unless they visibly cannot change any of it.
+ * System instructions: the privilege checks that belong to the instruction, then x86/sys.h.  All
+ * end the block (mode, events or translations may be others afterwards) unless they visibly cannot
+ * change any of it.
  */
 #include "engine/interp/ops.h"
 #include "x86/cpuid.h"
@@ -62,8 +63,8 @@ static enum if_how if_allowed(struct x86_cpu *c)
 	if (!(c->mode & X86_MODE_PE) || (!(c->mode & X86_MODE_V86) && x86_cpl(&c->s) <= iopl) ||
 	    (c->mode & X86_MODE_V86 && iopl == 3))
 		return IF_REAL;
-	if (c->mode & X86_MODE_V86 ? !!(c->s.cr4 & CR4_VME) :
-				     (c->s.cr4 & CR4_PVI) && x86_cpl(&c->s) == 3)
+	if (c->mode & X86_MODE_V86 ? !!(c->s.cr4 & CR4_VME)
+				   : (c->s.cr4 & CR4_PVI) && x86_cpl(&c->s) == 3)
 		return IF_VIRTUAL;
 	x86_raise_err(c, X86_GP, 0);
 }
@@ -123,8 +124,7 @@ static uint64_t popf_virtual(struct x86_cpu *c, uint64_t v, unsigned size)
 {
 	bool pending = c->s.rflags & RFLAGS_VIP;
 
-	if (!(c->s.cr4 & CR4_VME) || size != 2 || (v & RFLAGS_TF) ||
-	    ((v & RFLAGS_IF) && pending))
+	if (!(c->s.cr4 & CR4_VME) || size != 2 || (v & RFLAGS_TF) || ((v & RFLAGS_IF) && pending))
 		x86_raise_err(c, X86_GP, 0);
 	return (v & ~(RFLAGS_IF | RFLAGS_VIF)) | (v & RFLAGS_IF ? RFLAGS_VIF : 0);
 }
