@@ -48,6 +48,7 @@ struct guest {
 	struct vm *vm;
 	const struct engine_ops *engine;
 	struct engine_vm *ev;
+	uint64_t ram;
 	bool dirty;
 	bool paused; /* by us: a debug stop that is told late must not resume */
 };
@@ -232,6 +233,7 @@ static void put_code(struct guest *g, struct rnd *r)
 
 	code_fill(r, p, CODE_SIZE);
 	put_mem(g, CODE, p, CODE_SIZE);
+	put_mem(g, g->ram - 256, p, 256); /* what runs off the end of RAM */
 	free(p);
 	for (unsigned i = 0; i < ARRAY_SIZE(data); i++)
 		data[i] = code_address(r);
@@ -389,7 +391,7 @@ static void set_cpu(struct guest *g, struct rnd *r, unsigned cpu, enum mode m)
 		protected_state(&s, m, r);
 	}
 	if (m != REAL && m != V86 && m != PROT16)
-		s.rip += CODE;
+		s.rip = rnd_one_in(r, 12) ? g->ram - rnd_below(r, 48) : s.rip + CODE;
 	extended_state(&s, r);
 	s.lstar = s.cstar = s.sysenter_eip = CODE + rnd_below(r, CODE_SIZE);
 	s.sysenter_cs = 0x08;
@@ -599,6 +601,7 @@ static void one(struct rnd *r)
 	if (vm_create(&g.vm, &cfg, &e))
 		fuzz_fail(__FILE__, __LINE__, "vm_create", "%s", err_msg(e));
 	close(fd);
+	g.ram = cfg.mem_size;
 	g.engine = vm_engine(g.vm, &g.ev);
 	vm_set_debug_hook(g.vm, &hook);
 	for (uint64_t n = rnd_below(r, 8) + 1; n; n--)
