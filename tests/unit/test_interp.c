@@ -6,8 +6,10 @@
  */
 #include "x86_fixture.h"
 #include <pthread.h>
+#include <signal.h>
 #include <unistd.h>
 #include "engine/engine.h"
+#include "x86/bounce.h"
 
 #define CODE 0x10000
 #define STACK 0x80000
@@ -23,6 +25,7 @@ struct machine {
 	const struct engine_ops *ops;
 	struct engine_vm *vm;
 	struct x86_state s;
+	bool quit;
 };
 
 static struct machine *machine_new(void)
@@ -386,17 +389,127 @@ static void test_two(void **state)
 	}
 }
 
+/* cmocka takes the signals by which the host tells of a guest instruction's fault: take them back.
+ */
+static const int fault_signals[] = {SIGFPE, SIGILL, SIGSEGV, SIGBUS, SIGTRAP};
+static struct sigaction ours[ARRAY_SIZE(fault_signals)];
+
+static void signals_save(void)
+{
+	struct bounce_pool *first = NULL;
+
+	if (bounce_pool_create(&first, NULL))
+		exit(1);
+	for (unsigned n = 0; n < ARRAY_SIZE(ours); n++)
+		sigaction(fault_signals[n], NULL, &ours[n]);
+	bounce_pool_destroy(first);
+}
+
+static void signals_restore(void)
+{
+	for (unsigned n = 0; n < ARRAY_SIZE(ours); n++)
+		sigaction(fault_signals[n], &ours[n], NULL);
+}
+
+/* --- random bytes as code: whatever they do, they do it to the guest --- */
+static uint64_t random_next(uint64_t *r)
+{
+	*r ^= *r << 13;
+	*r ^= *r >> 7;
+	*r ^= *r << 17;
+	return *r;
+}
+
+/* Pages that map themselves, with rights that differ; and what is found by chance. */
+static void random_tables(struct machine *m, uint64_t *r)
+{
+	uint64_t all = 7;
+
+	fix_poke64(m->f, 0x1000, 0x2000 | all);
+	fix_poke64(m->f, 0x2000, 0x3000 | all);
+	for (unsigned n = 0; n < 32; n++)
+		fix_poke64(m->f, 0x3000 + 8 * n, n * 2 * MiB | 0x87);
+	for (unsigned n = 0; n < 64; n++)
+		fix_poke64(m->f, 0x4000 + 8 * n, random_next(r));
+}
+
+static void random_state(struct machine *m, uint64_t *r, unsigned mode)
+{
+	struct x86_state *s = &m->s;
+
+	start(m, CODE);
+	for (unsigned n = 0; n < X86_GPR_COUNT; n++)
+		s->gpr[n] = random_next(r) >> (random_next(r) & 63);
+	s->gpr[X86_RSP] = STACK;
+	s->rflags = (random_next(r) & 0x244ed5) | 2;
+	s->gdtr = (struct x86_table){.base = 0x4000, .limit = 511};
+	s->idtr = (struct x86_table){.base = random_next(r) & 0xf000, .limit = 0xfff};
+	s->cr4 = CR4_OSFXSR | CR4_OSXSAVE | CR4_PAE | (random_next(r) & CR4_DE);
+	s->xcr0 = 7;
+	if (mode == 0) {
+		s->cr0 = CR0_ET;
+		s->rip = 0;
+		s->seg[X86_CS] = (struct x86_segment){
+			.base = CODE, .limit = 0xffff, .sel = CODE >> 4, .attr = 0x9b};
+	} else if (mode == 2) {
+		s->cr0 |= CR0_PG;
+		s->cr3 = 0x1000;
+		s->efer = EFER_LME | EFER_LMA | EFER_SCE | EFER_NXE;
+		s->seg[X86_CS] = fix_seg(8, 0xa09b);
+	}
+	m->ops->set(m->vm, 0, s);
+}
+
+static void *kick_often(void *opaque)
+{
+	struct machine *m = opaque;
+
+	while (!__atomic_load_n(&m->quit, __ATOMIC_RELAXED)) {
+		usleep(1000);
+		m->ops->kick(m->vm, 0);
+	}
+	return NULL;
+}
+
+static void test_random_code(void **state)
+{
+	struct machine *m = machine_new();
+	uint64_t r = 0x123456789abcdef;
+	uint8_t *ram = mem_ram_base(m->f->mem) + m->f->ram_off;
+	unsigned exits[ENGINE_EXIT_ERROR + 1] = {0};
+	pthread_t t;
+
+	signals_restore();
+	assert_int_equal(pthread_create(&t, NULL, kick_often, m), 0);
+	for (unsigned n = 0; n < 600; n++) {
+		for (unsigned k = 0; k < 0x4000; k += 8)
+			put_le64(ram + CODE + k, random_next(&r));
+		mem_written(m->f->mem, m->f->ram_off + CODE, 0x4000);
+		random_tables(m, &r);
+		random_state(m, &r, n % 3);
+		exits[run(m)]++;
+		assert_int_equal(m->s.rflags & 2, 2);
+	}
+	__atomic_store_n(&m->quit, true, __ATOMIC_RELAXED);
+	assert_int_equal(pthread_join(t, NULL), 0);
+	assert_int_equal(exits[ENGINE_EXIT_ERROR] + exits[ENGINE_EXIT_DEBUG], 0);
+	assert_true(exits[ENGINE_EXIT_SHUTDOWN] > 0);
+	machine_free(m);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_count),	   cmocka_unit_test(test_count_fault),
-		cmocka_unit_test(test_own_code),   cmocka_unit_test(test_dma),
-		cmocka_unit_test(test_crossing),   cmocka_unit_test(test_device_code),
-		cmocka_unit_test(test_flush),	   cmocka_unit_test(test_kick),
-		cmocka_unit_test(test_halt),	   cmocka_unit_test(test_sipi),
-		cmocka_unit_test(test_breakpoint), cmocka_unit_test(test_step),
-		cmocka_unit_test(test_watch),	   cmocka_unit_test(test_two),
+		cmocka_unit_test(test_count),	    cmocka_unit_test(test_count_fault),
+		cmocka_unit_test(test_own_code),    cmocka_unit_test(test_dma),
+		cmocka_unit_test(test_crossing),    cmocka_unit_test(test_device_code),
+		cmocka_unit_test(test_flush),	    cmocka_unit_test(test_kick),
+		cmocka_unit_test(test_halt),	    cmocka_unit_test(test_sipi),
+		cmocka_unit_test(test_breakpoint),  cmocka_unit_test(test_step),
+		cmocka_unit_test(test_watch),	    cmocka_unit_test(test_two),
+		cmocka_unit_test(test_random_code),
 	};
 
+	signals_save();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
