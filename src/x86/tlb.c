@@ -212,8 +212,8 @@ static bool fast_write(const struct x86_cpu *c, const struct x86_tlb_info *info)
 	       mem_page_fast_write(&mem_pages(c->vm->mem)[info->ram_off / PAGE_SIZE]);
 }
 
-static struct x86_xlat tlb_fill(struct x86_cpu *c, struct x86_tlb *t, uint64_t va,
-				enum x86_view view, const struct x86_walk *w)
+static void tlb_fill(struct x86_cpu *c, struct x86_tlb *t, uint64_t va, enum x86_view view,
+		     const struct x86_walk *w)
 {
 	uint64_t page = va & ~(PAGE_SIZE - 1), slow = 0;
 	struct x86_tlb_entry *e = x86_tlb_slot(t, va);
@@ -237,7 +237,6 @@ static struct x86_xlat tlb_fill(struct x86_cpu *c, struct x86_tlb *t, uint64_t v
 		t->global[i / 64] |= BIT(i % 64);
 	if (w->shift > PAGE_SHIFT)
 		t->large[i / 64] |= BIT(i % 64);
-	return (struct x86_xlat){ e, info };
 }
 
 static void __attribute__((noreturn, cold, noinline))
@@ -273,5 +272,8 @@ struct x86_xlat tlb_get(struct x86_cpu *c, uint64_t va, enum x86_access access, 
 		x86_raise_err(c, X86_GP, 0);
 	if (unlikely(!walk_linear(c, va, access, view, &w)))
 		page_fault(c, va, w.error);
-	return tlb_fill(c, t, va, view, &w);
+	tlb_fill(c, t, va, view, &w);
+	/* The walk allowed it, so the slot must: a tag that is not valid has no host address. */
+	bug_on(*tag & X86_TLB_INVALID);
+	return (struct x86_xlat){ e, info };
 }
