@@ -165,7 +165,6 @@ static inline struct jump *interp_jump_slot(struct interp_cpu *v, uint64_t lin)
 #define OP(name) const struct insn *name(struct x86_cpu *c, const struct insn *i)
 #define COLD __attribute__((cold, noinline))
 #define NEXT return DISPATCH(c, i + 1)
-#define NEXT_N(n) return DISPATCH(c, i + (n))
 #define NEXT_LOOP return i + 1
 /* After stores by slow paths: the running block may have been overwritten, or a device may have
  * changed the memory map. */
