@@ -40,9 +40,12 @@
 #define NS_PER_S UINT64_C(1000000000)
 #define ENABLE BIT(0)
 
+/* The guest may put these at any multiple of 4. */
+#define ALIGNED_4 __attribute__((packed, aligned(4)))
+
 struct pvclock { /* pvclock_vcpu_time_info */
 	uint32_t version, pad0;
-	uint64_t tsc_timestamp, system_time;
+	uint64_t tsc_timestamp ALIGNED_4, system_time ALIGNED_4;
 	uint32_t tsc_to_system_mul;
 	int8_t tsc_shift;
 	uint8_t flags, pad[2];
@@ -54,7 +57,7 @@ struct wallclock {
 };
 
 struct steal_time {
-	uint64_t steal;
+	uint64_t steal ALIGNED_4;
 	uint32_t version, flags;
 	uint8_t preempted, pad0[3];
 	uint32_t pad[11];
@@ -67,11 +70,10 @@ _Static_assert(sizeof(struct pvclock) == 32 && sizeof(struct steal_time) == 64, 
 /* Host address of a structure in guest RAM, or NULL. */
 static void *area(struct x86_cpu *c, uint64_t at, unsigned size)
 {
-	void *p = mem_dma_ptr(c->vm->mem, GPA(at), size);
+	void *p = at & 3 ? NULL : mem_dma_ptr(c->vm->mem, GPA(at), size);
 
 	if (!p)
-		LOGF(c->log, GUEST_ERRORS, "cpu%u: paravirtual area at %#lx is not RAM\n", c->index,
-		     at);
+		LOGF(c->log, GUEST_ERRORS, "cpu%u: no paravirtual area can be at %#lx\n", c->index, at);
 	return p;
 }
 
