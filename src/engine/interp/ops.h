@@ -117,6 +117,12 @@
 	MEM_RMW_FAST(name, T, x, __VA_ARGS__)                     \
 	MEM_RMW_FAST(name, T, w, __VA_ARGS__)
 
+/* Operand size in bytes, from insn.flags. */
+static inline unsigned insn_opsize(const struct insn *i)
+{
+	return i->flags & INSN_O16 ? 2 : i->flags & INSN_O32 ? 4 : 8;
+}
+
 /* Index of an operand size in handler tables. */
 static inline unsigned ops_size(unsigned bytes)
 {

@@ -118,14 +118,9 @@ OP(op_jmp_gen_r)
 						 : S(uint64_t));
 }
 
-static unsigned opsize(const struct insn *i)
-{
-	return i->flags & INSN_O16 ? 2 : i->flags & INSN_O32 ? 4 : 8;
-}
-
 OP(op_jmp_m)
 {
-	unsigned size = opsize(i);
+	unsigned size = insn_opsize(i);
 	uint64_t to = interp_ld(c, i, interp_ea(c, i, size, false), size);
 
 	return interp_goto(c, i, to);
@@ -181,7 +176,7 @@ op_fn *const ops_call[2][2] = {{call32_in, call32_out}, {call64_in, call64_out}}
 
 static const struct insn *call_to(struct x86_cpu *c, const struct insn *i, uint64_t to)
 {
-	unsigned size = opsize(i);
+	unsigned size = insn_opsize(i);
 	uint64_t sp = RSP, new;
 
 	interp_sync(c, i);
@@ -218,7 +213,7 @@ OP(op_call_r)
 
 OP(op_call_m)
 {
-	unsigned size = opsize(i);
+	unsigned size = insn_opsize(i);
 
 	return call_to(c, i, interp_ld(c, i, interp_ea(c, i, size, false), size));
 }
@@ -249,7 +244,7 @@ OP(op_call_gen)
 /* --- RET: imm is the number of parameter bytes to drop --- */
 OP(op_ret_gen)
 {
-	unsigned size = opsize(i);
+	unsigned size = insn_opsize(i);
 	uint64_t sp = RSP, to = interp_stack_ld(c, i, sp, size);
 
 	check(c, i, to);

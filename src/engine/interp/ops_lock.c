@@ -204,7 +204,7 @@ static uint64_t bit_change(uint64_t v, unsigned bit, int op)
  * lock. */
 OP(op_lock_btx_mr)
 {
-	unsigned size = i->flags & INSN_O16 ? 2 : i->flags & INSN_O32 ? 4 : 8, bit;
+	unsigned size = insn_opsize(i), bit;
 	uint64_t va, v;
 	void *p;
 

@@ -11,11 +11,6 @@
 #define AL REG(uint8_t, GPR(X86_RAX))
 #define AH REG(uint8_t, GPR(X86_RAX) + 1)
 
-static unsigned opsize(const struct insn *i)
-{
-	return i->flags & INSN_O16 ? 2 : i->flags & INSN_O32 ? 4 : 8;
-}
-
 OP(op_nop)
 {
 	NEXT;
@@ -113,7 +108,7 @@ static void stack_push(struct x86_cpu *c, const struct insn *i, uint64_t *sp, ui
 
 OP(op_pusha)
 {
-	unsigned size = opsize(i);
+	unsigned size = insn_opsize(i);
 	uint64_t sp = RSP;
 
 	for (unsigned r = X86_RAX; r <= X86_RDI; r++)
@@ -124,7 +119,7 @@ OP(op_pusha)
 
 OP(op_popa)
 {
-	unsigned size = opsize(i);
+	unsigned size = insn_opsize(i);
 	uint64_t sp = RSP, v[8];
 
 	for (int r = X86_RDI; r >= X86_RAX; r--) {
@@ -146,7 +141,7 @@ OP(op_popa)
 /* imm: bytes to reserve; src: nesting level */
 OP(op_enter)
 {
-	unsigned size = opsize(i), level = i->src & 31;
+	unsigned size = insn_opsize(i), level = i->src & 31;
 	uint64_t sp = RSP, bp = RBP, frame;
 
 	stack_push(c, i, &sp, bp, size);
@@ -171,7 +166,7 @@ OP(op_enter)
 /* --- BOUND, XLAT --- */
 OP(op_bound)
 {
-	unsigned size = opsize(i), sh = 64 - 8 * size;
+	unsigned size = insn_opsize(i), sh = 64 - 8 * size;
 	uint64_t va = interp_ea(c, i, 2 * size, false);
 	int64_t v = (int64_t)(D(uint64_t) << sh);
 

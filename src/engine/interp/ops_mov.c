@@ -304,30 +304,24 @@ PUSH_FAST(op_push32_i, uint32_t, uint32_t, i->imm)
 POP_FAST(op_pop64_r, uint64_t, uint64_t)
 POP_FAST(op_pop32_r, uint32_t, uint32_t)
 
-/* Operand size in bytes from insn.flags. */
-static unsigned opsize(const struct insn *i)
-{
-	return i->flags & INSN_O16 ? 2 : i->flags & INSN_O32 ? 4 : 8;
-}
-
 /* Any operand and stack size; src: a register's place. */
 OP(op_push_r)
 {
 	interp_sync(c, i);
-	x86_push(c, S(uint64_t), opsize(i));
+	x86_push(c, S(uint64_t), insn_opsize(i));
 	NEXT_SLOW;
 }
 
 OP(op_push_i)
 {
 	interp_sync(c, i);
-	x86_push(c, (uint64_t)(int64_t)i->imm, opsize(i));
+	x86_push(c, (uint64_t)(int64_t)i->imm, insn_opsize(i));
 	NEXT_SLOW;
 }
 
 OP(op_push_m)
 {
-	unsigned size = opsize(i);
+	unsigned size = insn_opsize(i);
 	uint64_t v = interp_ld(c, i, interp_ea(c, i, size, false), size);
 
 	x86_push(c, v, size);
@@ -338,7 +332,7 @@ OP(op_push_m)
  * whole. */
 OP(op_push_sreg)
 {
-	unsigned size = opsize(i);
+	unsigned size = insn_opsize(i);
 	uint64_t sp = RSP;
 
 	interp_stack_add(c, &sp, -(int)size);
@@ -352,7 +346,7 @@ OP(op_pop_r)
 	uint64_t v;
 
 	interp_sync(c, i);
-	v = x86_pop(c, opsize(i));
+	v = x86_pop(c, insn_opsize(i));
 	if (i->flags & INSN_O16)
 		D(uint16_t) = (uint16_t)v;
 	else
@@ -363,7 +357,7 @@ OP(op_pop_r)
 /* An address by RSP is computed with RSP already raised (SDM 2 POP). */
 OP(op_pop_m)
 {
-	unsigned size = opsize(i);
+	unsigned size = insn_opsize(i);
 	uint64_t old = RSP, new, v, va;
 
 	interp_sync(c, i);
@@ -382,7 +376,7 @@ OP(op_pop_sreg)
 	uint64_t sp = RSP, sel = interp_stack_ld(c, i, sp, 2);
 
 	/* A new stack's width counts from the next instruction on. */
-	interp_stack_add(c, &sp, (int)opsize(i));
+	interp_stack_add(c, &sp, (int)insn_opsize(i));
 	x86_load_seg(c, (enum x86_sreg)i->imm, (uint16_t)sel);
 	RSP = sp;
 	if (i->imm == X86_SS)
@@ -420,8 +414,8 @@ OP(op_leave)
 	new = RSP;
 	RSP = old;
 	/* The read may fault: RSP must then be what it was. */
-	v = interp_stack_ld(c, i, new, opsize(i));
-	interp_stack_add(c, &new, (int)opsize(i));
+	v = interp_stack_ld(c, i, new, insn_opsize(i));
+	interp_stack_add(c, &new, (int)insn_opsize(i));
 	RSP = new;
 	if (i->flags & INSN_O16)
 		REG(uint16_t, GPR(X86_RBP)) = (uint16_t)v;

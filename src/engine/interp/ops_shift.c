@@ -282,14 +282,9 @@ uint64_t ops_bit_lin(struct x86_cpu *c, const struct insn *i, unsigned size, boo
 	return interp_lin(c, i, off, size, write);
 }
 
-static unsigned opsize(const struct insn *i)
-{
-	return i->flags & INSN_O16 ? 2 : i->flags & INSN_O32 ? 4 : 8;
-}
-
 OP(op_bt_mr)
 {
-	unsigned size = opsize(i), bit;
+	unsigned size = insn_opsize(i), bit;
 	uint64_t va, v;
 
 	interp_sync(c, i);
@@ -302,7 +297,7 @@ OP(op_bt_mr)
 /* imm: 1 BTS, 2 BTR, 3 BTC */
 OP(op_btx_mr)
 {
-	unsigned size = opsize(i), bit;
+	unsigned size = insn_opsize(i), bit;
 	uint64_t va, v, b, new;
 
 	interp_sync(c, i);

@@ -13,11 +13,6 @@
 #define RDX c->s.gpr[X86_RDX]
 #define RSP c->s.gpr[X86_RSP]
 
-static unsigned opsize(const struct insn *i)
-{
-	return i->flags & INSN_O16 ? 2 : i->flags & INSN_O32 ? 4 : 8;
-}
-
 static void need_cpl0(struct x86_cpu *c)
 {
 	if (c->mode & X86_MODE_PE && x86_cpl(&c->s))
@@ -95,7 +90,7 @@ OP(op_sti)
 OP(op_pushf)
 {
 	uint64_t v = x86_rflags(c) & ~(RFLAGS_RF | RFLAGS_VM);
-	unsigned size = opsize(i);
+	unsigned size = insn_opsize(i);
 
 	interp_sync(c, i);
 	if (c->mode & X86_MODE_V86 && (v & RFLAGS_IOPL) != RFLAGS_IOPL) {
@@ -132,7 +127,7 @@ static uint64_t popf_virtual(struct x86_cpu *c, uint64_t v, unsigned size)
 OP(op_popf)
 {
 	uint64_t sp = RSP, v, old = x86_rflags(c), mask = popf_mask(c), changed;
-	unsigned size = opsize(i);
+	unsigned size = insn_opsize(i);
 
 	v = interp_stack_ld(c, i, sp, size);
 	if (c->mode & X86_MODE_V86 && (old & RFLAGS_IOPL) != RFLAGS_IOPL) {
@@ -203,7 +198,7 @@ OP(op_into)
 OP(op_iret)
 {
 	interp_sync(c, i);
-	x86_iret(c, opsize(i));
+	x86_iret(c, insn_opsize(i));
 	return branched(c, i);
 }
 
@@ -217,7 +212,7 @@ OP(op_syscall)
 OP(op_sysret)
 {
 	interp_sync(c, i);
-	x86_sysret(c, opsize(i) == 8 ? 8 : 4);
+	x86_sysret(c, insn_opsize(i) == 8 ? 8 : 4);
 	return branched(c, i);
 }
 
@@ -231,7 +226,7 @@ OP(op_sysenter)
 OP(op_sysexit)
 {
 	interp_sync(c, i);
-	x86_sysexit(c, opsize(i) == 8 ? 8 : 4);
+	x86_sysexit(c, insn_opsize(i) == 8 ? 8 : 4);
 	return branched(c, i);
 }
 
@@ -239,21 +234,21 @@ OP(op_sysexit)
 OP(op_jmp_far)
 {
 	interp_sync(c, i);
-	x86_far_jmp(c, i->dst, (uint32_t)i->imm, opsize(i));
+	x86_far_jmp(c, i->dst, (uint32_t)i->imm, insn_opsize(i));
 	return branched(c, i);
 }
 
 OP(op_call_far)
 {
 	interp_sync(c, i);
-	x86_far_call(c, i->dst, (uint32_t)i->imm, opsize(i), interp_next_rip(c, i));
+	x86_far_call(c, i->dst, (uint32_t)i->imm, insn_opsize(i), interp_next_rip(c, i));
 	return branched(c, i);
 }
 
 /* Far pointers in memory: offset of the operand size, then the selector. */
 static uint16_t load_far(struct x86_cpu *c, const struct insn *i, uint64_t *off)
 {
-	unsigned size = opsize(i);
+	unsigned size = insn_opsize(i);
 	uint64_t va = interp_ea(c, i, size + 2, false);
 
 	*off = interp_ld(c, i, va, size);
@@ -265,7 +260,7 @@ OP(op_jmp_far_m)
 	uint64_t off;
 	uint16_t sel = load_far(c, i, &off);
 
-	x86_far_jmp(c, sel, off, opsize(i));
+	x86_far_jmp(c, sel, off, insn_opsize(i));
 	return branched(c, i);
 }
 
@@ -274,14 +269,14 @@ OP(op_call_far_m)
 	uint64_t off;
 	uint16_t sel = load_far(c, i, &off);
 
-	x86_far_call(c, sel, off, opsize(i), interp_next_rip(c, i));
+	x86_far_call(c, sel, off, insn_opsize(i), interp_next_rip(c, i));
 	return branched(c, i);
 }
 
 OP(op_ret_far)
 {
 	interp_sync(c, i);
-	x86_far_ret(c, opsize(i), (uint16_t)i->imm);
+	x86_far_ret(c, insn_opsize(i), (uint16_t)i->imm);
 	return branched(c, i);
 }
 
@@ -307,7 +302,7 @@ OP(op_mov_sreg_m)
 
 OP(op_mov_r_sreg)
 {
-	write_gpr(c, i->dst, c->s.seg[i->imm].sel, opsize(i));
+	write_gpr(c, i->dst, c->s.seg[i->imm].sel, insn_opsize(i));
 	NEXT_LOOP;
 }
 
@@ -324,7 +319,7 @@ OP(op_load_far)
 	uint16_t sel = load_far(c, i, &off);
 
 	x86_load_seg(c, (enum x86_sreg)i->imm, sel);
-	write_gpr(c, i->dst, off, opsize(i));
+	write_gpr(c, i->dst, off, insn_opsize(i));
 	return interp_leave(c, i);
 }
 
@@ -383,7 +378,7 @@ static uint64_t system_word(struct x86_cpu *c, const struct insn *i)
 
 OP(op_store_word_r)
 {
-	write_gpr(c, i->dst, system_word(c, i), opsize(i));
+	write_gpr(c, i->dst, system_word(c, i), insn_opsize(i));
 	NEXT_LOOP;
 }
 
@@ -444,7 +439,7 @@ OP(op_lar)
 	sel = i->imm & 2 ? (uint16_t)interp_ld(c, i, interp_ea(c, i, 2, false), 2) : S(uint16_t);
 	ok = i->imm & 1 ? x86_lsl(c, sel, &v) : x86_lar(c, sel, &v);
 	if (ok)
-		write_gpr(c, i->dst, v, opsize(i));
+		write_gpr(c, i->dst, v, insn_opsize(i));
 	set_zf(c, ok);
 	NEXT_SLOW;
 }
@@ -694,13 +689,13 @@ OP(op_rdbase)
 	interp_sync(c, i);
 	if (!(c->s.cr4 & CR4_FSGSBASE))
 		x86_raise(c, X86_UD);
-	write_gpr(c, i->dst, c->s.seg[i->imm].base, opsize(i));
+	write_gpr(c, i->dst, c->s.seg[i->imm].base, insn_opsize(i));
 	NEXT_LOOP;
 }
 
 OP(op_wrbase)
 {
-	uint64_t v = opsize(i) == 4 ? S(uint32_t) : S(uint64_t);
+	uint64_t v = insn_opsize(i) == 4 ? S(uint32_t) : S(uint64_t);
 
 	interp_sync(c, i);
 	if (!(c->s.cr4 & CR4_FSGSBASE))
