@@ -120,7 +120,9 @@ static bool segments_ok(const struct x86_state *s)
 
 		if (g->attr & 0x0f00)
 			return false;
-		if (lma ? !x86_canonical(g->base) : g->base >> 32)
+		/* 64-bit bases outlive IA-32e mode, and WRMSR sets FS and GS in every mode;
+		 * what has 32-bit addresses uses as much of them. */
+		if (lma || i >= X86_FS ? !x86_canonical(g->base) : g->base >> 32)
 			return false;
 	}
 	if (!x86_canonical(s->gdtr.base) || !x86_canonical(s->idtr.base))

@@ -271,7 +271,7 @@ static void one(struct rnd *r)
 
 int main(int argc, char **argv)
 {
-	const struct fuzz f = { .name = "fuzz-device", .runs = 60, .hang_s = 30, .one = one };
+	const struct fuzz f = { .name = "fuzz-device", .runs = 120, .hang_s = 30, .one = one };
 
 	return fuzz_main(&f, argc, argv);
 }

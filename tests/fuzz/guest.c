@@ -618,7 +618,7 @@ static void one(struct rnd *r)
 
 int main(int argc, char **argv)
 {
-	const struct fuzz f = { .name = "fuzz-guest", .runs = 60, .hang_s = 30, .one = one };
+	const struct fuzz f = { .name = "fuzz-guest", .runs = 120, .hang_s = 30, .one = one };
 
 	return fuzz_main(&f, argc, argv);
 }

@@ -483,7 +483,7 @@ static void one(struct rnd *r)
 
 int main(int argc, char **argv)
 {
-	const struct fuzz f = { .name = "fuzz-input", .runs = 300, .hang_s = 30, .one = one };
+	const struct fuzz f = { .name = "fuzz-input", .runs = 1000, .hang_s = 30, .one = one };
 
 	return fuzz_main(&f, argc, argv);
 }

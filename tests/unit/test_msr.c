@@ -213,6 +213,13 @@ static void kvmclock(void **state)
 	/* Not RAM: dropped. */
 	assert_ok(c, x86_wrmsr(c, 0x4b564d01, 0xfffffffffffffff1));
 	assert_ok(c, x86_wrmsr(c, 0x4b564d00, FIX_IO_AT));
+	/* At any multiple of 4, and nowhere else. */
+	assert_ok(c, x86_wrmsr(c, 0x4b564d01, 0x7005));
+	assert_int_equal(fix_peek32(f, 0x7004), 2);
+	assert_ok(c, x86_wrmsr(c, 0x4b564d01, 0x7107));
+	assert_ok(c, x86_wrmsr(c, 0x4b564d00, 0x7201));
+	assert_int_equal(fix_peek32(f, 0x7106), 0);
+	assert_int_equal(fix_peek32(f, 0x7201), 0);
 }
 
 static void steal_time(void **state)
