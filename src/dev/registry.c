@@ -106,6 +106,9 @@ static int serial_make(const struct dev_slots *s, const struct prop_value *v, st
 	struct chardev *cd;
 	int rc = ports_free(s, v[0].num, 8, e);
 
+	if (!rc && !gsi_has_room(s->gsi, (unsigned)v[1].num))
+		rc = err_set(e, EBUSY, "too many devices share IRQ %llu",
+			     (unsigned long long)v[1].num);
 	if (!rc)
 		rc = chardev_of(s, &v[2], &cd, e);
 	return rc ? rc : uart_create(&u, s->env, "isa-serial", (uint16_t)v[0].num,

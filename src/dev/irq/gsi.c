@@ -35,6 +35,11 @@ static void gsi_set(void *opaque, int n, bool level)
 	irq_set(&g->ioapic[gsi ? gsi : 2], level);
 }
 
+bool gsi_has_room(const struct gsi *g, unsigned n)
+{
+	return n < GSI_COUNT && g->sources[n] < SOURCES;
+}
+
 struct irq_line gsi_source(struct gsi *g, unsigned n)
 {
 	bug_on(n >= GSI_COUNT || g->sources[n] >= SOURCES);

@@ -14,6 +14,8 @@ struct ioapic;
 struct pic;
 
 struct gsi *gsi_create(struct dev_env *env, struct pic *pic, struct ioapic *ioapic);
+/* gsi_has_room - may gsi_source be called for gsi n? */
+bool gsi_has_room(const struct gsi *g, unsigned n);
 /* gsi_source - a new wire to gsi n; the levels of all its wires are ORed.  At most 32 for each n.
  * Driven with env->lock held. */
 struct irq_line gsi_source(struct gsi *g, unsigned n);
