@@ -60,14 +60,16 @@ static void memory_access(struct board *b)
 
 static void pci_config(struct board *b)
 {
-	static const uint8_t devfn[] = { 0, 8, 9, 11, 0xf8, 0xfa, 0xfb };
-	static const uint8_t regs[] = { 0, 4, 0x10, 0x14, 0x18, 0x20, 0x24, 0x30, 0x34, 0x3c, 0x40, 0x44,
-					0x48, 0x58, 0x59, 0x5a, 0x5c, 0x60, 0x64, 0x68, 0x70, 0x72, 0x80,
-					0x90, 0x9d, 0xa0, 0xac, 0xb2, 0xd0, 0xd4, 0xf0 };
+	static const uint8_t devfn[] = {0, 8, 9, 11, 0xf8, 0xfa, 0xfb};
+	static const uint8_t regs[] = {0,    4,	   0x10, 0x14, 0x18, 0x20, 0x24, 0x30,
+				       0x34, 0x3c, 0x40, 0x44, 0x48, 0x58, 0x59, 0x5a,
+				       0x5c, 0x60, 0x64, 0x68, 0x70, 0x72, 0x80, 0x90,
+				       0x9d, 0xa0, 0xac, 0xb2, 0xd0, 0xd4, 0xf0};
 	uint32_t fn = rnd_one_in(b->r, 8) ? (uint32_t)rnd_below(b->r, 256) : RND_PICK(b->r, devfn);
 	uint32_t reg = rnd_one_in(b->r, 8) ? (uint32_t)rnd_below(b->r, 256) : RND_PICK(b->r, regs);
-	uint32_t val = rnd_one_in(b->r, 3) ? (uint32_t)code_address(b->r) | (uint32_t)rnd_below(b->r, 8) :
-					     (uint32_t)rnd_value(b->r);
+	uint32_t val = rnd_one_in(b->r, 3)
+			       ? (uint32_t)code_address(b->r) | (uint32_t)rnd_below(b->r, 8)
+			       : (uint32_t)rnd_value(b->r);
 	unsigned size = 1u << rnd_below(b->r, 3);
 
 	pio_write(b->mem, 0xcf8, 0x80000000 | fn << 8 | (reg & 0xfc), 4);
@@ -83,7 +85,8 @@ static void pci_config(struct board *b)
 static void fw_cfg_dma(struct board *b)
 {
 	uint64_t at = rnd_one_in(b->r, 8) ? code_address(b->r) : 0x20000 + rnd_below(b->r, 4096);
-	uint32_t key = rnd_one_in(b->r, 2) ? 0x20 + (uint32_t)rnd_below(b->r, 24) : (uint32_t)rnd_value(b->r);
+	uint32_t key = rnd_one_in(b->r, 2) ? 0x20 + (uint32_t)rnd_below(b->r, 24)
+					   : (uint32_t)rnd_value(b->r);
 	uint8_t q[16];
 	uint64_t where = __builtin_bswap64(rnd_one_in(b->r, 4) ? at : code_address(b->r));
 
@@ -122,7 +125,8 @@ static void apic_traffic(struct board *b)
 		h->pv_eoi(b->vm, cpu, rnd_one_in(b->r, 2) ? 0 : code_address(b->r));
 		break;
 	case 5:
-		h->pv_ipi(b->vm, v, rnd_value(b->r), (uint32_t)rnd_value(b->r), (uint32_t)rnd_value(b->r));
+		h->pv_ipi(b->vm, v, rnd_value(b->r), (uint32_t)rnd_value(b->r),
+			  (uint32_t)rnd_value(b->r));
 		break;
 	case 6:
 		h->pv_kick(b->vm, (uint32_t)rnd_value(b->r));
@@ -140,19 +144,20 @@ static void save_and_load(struct board *b)
 {
 	lock_take(&b->vm->dev_lock);
 	for (struct dev *d = b->vm->env.devs; d; d = d->next) {
-		struct state_buf s = { 0 };
+		struct state_buf s = {0};
 		struct err *e = NULL;
 		size_t used = 0;
 
 		d->ops->quiesce(d);
 		state_save(&s, d->ops->state, d);
 		if (state_load(d->ops->state, d, s.data, s.len, &used, &e))
-			fuzz_fail(__FILE__, __LINE__, "a saved device can be loaded", "%s", err_msg(e));
+			fuzz_fail(__FILE__, __LINE__, "a saved device can be loaded", "%s",
+				  err_msg(e));
 		fuzz_check(used == s.len, "%zu of %zu", used, s.len);
 		if (rnd_one_in(b->r, 2)) {
 			rnd_mutate(b->r, s.data, s.len, 4);
-			state_load(d->ops->state, d, s.data, rnd_one_in(b->r, 8) ? s.len / 2 : s.len, &used,
-				   &e);
+			state_load(d->ops->state, d, s.data,
+				   rnd_one_in(b->r, 8) ? s.len / 2 : s.len, &used, &e);
 		}
 		err_free(&e);
 		free(s.data);
@@ -212,8 +217,9 @@ static struct chardev *serial(struct board *b, int *peer)
 
 static int kernel_file(char path[static 32])
 {
-	const uint32_t head[9] = { 0x1badb002, 0x10003, 0u - 0x1badb002 - 0x10003, 0x100000, 0x100000,
-				   0, 0, 0x100020, 0xfeebf4fa };
+	const uint32_t head[9] = {0x1badb002, 0x10003,	0u - 0x1badb002 - 0x10003,
+				  0x100000,   0x100000, 0,
+				  0,	      0x100020, 0xfeebf4fa};
 	int fd = memfd_create("kernel", 0);
 
 	if (fd < 0 || write(fd, head, sizeof(head)) != sizeof(head))
@@ -224,10 +230,10 @@ static int kernel_file(char path[static 32])
 
 static void one(struct rnd *r)
 {
-	static const struct vm_device_opt debug_exit = { "isa-debug-exit", "iobase=0xf4,iosize=4" };
+	static const struct vm_device_opt debug_exit = {"isa-debug-exit", "iobase=0xf4,iosize=4"};
 	char path[32], junk[64];
 	int fd = kernel_file(path), peer;
-	struct board b = { .r = r, .log = log_create(), .loop = loop_create() };
+	struct board b = {.r = r, .log = log_create(), .loop = loop_create()};
 	struct vm_config cfg = {
 		.machine = rnd_one_in(r, 2) ? "pc" : "q35",
 		.mem_size = (16 + rnd_below(r, 3) * 16) * MiB,
@@ -271,7 +277,7 @@ static void one(struct rnd *r)
 
 int main(int argc, char **argv)
 {
-	const struct fuzz f = { .name = "fuzz-device", .runs = 120, .hang_s = 30, .one = one };
+	const struct fuzz f = {.name = "fuzz-device", .runs = 120, .hang_s = 30, .one = one};
 
 	return fuzz_main(&f, argc, argv);
 }

@@ -200,14 +200,14 @@ int fuzz_main(const struct fuzz *f, int argc, char **argv)
 	uint64_t seed = number(argc, argv, "--seed", 1), done = 0, start = seconds();
 	uint64_t limit = number(argc, argv, "--seconds", 0);
 	uint64_t runs = number(argc, argv, "--runs", limit ? UINT64_MAX : f->runs);
-	struct rnd seeds = { seed };
+	struct rnd seeds = {seed};
 
 	for (int i = 1; i < argc; i++)
 		now.verbose |= !strcmp(argv[i], "--verbose");
 	prepare(f);
 	while (done < runs && !(limit && seconds() - start >= limit)) {
 		/* The first case's seed is the one asked for. */
-		struct rnd r = { done ? rnd(&seeds) : seed };
+		struct rnd r = {done ? rnd(&seeds) : seed};
 
 		atomic_store(&now.seed, r.s);
 		atomic_store(&now.started, seconds());

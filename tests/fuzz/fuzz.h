@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * What the fuzzers share: a seeded generator, the loop over cases, and the report of the seed that a
- * crash, a failed check or a hang needs.  Every case has a seed of its own, drawn from the first
+ * What the fuzzers share: a seeded generator, the loop over cases, and the report of the seed that
+ * a crash, a failed check or a hang needs.  Every case has a seed of its own, drawn from the first
  * one, so that `--seed N --runs 1` plays a single case again.
  */
 #include <stdbool.h>
@@ -37,10 +37,10 @@ struct fuzz {
 int fuzz_main(const struct fuzz *f, int argc, char **argv);
 
 /* fuzz_check - a property that must hold whatever the guest did. */
-#define fuzz_check(cond, ...)                                                                      \
-	do {                                                                                       \
-		if (!(cond))                                                                       \
-			fuzz_fail(__FILE__, __LINE__, #cond, __VA_ARGS__);                      \
+#define fuzz_check(cond, ...)                                              \
+	do {                                                               \
+		if (!(cond))                                               \
+			fuzz_fail(__FILE__, __LINE__, #cond, __VA_ARGS__); \
 	} while (0)
 void fuzz_fail(const char *file, int line, const char *what, const char *fmt, ...)
 	__attribute__((noreturn, format(printf, 4, 5)));

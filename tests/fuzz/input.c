@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What comes from files and peers: kernel images (bzImage, ELF with a PVH note, multiboot) and their
- * initrds and command lines, GDB's packets, streams of saved CPU state, and option strings.  Each is
- * damaged from a good one; it must be refused with one line or taken, and nothing else.
+ * What comes from files and peers: kernel images (bzImage, ELF with a PVH note, multiboot) and
+ * their initrds and command lines, GDB's packets, streams of saved CPU state, and option strings.
+ * Each is damaged from a good one; it must be refused with one line or taken, and nothing else.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -77,7 +77,8 @@ static void make_bzimage(struct rnd *r, struct bytes *b)
 		rnd_mutate(r, b->p + 0x1f1, 0x80, 4);
 }
 
-static void put_phdr(struct bytes *b, bool is64, uint32_t type, uint64_t off, uint64_t at, uint64_t size)
+static void put_phdr(struct bytes *b, bool is64, uint32_t type, uint64_t off, uint64_t at,
+		     uint64_t size)
 {
 	bytes_u32(b, type);
 	if (is64)
@@ -141,8 +142,9 @@ static void make_multiboot(struct rnd *r, struct bytes *b)
 	bytes_u32(b, flags);
 	bytes_u32(b, 0u - 0x1badb002 - flags);
 	for (unsigned i = 0; i < 5; i++)
-		bytes_u32(b, rnd_one_in(r, 8) ? (uint32_t)rnd_value(r) :
-			     i == 2 || i == 3 ? 0x100000 + 0x800 * i : 0x100000);
+		bytes_u32(b, rnd_one_in(r, 8)	? (uint32_t)rnd_value(r)
+			     : i == 2 || i == 3 ? 0x100000 + 0x800 * i
+						: 0x100000);
 	bytes_zero(b, 0x1000);
 }
 
@@ -166,20 +168,24 @@ static char *random_text(struct rnd *r, size_t most)
 
 static void fuzz_boot(struct rnd *r)
 {
-	static void (*const make[])(struct rnd *r, struct bytes *b) = { make_bzimage, make_elf,
-									make_multiboot };
-	static const uint8_t initrd_bytes[5000] = { 1, 2, 3 };
-	uint64_t ram = RND_PICK(r, ((uint64_t[]){ 1, 2, 4, 17, 64 })) * MiB;
+	static void (*const make[])(struct rnd * r, struct bytes * b) = {make_bzimage, make_elf,
+									 make_multiboot};
+	static const uint8_t initrd_bytes[5000] = {1, 2, 3};
+	uint64_t ram = RND_PICK(r, ((uint64_t[]){1, 2, 4, 17, 64})) * MiB;
 	struct image kernel, initrd;
 	struct ram_layout layout;
 	struct e820_map e820;
-	struct bytes b = { 0 };
+	struct bytes b = {0};
 	struct err *e = NULL;
 	struct x86_state s;
 	char *cmdline = random_text(r, rnd_one_in(r, 4) ? 70000 : 100);
 	struct log *log = log_create();
-	struct boot_config cfg = { .kernel = &kernel, .cmdline = cmdline, .e820 = &e820,
-				   .below_4g = ram, .rsdp = 0xf8000, .long_mode = rnd_one_in(r, 2) };
+	struct boot_config cfg = {.kernel = &kernel,
+				  .cmdline = cmdline,
+				  .e820 = &e820,
+				  .below_4g = ram,
+				  .rsdp = 0xf8000,
+				  .long_mode = rnd_one_in(r, 2)};
 
 	RND_PICK(r, make)(r, &b);
 	if (rnd_one_in(r, 2))
@@ -228,8 +234,11 @@ static char *mutated_text(struct rnd *r, const char *from)
 static void fuzz_chardev(struct rnd *r)
 {
 	static const char *const good[] = {
-		"null,id=a", "pty,id=b", "null,id=c,mux=on", "socket,id=d,server=on,wait=off", "ringbuf,id=x",
-		"null", "pty,,id=", "null,id=e,mux=off,id=f", "file,id=z", "socket,id=y,port=1",
+		"null,id=a",	    "pty,id=b",
+		"null,id=c,mux=on", "socket,id=d,server=on,wait=off",
+		"ringbuf,id=x",	    "null",
+		"pty,,id=",	    "null,id=e,mux=off,id=f",
+		"file,id=z",	    "socket,id=y,port=1",
 	};
 	struct loop *loop = loop_create();
 	struct chardev *cd = NULL;
@@ -239,8 +248,9 @@ static void fuzz_chardev(struct rnd *r)
 
 	if (!strstr(s, "path") && !strstr(s, "host") && !strchr(s, '/') && !strstr(s, "stdio")) {
 		rc = rnd_one_in(r, 3) && strncmp(s, "file", 4) && strncmp(s, "pipe", 4) &&
-				     strncmp(s, "unix", 4) && strncmp(s, "tcp", 3) ?
-			     chardev_open(&cd, loop, "x", s, &e) : chardev_open_opts(&cd, loop, s, &e);
+				     strncmp(s, "unix", 4) && strncmp(s, "tcp", 3)
+			     ? chardev_open(&cd, loop, "x", s, &e)
+			     : chardev_open_opts(&cd, loop, s, &e);
 		one_line(&e, rc);
 		chardev_close(cd);
 	}
@@ -251,8 +261,13 @@ static void fuzz_chardev(struct rnd *r)
 static void fuzz_options(struct rnd *r)
 {
 	static const char *const good[] = {
-		"isa-debug-exit,iobase=0xf4,iosize=4", "isa-debugcon,iobase=0x402,chardev=a", "driver=x,a=b",
-		"a=b,c,,d=e,nof", "size=512M,slots=3", "=,=", "cpus=2,cores=1",
+		"isa-debug-exit,iobase=0xf4,iosize=4",
+		"isa-debugcon,iobase=0x402,chardev=a",
+		"driver=x,a=b",
+		"a=b,c,,d=e,nof",
+		"size=512M,slots=3",
+		"=,=",
+		"cpus=2,cores=1",
 	};
 	struct kvlist l;
 	struct err *e = NULL;
@@ -276,12 +291,61 @@ static void fuzz_options(struct rnd *r)
 static void fuzz_cmdline(struct rnd *r)
 {
 	static const char *const words[] = {
-		"-m", "512M", "-smp", "2,sockets=1", "-machine", "q35,accel=interp", "-cpu", "max,+avx,-avx2",
-		"-kernel", "k", "-initrd", "i", "-append", "console=ttyS0", "-accel", "interp", "-serial", "stdio",
-		"mon:stdio", "-chardev", "null,id=a", "-device", "isa-debug-exit,iobase=0xf4", "-d", "int,mmu",
-		"-nographic", "-nodefaults", "-display", "none", "-no-reboot", "-S", "-s", "-gdb", "tcp::1",
-		"-name", "guest=x,process=y", "-rtc", "base=utc", "-global", "a.b=c", "--engine", "-c", "-bios", "",
-		"-debugcon", "null", "-monitor", "none", "-vga", "-net", "-boot", "order=c", "-pidfile", "p", "-M",
+		"-m",
+		"512M",
+		"-smp",
+		"2,sockets=1",
+		"-machine",
+		"q35,accel=interp",
+		"-cpu",
+		"max,+avx,-avx2",
+		"-kernel",
+		"k",
+		"-initrd",
+		"i",
+		"-append",
+		"console=ttyS0",
+		"-accel",
+		"interp",
+		"-serial",
+		"stdio",
+		"mon:stdio",
+		"-chardev",
+		"null,id=a",
+		"-device",
+		"isa-debug-exit,iobase=0xf4",
+		"-d",
+		"int,mmu",
+		"-nographic",
+		"-nodefaults",
+		"-display",
+		"none",
+		"-no-reboot",
+		"-S",
+		"-s",
+		"-gdb",
+		"tcp::1",
+		"-name",
+		"guest=x,process=y",
+		"-rtc",
+		"base=utc",
+		"-global",
+		"a.b=c",
+		"--engine",
+		"-c",
+		"-bios",
+		"",
+		"-debugcon",
+		"null",
+		"-monitor",
+		"none",
+		"-vga",
+		"-net",
+		"-boot",
+		"order=c",
+		"-pidfile",
+		"p",
+		"-M",
 	};
 	char *argv[12];
 	int argc = 1 + (int)rnd_below(r, 11), rc;
@@ -303,7 +367,7 @@ static void fuzz_cmdline(struct rnd *r)
 /* --- saved CPU state --- */
 static void fuzz_state(struct rnd *r)
 {
-	struct state_buf b = { 0 };
+	struct state_buf b = {0};
 	struct x86_state s, before;
 	struct err *e = NULL;
 	size_t used;
@@ -313,8 +377,8 @@ static void fuzz_state(struct rnd *r)
 	state_save(&b, &x86_state_desc, &s);
 	rnd_mutate(r, b.data, b.len, 6);
 	before = s;
-	rc = state_load(&x86_state_desc, &s, b.data, rnd_one_in(r, 4) ? rnd_below(r, b.len) : b.len, &used,
-			&e);
+	rc = state_load(&x86_state_desc, &s, b.data, rnd_one_in(r, 4) ? rnd_below(r, b.len) : b.len,
+			&used, &e);
 	one_line(&e, rc);
 	fuzz_check(!rc || !memcmp(&s, &before, sizeof(s)), "a refused stream changed something");
 	free(b.data);
@@ -322,14 +386,67 @@ static void fuzz_state(struct rnd *r)
 
 /* --- GDB --- */
 static const char *const packets[] = {
-	"qSupported:multiprocess+;xmlRegisters=i386", "?", "g", "G00", "p0", "p21", "P0=0000000000000000",
-	"m1000,40", "mffffffffffffffff,10", "M1000,4:01020304", "X1000,4:abcd", "Z0,100020,1", "z0,100020,1",
-	"Z1,1000,1", "Z2,100000,8", "Z3,2000,4", "Z4,fffffffffffffff8,10", "z2,100000,8", "c", "s", "C05", "S05",
-	"vCont?", "vCont;c", "vCont;s:1;c", "vCont;s:p1.1", "vCont;s:2;c:-1", "vCont;t", "Hg0", "Hg2", "Hc-1",
-	"Hgp1.2", "T1", "T9", "qC", "qfThreadInfo", "qsThreadInfo", "qThreadExtraInfo,1", "qAttached", "vMustReplyEmpty",
-	"qXfer:features:read:target.xml:0,ffb", "qXfer:features:read:target.xml:fffffffffffffff0,ffff", "qRcmd,68656c70",
-	"qRcmd,696e666f", "QStartNoAckMode", "D", "k", "vKill;1", "R00", "!", "bc", "qOffsets", "qTStatus", "qSymbol::",
-	"qRcmd,7265736574", "qSearch:memory:0;10;ff", "vFile:open:61,0,0", "vCtrlC", "i", "x1000,10", "qCRC:1000,10000",
+	"qSupported:multiprocess+;xmlRegisters=i386",
+	"?",
+	"g",
+	"G00",
+	"p0",
+	"p21",
+	"P0=0000000000000000",
+	"m1000,40",
+	"mffffffffffffffff,10",
+	"M1000,4:01020304",
+	"X1000,4:abcd",
+	"Z0,100020,1",
+	"z0,100020,1",
+	"Z1,1000,1",
+	"Z2,100000,8",
+	"Z3,2000,4",
+	"Z4,fffffffffffffff8,10",
+	"z2,100000,8",
+	"c",
+	"s",
+	"C05",
+	"S05",
+	"vCont?",
+	"vCont;c",
+	"vCont;s:1;c",
+	"vCont;s:p1.1",
+	"vCont;s:2;c:-1",
+	"vCont;t",
+	"Hg0",
+	"Hg2",
+	"Hc-1",
+	"Hgp1.2",
+	"T1",
+	"T9",
+	"qC",
+	"qfThreadInfo",
+	"qsThreadInfo",
+	"qThreadExtraInfo,1",
+	"qAttached",
+	"vMustReplyEmpty",
+	"qXfer:features:read:target.xml:0,ffb",
+	"qXfer:features:read:target.xml:fffffffffffffff0,ffff",
+	"qRcmd,68656c70",
+	"qRcmd,696e666f",
+	"QStartNoAckMode",
+	"D",
+	"k",
+	"vKill;1",
+	"R00",
+	"!",
+	"bc",
+	"qOffsets",
+	"qTStatus",
+	"qSymbol::",
+	"qRcmd,7265736574",
+	"qSearch:memory:0;10;ff",
+	"vFile:open:61,0,0",
+	"vCtrlC",
+	"i",
+	"x1000,10",
+	"qCRC:1000,10000",
 };
 
 static size_t frame(struct rnd *r, uint8_t *out, size_t max)
@@ -342,7 +459,8 @@ static size_t frame(struct rnd *r, uint8_t *out, size_t max)
 		sum += (uint8_t)s[i];
 	if (rnd_one_in(r, 20))
 		sum++;
-	len = (size_t)snprintf((char *)out, max, "%s$%s#%02x", rnd_one_in(r, 8) ? "-" : "+", s, sum);
+	len = (size_t)snprintf((char *)out, max, "%s$%s#%02x", rnd_one_in(r, 8) ? "-" : "+", s,
+			       sum);
 	if (rnd_one_in(r, 12))
 		out[len++] = 3;
 	if (rnd_one_in(r, 20))
@@ -375,7 +493,7 @@ static void got_send(void *opaque, const uint8_t *buf, size_t len)
 
 static void fuzz_rsp(struct rnd *r)
 {
-	static const struct rsp_ops ops = { got_packet, got_interrupt, got_send };
+	static const struct rsp_ops ops = {got_packet, got_interrupt, got_send};
 	struct echo *x = xzalloc(sizeof(*x));
 	uint8_t buf[512];
 
@@ -401,7 +519,7 @@ static void fuzz_rsp(struct rnd *r)
 
 static int connect_to(const char *path)
 {
-	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
 	snprintf(a.sun_path, sizeof(a.sun_path), "%s", path);
@@ -434,12 +552,18 @@ static void talk(struct rnd *r, struct loop *loop, const char *path)
 static void fuzz_gdb(struct rnd *r)
 {
 	/* At 1 MiB + 32: 1: incl 0x300000; jmp 1b */
-	const uint32_t head[10] = { 0x1badb002, 0x10003, 0u - 0x1badb002 - 0x10003, 0x100000, 0x100000, 0, 0,
-				    0x100020, 0x000005ff, 0xf8eb0030 };
+	const uint32_t head[10] = {0x1badb002, 0x10003,	 0u - 0x1badb002 - 0x10003,
+				   0x100000,   0x100000, 0,
+				   0,	       0x100020, 0x000005ff,
+				   0xf8eb0030};
 	int fd = memfd_create("kernel", 0);
 	char kernel[32], where[64];
-	struct vm_config cfg = { .machine = "pc", .mem_size = 16 * MiB, .n_cpus = 2, .kernel = kernel,
-				 .log = log_create(), .loop = loop_create() };
+	struct vm_config cfg = {.machine = "pc",
+				.mem_size = 16 * MiB,
+				.n_cpus = 2,
+				.kernel = kernel,
+				.log = log_create(),
+				.loop = loop_create()};
 	struct gdbstub *g = NULL;
 	struct err *e = NULL;
 	struct vm *vm;
@@ -470,9 +594,10 @@ static void one(struct rnd *r)
 		void (*fn)(struct rnd *r);
 		unsigned times;
 	} kinds[] = {
-		{ "boot", fuzz_boot, 3 }, { "chardev", fuzz_chardev, 5 }, { "options", fuzz_options, 20 },
-		{ "cmdline", fuzz_cmdline, 20 }, { "state", fuzz_state, 20 }, { "rsp", fuzz_rsp, 1 },
-		{ "gdb", fuzz_gdb, 1 },
+		{"boot", fuzz_boot, 3},	       {"chardev", fuzz_chardev, 5},
+		{"options", fuzz_options, 20}, {"cmdline", fuzz_cmdline, 20},
+		{"state", fuzz_state, 20},     {"rsp", fuzz_rsp, 1},
+		{"gdb", fuzz_gdb, 1},
 	};
 	uint64_t n = rnd_below(r, ARRAY_SIZE(kinds));
 
@@ -483,7 +608,7 @@ static void one(struct rnd *r)
 
 int main(int argc, char **argv)
 {
-	const struct fuzz f = { .name = "fuzz-input", .runs = 1000, .hang_s = 30, .one = one };
+	const struct fuzz f = {.name = "fuzz-input", .runs = 1000, .hang_s = 30, .one = one};
 
 	return fuzz_main(&f, argc, argv);
 }
