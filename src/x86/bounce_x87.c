@@ -23,15 +23,11 @@
 #define ENV32 28
 #define FSAVE_REGS 80
 
-/* The machine's FERR# line (IRQ 13 on a PC); an image without one delivers #MF instead. */
-extern void x86_ferr(struct x86_cpu *c) __attribute__((weak));
-
-/* An unmasked exception of an earlier instruction is reported now (SDM 1 8.7). */
+/* An unmasked exception of an earlier instruction is reported now (SDM 1 8.7).  With CR0.NE clear a PC would
+ * assert FERR# and wait for IRQ 13 (SDM 1 D.2.1); that wire is not modelled, and #MF is raised as with NE. */
 void bounce_x87_pending(struct x86_cpu *c)
 {
-	if ((c->s.cr0 & CR0_NE) || !x86_ferr)
-		x86_raise(c, X86_MF);
-	x86_ferr(c);
+	x86_raise(c, X86_MF);
 }
 
 /* Instruction and operand pointers as this mode records them: offsets, linear in real-address mode.
