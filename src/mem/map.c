@@ -162,6 +162,18 @@ void pio_move(struct mem *m, struct mem_map *map, uint16_t base)
 	map_move(m, &m->port, map, base);
 }
 
+void pio_follow(struct mem *m, struct mem_map **map, struct io_region *io, bool on, uint16_t base)
+{
+	if (!on) {
+		pio_unmap(m, *map);
+		*map = NULL;
+	} else if (*map) {
+		pio_move(m, *map, base);
+	} else {
+		*map = pio_map(m, base, io, 0);
+	}
+}
+
 static void space_init(struct mem_space *s, uint64_t limit)
 {
 	s->limit = limit;

@@ -117,6 +117,8 @@ bool mem_cmpxchg(struct mem *m, gpa a, uint64_t *expected, uint64_t desired, uns
 struct mem_map *pio_map(struct mem *m, uint16_t base, struct io_region *io, int prio);
 void pio_unmap(struct mem *m, struct mem_map *map);
 void pio_move(struct mem *m, struct mem_map *map, uint16_t base);
+/* pio_follow - map, move or unmap io so that it is at base when `on`; *map (NULL at first) keeps where. */
+void pio_follow(struct mem *m, struct mem_map **map, struct io_region *io, bool on, uint16_t base);
 /* pio_user - the lowest region mapped in the `size` ports from base, or NULL when they are free. */
 const struct io_region *pio_user(const struct mem *m, uint16_t base, uint32_t size);
 /* pio_read/pio_write - size 1, 2 or 4.  An access past port 0xffff reads ones. */

@@ -154,6 +154,15 @@ static void test_io_widths(void **state)
 	assert_int_equal(pio_read(f.m, 0x60, 4), 0x03020100);
 	assert_int_equal(pio_read(f.m, 0x62, 4), 0xffff0302);
 	assert_int_equal(pio_read(f.m, 0xfffe, 4), 0xffff0100);
+	map = NULL;
+	pio_follow(f.m, &map, &pio, true, 0x400);
+	assert_int_equal(pio_read(f.m, 0x401, 1), 1);
+	pio_follow(f.m, &map, &pio, true, 0x500);
+	assert_int_equal(pio_read(f.m, 0x401, 1), 0xff);
+	assert_int_equal(pio_read(f.m, 0x501, 1), 1);
+	pio_follow(f.m, &map, &pio, false, 0x500);
+	assert_null(map);
+	assert_int_equal(pio_read(f.m, 0x501, 1), 0xff);
 	q.count = 0;
 	pio_write(f.m, 0x5f, 0xaabbccdd, 4);
 	assert_int_equal(q.count, 3);

@@ -36,7 +36,6 @@ struct ich9_lpc {
 	struct irq_line isa[ISA_IRQS], gsi[PIRQS];
 	struct io_region io;
 	struct mem_map *map; /* NULL: not decoded */
-	uint16_t base;
 };
 
 static unsigned route_reg(unsigned n)
@@ -96,16 +95,10 @@ static const struct io_ops pm_ops = { .read = pm_read, .write = pm_write, .min =
 /* decode - follow PMBASE and ACPI_CNTL. */
 static void decode(struct ich9_lpc *p)
 {
-	struct mem *mem = p->pci.dev.env->mem;
 	uint16_t base = get_le16(p->pci.config + PMBASE) & 0xff80;
 	bool on = (p->pci.config[ACPI_CNTL] & 0x80) && base;
 
-	if (on == (p->map != NULL) && (!on || base == p->base))
-		return;
-	if (p->map)
-		pio_unmap(mem, p->map);
-	p->map = on ? pio_map(mem, base, &p->io, 0) : NULL;
-	p->base = base;
+	pio_follow(p->pci.dev.env->mem, &p->map, &p->io, on, base);
 }
 
 static void ich9_written(struct pci_dev *d, unsigned off, unsigned size)
@@ -132,8 +125,7 @@ static void ich9_unrealize(struct dev *dev)
 {
 	struct ich9_lpc *p = container_of(dev, struct ich9_lpc, pci.dev);
 
-	if (p->map)
-		pio_unmap(dev->env->mem, p->map);
+	pio_unmap(dev->env->mem, p->map);
 	acpi_pm_fini(&p->acpi);
 	pci_dev_fini(&p->pci);
 	free(p);

@@ -29,7 +29,6 @@ struct piix4_pm {
 	struct acpi_pm acpi;
 	struct io_region io, gpe_io;
 	struct mem_map *map, *gpe_map; /* map NULL: not decoded */
-	uint16_t base;
 };
 
 static uint64_t pm_read(void *opaque, uint64_t off, unsigned size)
@@ -58,16 +57,10 @@ static const struct io_ops gpe_ops = { .read = gpe_read, .write = gpe_write, .mi
 /* decode - follow PMBA and PMREGMISC. */
 static void decode(struct piix4_pm *p)
 {
-	struct mem *mem = p->pci.dev.env->mem;
 	uint16_t base = get_le16(p->pci.config + PMBA) & 0xffc0;
 	bool on = (p->pci.config[PMREGMISC] & 1) && base;
 
-	if (on == (p->map != NULL) && (!on || base == p->base))
-		return;
-	if (p->map)
-		pio_unmap(mem, p->map);
-	p->map = on ? pio_map(mem, base, &p->io, 0) : NULL;
-	p->base = base;
+	pio_follow(p->pci.dev.env->mem, &p->map, &p->io, on, base);
 }
 
 static void piix4_pm_written(struct pci_dev *d, unsigned off, unsigned size)
@@ -88,8 +81,7 @@ static void piix4_pm_unrealize(struct dev *dev)
 {
 	struct piix4_pm *p = container_of(dev, struct piix4_pm, pci.dev);
 
-	if (p->map)
-		pio_unmap(dev->env->mem, p->map);
+	pio_unmap(dev->env->mem, p->map);
 	pio_unmap(dev->env->mem, p->gpe_map);
 	acpi_pm_fini(&p->acpi);
 	pci_dev_fini(&p->pci);
