@@ -57,8 +57,8 @@ struct dev {
 	struct dev *next;
 };
 
-/* dev_add - enter a fully constructed device into env's list.  dev_reset_all, dev_destroy_all
- * (newest first): lock held / no vCPU running. */
+/* dev_add - enter a fully constructed device into env's list; id outlives it.  dev_reset_all,
+ * dev_destroy_all (newest first): lock held / no vCPU running. */
 void dev_add(struct dev *d, const struct dev_ops *ops, const char *id, struct dev_env *env);
 void dev_reset_all(struct dev_env *env);
 void dev_destroy_all(struct dev_env *env);

@@ -38,9 +38,15 @@
 #define RSDP_BASE 0xf8000u
 
 static const struct {
+	const char *id;
 	uint16_t port;
 	uint8_t irq;
-} com_ports[4] = { { 0x3f8, 4 }, { 0x2f8, 3 }, { 0x3e8, 4 }, { 0x2e8, 3 } };
+} com_ports[4] = {
+	{ "serial0", 0x3f8, 4 },
+	{ "serial1", 0x2f8, 3 },
+	{ "serial2", 0x3e8, 4 },
+	{ "serial3", 0x2e8, 3 },
+};
 
 const struct board_ops *const boards[] = { &board_pc, &board_q35, NULL };
 
@@ -94,12 +100,11 @@ static int create_ports(struct pc *pc, const struct pc_config *cfg, struct err *
 	int r = 0;
 
 	for (unsigned i = 0; i < ARRAY_SIZE(com_ports) && !r; i++) {
-		char id[16] = { 's', 'e', 'r', 'i', 'a', 'l', (char)('0' + i) };
 		struct uart *u;
 
 		if (!cfg->serial[i])
 			continue;
-		r = uart_create(&u, pc->env, id, com_ports[i].port,
+		r = uart_create(&u, pc->env, com_ports[i].id, com_ports[i].port,
 				gsi_source(pc->gsi, com_ports[i].irq), cfg->serial[i], e);
 		pc->acpi.com_ports[i] = com_ports[i].port;
 		pc->acpi.com_irqs[i] = com_ports[i].irq;

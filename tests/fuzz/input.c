@@ -269,7 +269,7 @@ static void fuzz_options(struct rnd *r)
 		"=,=",
 		"cpus=2,cores=1",
 	};
-	struct kvlist l;
+	struct kvlist l = { 0 };
 	struct err *e = NULL;
 	char *s = mutated_text(r, RND_PICK(r, good)), *comma = strchr(s, ',');
 	uint64_t v = 0;
