@@ -21,8 +21,9 @@ struct kvlist {
 	size_t n;
 };
 
-/* kv_parse - split s into a list that is zeroed before.  The first word, when it has no "=", is the value of key `implied` (NULL:
- * there is no such word).  0, or -EINVAL with *e.  The list needs kv_free either way. */
+/* kv_parse - split s into a list that is zeroed before.  The first word, when it has no "=", is
+ * the value of key `implied` (NULL: there is no such word).  0, or -EINVAL with *e.  The list
+ * needs kv_free either way. */
 int kv_parse(struct kvlist *l, const char *s, const char *implied, struct err **e);
 /* kv_add - append a pair (copied). */
 void kv_add(struct kvlist *l, const char *key, const char *val);
