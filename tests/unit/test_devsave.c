@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A whole board: saved, loaded into a fresh one, saved again; damaged streams; reset. */
+#include "apics_none.h"
 #include "dev_env.h"
 
 #include "dev/char/uart.h"
@@ -25,34 +26,6 @@ struct board {
 	bool intr[CPUS];
 };
 
-static void b_intr(void *o, unsigned cpu, bool level)
-{
-	((struct board *)o)->intr[cpu] = level;
-}
-
-static void b_none(void *o, unsigned cpu)
-{
-}
-
-static void b_sipi(void *o, unsigned cpu, uint8_t vector)
-{
-}
-
-static uint64_t b_tsc(void *o, unsigned cpu)
-{
-	return 0;
-}
-
-static int b_pic(void *o)
-{
-	return -1;
-}
-
-static const struct apics_ops ops = {
-	.set_intr = b_intr, .nmi = b_none, .init = b_none, .sipi = b_sipi, .kick = b_none,
-	.tsc_offset = b_tsc, .pic_ack = b_pic,
-};
-
 static struct board *board_open(bool q35)
 {
 	static const struct pam_config pam = { .ram_off = 0 };
@@ -66,7 +39,7 @@ static struct board *board_open(bool q35)
 
 	b->t = env_open();
 	env = &b->t->env;
-	b->apics = apics_create(env, CPUS, &ops, b);
+	b->apics = apics_create(env, CPUS, &apics_none_ops, b->intr);
 	pic = pic_create(env, apics_extint(b->apics));
 	gsi = gsi_create(env, pic, ioapic_create(env, b->apics));
 	hpet = hpet_create(env, gsi, b->apics);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* PIT, HPET and RTC on a running clock. */
+#include "apics_none.h"
 #include "dev_env.h"
 
 #include "dev/irq/apic.h"
@@ -22,34 +23,6 @@ struct rig {
 	bool cpu_intr;
 };
 
-static void r_intr(void *o, unsigned cpu, bool level)
-{
-	((struct rig *)o)->cpu_intr = level;
-}
-
-static void r_none(void *o, unsigned cpu)
-{
-}
-
-static void r_sipi(void *o, unsigned cpu, uint8_t vector)
-{
-}
-
-static uint64_t r_tsc(void *o, unsigned cpu)
-{
-	return 0;
-}
-
-static int r_pic(void *o)
-{
-	return -1;
-}
-
-static const struct apics_ops ops = {
-	.set_intr = r_intr, .nmi = r_none, .init = r_none, .sipi = r_sipi, .kick = r_none,
-	.tsc_offset = r_tsc, .pic_ack = r_pic,
-};
-
 static int setup(void **state)
 {
 	struct rig *r = xzalloc(sizeof(*r));
@@ -57,7 +30,7 @@ static int setup(void **state)
 
 	r->t = env_open();
 	env = &r->t->env;
-	r->apics = apics_create(env, 1, &ops, r);
+	r->apics = apics_create(env, 1, &apics_none_ops, &r->cpu_intr);
 	apics_write(r->apics, 0, 0xf0, 0x1ff, 4);
 	r->pic = pic_create(env, wire(&r->intr));
 	r->gsi = gsi_create(env, r->pic, ioapic_create(env, r->apics));
