@@ -4,7 +4,6 @@
  * along the list, so a cycle of waiting threads cannot form.
  */
 #include "base/lock.h"
-#include <errno.h>
 #include <time.h>
 #include "base/base.h"
 
@@ -78,20 +77,6 @@ void lock_wait(struct lock *l, pthread_cond_t *cond)
 {
 	bug_on(!lock_held(l));
 	bug_on(pthread_cond_wait(cond, &l->mutex));
-}
-
-int lock_wait_until(struct lock *l, pthread_cond_t *cond, long long deadline_ns)
-{
-	struct timespec ts = {
-		.tv_sec = deadline_ns / 1000000000,
-		.tv_nsec = deadline_ns % 1000000000,
-	};
-	int r;
-
-	bug_on(!lock_held(l));
-	r = pthread_cond_timedwait(cond, &l->mutex, &ts);
-	bug_on(r && r != ETIMEDOUT);
-	return -r;
 }
 
 void cond_init(pthread_cond_t *cond)

@@ -36,8 +36,5 @@ bool lock_held(const struct lock *l);
 bool lock_none_held(void);
 /* lock_wait - pthread_cond_wait on a held lock (rank bookkeeping kept). */
 void lock_wait(struct lock *l, pthread_cond_t *cond);
-/* lock_wait_until - the same until CLOCK_MONOTONIC deadline in ns; 0 or -ETIMEDOUT.  The
- * condition must have been made by cond_init. */
-int lock_wait_until(struct lock *l, pthread_cond_t *cond, long long deadline_ns);
 /* cond_init - a condition variable on CLOCK_MONOTONIC. */
 void cond_init(pthread_cond_t *cond);

@@ -172,13 +172,6 @@ struct loop_fd *loop_fd_add(struct loop *l, int fd, uint32_t events, struct lock
 	return w;
 }
 
-void loop_fd_modify(struct loop_fd *w, uint32_t events)
-{
-	struct epoll_event ev = { .events = events, .data.ptr = w };
-
-	bug_on(epoll_ctl(w->loop->epfd, EPOLL_CTL_MOD, w->fd, &ev));
-}
-
 void loop_fd_remove(struct loop_fd *w)
 {
 	struct loop *l;
@@ -265,16 +258,6 @@ bool timer_armed(const struct timer *t)
 	armed = t->armed;
 	lock_drop(&t->loop->lock);
 	return armed;
-}
-
-int64_t timer_deadline(const struct timer *t)
-{
-	int64_t d;
-
-	lock_take(&t->loop->lock);
-	d = t->deadline;
-	lock_drop(&t->loop->lock);
-	return d;
 }
 
 void timer_destroy(struct timer *t)

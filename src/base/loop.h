@@ -25,11 +25,10 @@ void loop_stop(struct loop *l);
 void loop_post(struct loop *l, void (*fn)(void *opaque), void *opaque);
 
 /* Watch a descriptor; events are EPOLLIN/EPOLLOUT/...  The caller keeps owning fd.
- * All three calls: loop thread, or before the loop runs, or with `lock` held. */
-/* NULL: the descriptor cannot be watched (a regular file, which is always ready). */
+ * NULL: the descriptor cannot be watched (a regular file, which is always ready).
+ * Both calls: loop thread, or before the loop runs, or with `lock` held. */
 struct loop_fd *loop_fd_add(struct loop *l, int fd, uint32_t events, struct lock *lock,
 			    void (*fn)(void *opaque, uint32_t events), void *opaque);
-void loop_fd_modify(struct loop_fd *w, uint32_t events);
 void loop_fd_remove(struct loop_fd *w);
 
 /*
@@ -57,6 +56,5 @@ struct timer *timer_new(struct loop *l, struct vclock *c, struct lock *lock,
 void timer_arm(struct timer *t, int64_t deadline_ns); /* absolute, in vclock_now's time */
 void timer_cancel(struct timer *t);
 bool timer_armed(const struct timer *t);
-int64_t timer_deadline(const struct timer *t); /* of an armed timer */
 /* timer_destroy - loop thread, or after the loop has ended, or with its lock held. NULL is fine. */
 void timer_destroy(struct timer *t);

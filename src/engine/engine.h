@@ -66,7 +66,8 @@ struct engine_ops {
 	int (*probe)(struct err **e);
 	int (*vm_init)(struct engine_vm **out, const struct engine_config *cfg, struct err **e);
 	void (*vm_fini)(struct engine_vm *vm);
-	/* All vCPUs exist after vm_init, in reset state.  run: on the vCPU's thread. */
+	/* All vCPUs exist after vm_init, in reset state.  run: on the vCPU's thread; it takes INIT, SIPI
+	 * and NMI into the state before it honours a kick, which a machine's reset relies on. */
 	enum engine_exit (*run)(struct engine_vm *vm, unsigned cpu);
 	void (*inject)(struct engine_vm *vm, unsigned cpu, enum engine_signal sig, uint32_t arg);
 	void (*kick)(struct engine_vm *vm, unsigned cpu); /* make run() return soon; any thread */

@@ -338,11 +338,6 @@ struct mem *vm_mem(const struct vm *vm)
 	return vm->mem;
 }
 
-struct dev_env *vm_env(const struct vm *vm)
-{
-	return (struct dev_env *)&vm->env;
-}
-
 const struct vm_machine_info *vm_machines(void)
 {
 	static const struct vm_machine_info list[] = {

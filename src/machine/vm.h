@@ -11,7 +11,6 @@
 #include "engine/engine.h"
 
 struct chardev;
-struct dev_env;
 struct err;
 struct log;
 struct loop;
@@ -67,7 +66,6 @@ void vm_powerdown(struct vm *vm); /* press the ACPI power button */
 unsigned vm_cpus(const struct vm *vm);
 const struct engine_ops *vm_engine(const struct vm *vm, struct engine_vm **ev);
 struct mem *vm_mem(const struct vm *vm);
-struct dev_env *vm_env(const struct vm *vm);
 
 /* For a debugger: hook told (loop thread, VM paused) when a vCPU stopped on ENGINE_EXIT_DEBUG, and
  * when the VM ends or is paused otherwise.  Setting a hook makes triple faults stop there too. */

@@ -93,11 +93,6 @@ uint64_t mem_ram_size(const struct mem *m)
 	return m->ram_size;
 }
 
-int mem_ram_fd(const struct mem *m)
-{
-	return m->fd;
-}
-
 /* One host instruction when aligned, so that other vCPUs never see half of it. */
 static uint64_t host_read(const uint8_t *p, unsigned size)
 {

@@ -66,7 +66,6 @@ void mem_destroy(struct mem *m);
 uint64_t mem_ram_alloc(struct mem *m, uint64_t size);
 uint8_t *mem_ram_base(const struct mem *m);
 uint64_t mem_ram_size(const struct mem *m);
-int mem_ram_fd(const struct mem *m);
 
 /*
  * Map a piece; where pieces overlap, the higher priority wins, then the later mapped.  base and size

@@ -166,14 +166,6 @@ struct irq_line apics_extint(struct apics *a)
 	return (struct irq_line){ .set = extint_set, .opaque = a };
 }
 
-void apics_nmi_button(struct apics *a)
-{
-	lock_take(&a->lock);
-	for (unsigned i = 0; i < a->n; i++)
-		lapic_local(a->lapic[i], LVT_LINT1, false);
-	lock_drop(&a->lock);
-}
-
 int apics_intr_ack(struct apics *a, unsigned cpu)
 {
 	struct lapic *l = a->lapic[cpu];
@@ -323,14 +315,6 @@ uint64_t apics_base(struct apics *a, unsigned cpu)
 	v = a->lapic[cpu]->base;
 	lock_drop(&a->lock);
 	return v;
-}
-
-void apics_tsc_changed(struct apics *a, unsigned cpu)
-{
-	lock_take(&a->lock);
-	if (lapic_timer_deadline(a->lapic[cpu]))
-		lapic_timer_arm(a->lapic[cpu]);
-	lock_drop(&a->lock);
 }
 
 static void apics_reset(struct dev *d)

@@ -36,8 +36,6 @@ struct apics *apics_create(struct dev_env *env, unsigned n_cpus, const struct ap
 
 /* apics_extint - the 8259's INT output, wired to LINT0 of every local APIC (env->lock held). */
 struct irq_line apics_extint(struct apics *a);
-/* apics_nmi_button - pulse LINT1 of every local APIC. */
-void apics_nmi_button(struct apics *a);
 /* apics_msi - a message-signalled interrupt write of 32 bits to 0xfeexxxxx. */
 void apics_msi(struct apics *a, uint64_t addr, uint32_t data);
 
@@ -56,5 +54,3 @@ int apics_pv_ipi(struct apics *a, uint64_t bitmap_lo, uint64_t bitmap_hi, uint32
 void apics_pv_kick(struct apics *a, uint32_t apic_id);
 /* apics_base - IA32_APIC_BASE of a CPU (MSR 0x1b), for CPUID and address decoding. */
 uint64_t apics_base(struct apics *a, unsigned cpu);
-/* apics_tsc_changed - the vCPU's TSC offset changed: re-arm its TSC-deadline timer. */
-void apics_tsc_changed(struct apics *a, unsigned cpu);

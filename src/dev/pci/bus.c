@@ -73,11 +73,6 @@ bool pci_bus_pirq(const struct pci_bus *b, unsigned n)
 	return b->pirq[n] != 0;
 }
 
-struct pci_dev *pci_bus_dev(const struct pci_bus *b, uint8_t devfn)
-{
-	return b->devs[devfn];
-}
-
 int pci_bus_free_slot(const struct pci_bus *b, unsigned first)
 {
 	for (unsigned slot = first; slot < 32; slot++) {

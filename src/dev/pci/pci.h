@@ -102,8 +102,6 @@ bool pci_bus_pirq(const struct pci_bus *b, unsigned n);
  * as firmware. */
 uint32_t pci_config_read(struct pci_bus *b, uint8_t devfn, unsigned off, unsigned size);
 void pci_config_write(struct pci_bus *b, uint8_t devfn, unsigned off, uint32_t val, unsigned size);
-/* pci_bus_dev - function at devfn, or NULL. */
-struct pci_dev *pci_bus_dev(const struct pci_bus *b, uint8_t devfn);
 /* pci_bus_free_slot - lowest slot >= first without functions, or -1. */
 int pci_bus_free_slot(const struct pci_bus *b, unsigned first);
 struct dev_env *pci_bus_env(const struct pci_bus *b);

@@ -367,12 +367,6 @@ void rtc_cmos_set(struct rtc *r, uint8_t index, uint8_t val)
 	r->cmos[index] = val;
 }
 
-uint8_t rtc_cmos_get(const struct rtc *r, uint8_t index)
-{
-	bug_on(index > 0x7f);
-	return r->cmos[index];
-}
-
 static void cmos_set16(struct rtc *r, uint8_t index, uint64_t v)
 {
 	v = min_u64(v, 0xffff);

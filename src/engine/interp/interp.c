@@ -3,10 +3,10 @@
  * The interpreter.
  *
  * Guest code is decoded once into blocks (block.c): runs of struct insn, each with the function
- * that executes it and its operands as byte offsets into struct x86_cpu.  A handler does its work
- * and calls the next one in tail position, so a block runs without coming back here; branches go
- * from block to block by links or the jump cache (ops_branch.c).  Handlers return to the loop in
- * this file (NULL) only when there is something to do between two instructions.
+ * that executes it and its operands as byte offsets into struct x86_cpu.  A hot handler does its work
+ * and jumps to the next one, so blocks run without coming back here; branches go from block to block
+ * by links or the jump cache (ops_branch.c).  Rare handlers return the next instruction to execute()
+ * ("Dispatch" in interp_int.h), and NULL when there is something to do between two instructions.
  *
  * What is kept true:
  * - s.rip and icount are exact whenever code outside of the handlers can see them, and stale while
