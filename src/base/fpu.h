@@ -19,10 +19,14 @@ struct fpu_guest {
 };
 
 /* Non-NULL while guest state is in this thread's registers. */
-extern _Thread_local struct fpu_guest *fpu_live;
+extern _Thread_local struct fpu_guest *fpu_live __attribute__((tls_model("initial-exec")));
 
 static inline void fpu_claim(void)
 {
 	if (unlikely(fpu_live != NULL))
 		fpu_live->save(fpu_live);
 }
+
+/* fpu_lazy - may our own code run while guest state is in the registers?  Only if memcpy and its kin are
+ * those of memfn.c. */
+bool fpu_lazy(void);
