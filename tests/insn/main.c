@@ -19,6 +19,7 @@
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "../engine.h"
 #include "base/base.h"
 #include "base/err.h"
 #include "engine/engine.h"
@@ -342,7 +343,7 @@ static int run(const struct options *o)
 
 int main(int argc, char **argv)
 {
-	struct options o = {.cases = 1200000, .seed = 1, .reports = 20, .engine = "interp"};
+	struct options o = {.cases = 1200000, .seed = 1, .reports = 20, .engine = test_engine()};
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 
 	o.jobs = cpus < 1 ? 1 : cpus > JOBS_MAX ? JOBS_MAX : (unsigned)cpus;
