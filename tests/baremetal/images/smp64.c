@@ -26,7 +26,7 @@ static void add(unsigned id)
 
 static void add_split(unsigned id)
 {
-	for (unsigned i = 0; i < ROUNDS / 10; i++) {
+	for (unsigned i = 0; i < ROUNDS / 40; i++) {
 		__asm__ volatile("lock incl %0" : "+m"(split.v));
 		__asm__ volatile("lock incl %0" : "+m"(*(uint32_t *)(page_split + 4094)));
 	}
@@ -81,9 +81,9 @@ static void contention(void)
 	all(add);
 	check_eq("LOCK ADD", counter, (N_AP + 1) * ROUNDS);
 	all(add_split);
-	check_eq("LOCK INC across cache lines", split.v, (N_AP + 1) * (ROUNDS / 10));
+	check_eq("LOCK INC across cache lines", split.v, (N_AP + 1) * (ROUNDS / 40));
 	check_eq("LOCK INC across pages", *(uint32_t *)(page_split + 4094),
-		 (N_AP + 1) * (ROUNDS / 10));
+		 (N_AP + 1) * (ROUNDS / 40));
 	counter = 0;
 	all(cmpxchg);
 	check_eq("LOCK CMPXCHG", counter, 3 * (N_AP + 1) * ROUNDS);

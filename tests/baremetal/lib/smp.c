@@ -2,7 +2,7 @@
 /* The other processors: from real mode to a loop that runs what it is given (SDM 3A 8.4). */
 #include "smp.h"
 
-#define WAIT_CYCLES 60000000000ul /* some 20 seconds */
+#define WAIT_CYCLES 300000000000ul /* a minute or two */
 
 extern const char tramp[], tramp_end[];
 volatile uint32_t ap_arrived;
