@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Hostile guests: random code in every mode, on tables that are mostly right.  Whatever it does, a
- * machine must stop when it is told to, hold a state that could be saved, reset, and go away.
+ * machine must stop when it is told to, hold a state that could be saved, reset, and go away.  The
+ * engine is the one that $DOPPEL_ACCEL names.
  *
  * Guest memory: 0 real-mode vectors, 0x1000 GDT, 0x2000 IDT, 0x3000 task states, 0x4000-0x6fff
  * 4-level tables and 0x7000 their last level, 0x8000 and 0x9000 32-bit tables, 0xa000 PDPTEs,
@@ -14,6 +15,7 @@
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
+#include "../engine.h"
 #include "base/err.h"
 #include "base/loop.h"
 #include "code.h"
@@ -592,6 +594,7 @@ static void one(struct rnd *r)
 		.cpu = rnd_one_in(r, 6)
 			       ? RND_PICK(r, ((const char *[]){"qemu64", "x86-64-v2", "x86-64-v3"}))
 			       : NULL,
+		.accel = test_engine(),
 		.mem_size = (16 + rnd_below(r, 4) * 16) * MiB,
 		.n_cpus = 1 + (unsigned)rnd_below(r, 2),
 		.kernel = path,

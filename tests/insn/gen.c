@@ -8,12 +8,6 @@
 #include "insn.h"
 #include "x86/cpu.h"
 
-struct gen {
-	struct rng r;
-	struct icase *c;
-	const struct x86_cpuid *cpuid;
-};
-
 static bool one_in(struct gen *g, unsigned n)
 {
 	return rng_below(&g->r, n) == 0;
@@ -202,7 +196,8 @@ static uint64_t pick_target(struct gen *g, unsigned size, bool stack, bool locke
 {
 	uint64_t base = stack ? STACK_BASE : DATA_BASE;
 	uint64_t ro = stack ? STACK_BASE + 0x2000 : DATA_BASE + 0x3000;
-	unsigned n = size ? size : 8, k = rng_below(&g->r, 100);
+	/* In a block each fault hides what follows: most operands are where they can be. */
+	unsigned n = size ? size : 8, k = rng_below(&g->r, g->block && !one_in(g, 5) ? 82 : 100);
 
 	if (k < 60 || locked) {
 		if (k >= 90)
@@ -499,7 +494,8 @@ static void fill_operand(struct gen *g, const struct target *t)
 	case ZYDIS_MNEMONIC_POPF:
 	case ZYDIS_MNEMONIC_POPFD:
 	case ZYDIS_MNEMONIC_POPFQ:
-		put_le64(c->patch, rng_u64(&g->r) & ~(RFLAGS_TF | RFLAGS_NT));
+		put_le64(c->patch, rng_u64(&g->r) & ~(RFLAGS_TF | RFLAGS_NT |
+						      (g->block ? RFLAGS_AC : 0)));
 		break;
 	case ZYDIS_MNEMONIC_IRET:
 	case ZYDIS_MNEMONIC_IRETD:
@@ -636,29 +632,57 @@ static void gen_state(struct gen *g)
 	gen_xstate(&g->r, &s->x);
 }
 
-bool gen_case(struct icase *c, const struct form *f, uint64_t seed, const struct x86_cpuid *cpuid)
+void gen_start(struct gen *g, bool mode32)
 {
-	struct gen g = {.r = {seed}, .c = c, .cpuid = cpuid};
+	memset(g->c, 0, sizeof(*g->c));
+	g->c->mode32 = mode32;
+	gen_state(g);
+}
+
+static bool is_popf(const struct icase *c)
+{
+	return is(c, ZYDIS_MNEMONIC_POPF) || is(c, ZYDIS_MNEMONIC_POPFD) ||
+	       is(c, ZYDIS_MNEMONIC_POPFQ);
+}
+
+/* A block's stack operands are where RSP is, when that is in the stack; POPF wants a fair word. */
+static bool keeps_stack(struct gen *g, const ZydisDecodedOperand *op)
+{
+	return g->block && is_stack_op(op) && !is_popf(g->c) &&
+	       g->c->in.gpr[X86_RSP] - STACK_BASE < 0x2000 && !one_in(g, 8);
+}
+
+bool gen_insn(struct gen *g, const struct form *f)
+{
+	struct icase *c = g->c;
 	struct target t = {0};
 	bool any = false;
 
-	memset(c, 0, sizeof(*c));
 	c->form = f;
-	c->seed = seed;
-	c->mode32 = f->mode32;
-	gen_state(&g);
-	if (!make_bytes(&g) || !fix_branch(&g) || !fix_immediate(&g))
+	c->patch_len = 0;
+	if (!make_bytes(g) || !fix_branch(g) || !fix_immediate(g))
 		return false;
-	fix_registers(&g);
+	fix_registers(g);
 	for (unsigned i = 0; i < c->d.insn.operand_count; i++) {
 		if (c->d.op[i].type != ZYDIS_OPERAND_TYPE_MEMORY ||
 		    c->d.op[i].mem.type == ZYDIS_MEMOP_TYPE_AGEN)
 			continue;
-		if (!place_operand(&g, i, &t))
+		if (keeps_stack(g, &c->d.op[i]))
+			continue;
+		if (!place_operand(g, i, &t))
 			return false;
 		any = true;
 	}
 	if (any)
-		fill_operand(&g, &t);
+		fill_operand(g, &t);
 	return true;
+}
+
+bool gen_case(struct icase *c, const struct form *f, uint64_t seed, const struct x86_cpuid *cpuid)
+{
+	struct gen g = {.r = {seed}, .c = c, .cpuid = cpuid};
+
+	gen_start(&g, f->mode32);
+	c->seed = seed;
+	return gen_insn(&g, f);
 }

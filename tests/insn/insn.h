@@ -47,7 +47,9 @@ struct icase {
 	unsigned len;
 	struct x86_decoded d;
 	struct istate in;
-	/* Bytes of memory that the case wants to be special, on top of the random template. */
+	uint64_t loose; /* flags that earlier instructions of a block left undefined */
+	/* The arena's contents, and bytes that the case wants to be special on top of them. */
+	const uint8_t (*template)[4096];
 	uint64_t patch_va;
 	unsigned patch_len;
 	uint8_t patch[PATCH_MAX];
@@ -117,6 +119,39 @@ uint64_t rng_u64(struct rng *r);
 unsigned rng_below(struct rng *r, unsigned n);
 /* gen_case - the case of a form and a seed; false when none was found. */
 bool gen_case(struct icase *c, const struct form *f, uint64_t seed, const struct x86_cpuid *cpuid);
+
+/* For blocks: one instruction after the other on one state. */
+struct gen {
+	struct rng r;
+	struct icase *c;
+	const struct x86_cpuid *cpuid;
+	bool block; /* operands seldom fault, and the stack is where it is */
+};
+/* gen_start - a random state.  gen_insn: an instruction of a form at c->in.rip; false when none was
+ * found; changes of c->in are what its operands want. */
+void gen_start(struct gen *g, bool mode32);
+bool gen_insn(struct gen *g, const struct form *f);
+
+/* --- block.c: random blocks of instructions --- */
+#define BLOCK_INSNS 96
+struct block {
+	struct icase c; /* no bytes of its own: the code is in mem */
+	uint8_t mem[PG_COUNT][4096];
+	unsigned len, n;
+	struct {
+		uint16_t at; /* from c.in.rip */
+		uint64_t loose; /* see struct icase */
+	} insn[BLOCK_INSNS];
+};
+struct block_forms;
+struct block_forms *block_forms_make(const struct forms *fs);
+void block_forms_free(struct block_forms *bf);
+void block_make(struct block *b, const struct block_forms *bf, uint64_t seed,
+		const struct x86_cpuid *cpuid, const uint8_t (*template)[4096]);
+/* block_end - point c.d and c.loose at the instruction where the native run ended. */
+void block_end(struct block *b, const struct iresult *native, const struct x86_cpuid *cpuid);
+void block_report(FILE *out, struct block *b, const struct iresult *native,
+		  const struct iresult *soft, const struct x86_cpuid *cpuid, const char *what);
 /* value.c */
 uint64_t gen_int(struct rng *r);
 void gen_vector(struct rng *r, uint8_t *v, unsigned len);
@@ -127,18 +162,18 @@ void gen_operand(struct rng *r, uint8_t *p, unsigned len);
 
 /* --- the two sides --- */
 bool native_init(const char **why);
-void native_memory(const uint8_t (*template)[4096]);
 void native_run(const struct icase *c, struct iresult *r);
 uint8_t *native_page(unsigned pg);
-void case_memory(uint8_t *page, unsigned pg, const struct icase *c,
-		 const uint8_t (*template)[4096]);
+void case_memory(uint8_t *page, unsigned pg, const struct icase *c);
 
 struct soft;
 struct engine_ops;
-struct soft *soft_create(const struct engine_ops *ops, const uint8_t (*template)[4096]);
+struct soft *soft_create(const struct engine_ops *ops);
 void soft_destroy(struct soft *s);
 /* False: the engine left guest code in an unexpected way (*why). */
 bool soft_run(struct soft *s, const struct icase *c, struct iresult *r, const char **why);
+/* soft_again - the same case on the code as it is, which the engine has seen. */
+bool soft_again(struct soft *s, const struct icase *c, struct iresult *r, const char **why);
 const struct x86_cpuid *soft_cpuid(const struct soft *s);
 
 /* --- compare.c --- */

@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * insn-test: every instruction form, random states, this host's processor against an engine.
+ * insn-test: every instruction form, random states, this host's processor against an engine; or
+ * random blocks of instructions likewise.
  *
  *	insn-test [--cases N] [--seed S] [--jobs J] [--engine NAME] [--only SUBSTRING] [--reports R]
+ *	insn-test --blocks N [--seed S] [--jobs J] [--engine NAME] [--reports R]
+ *	insn-test ... --first N	from a later one on, for what depends on those before it
  *	insn-test --list | --skips
  *	insn-test --form NAME --seed-case S	one case again, with its report
+ *	insn-test --seed-block S		one block likewise
  *
  * Work is split over J child processes.  A child that dies reports the case it died in through
  *shared memory and is started again behind it.
@@ -19,6 +23,7 @@
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "../engine.h"
 #include "base/base.h"
 #include "base/err.h"
 #include "engine/engine.h"
@@ -28,10 +33,10 @@
 #define JOBS_MAX 16
 
 struct options {
-	uint64_t cases, seed, one_seed;
+	uint64_t cases, first, seed, one_seed; /* cases: blocks, with `blocks` */
 	unsigned jobs, reports; /* reports: full ones of each job */
 	const char *engine, *only, *form;
-	bool list, skips, one;
+	bool list, skips, one, blocks;
 };
 
 /* Shared with the parent: counts, and where each child is. */
@@ -51,6 +56,8 @@ struct tester {
 	struct soft *soft;
 	uint8_t (*template)[4096];
 	struct icase c;
+	struct block_forms *block_forms; /* NULL: single instructions */
+	struct block block;
 	struct iresult native, engine;
 };
 
@@ -63,7 +70,6 @@ static void make_template(struct tester *t)
 		for (unsigned i = 0; i < 4096; i += 8)
 			put_le64(t->template[p] + i,
 				 arena_pages[p].exec ? UINT64_C(0xcccccccccccccccc) : rng_u64(&r));
-	native_memory((const uint8_t(*)[4096])t->template);
 }
 
 static bool tester_init(struct tester *t, const struct forms *forms, const struct options *o)
@@ -78,7 +84,9 @@ static bool tester_init(struct tester *t, const struct forms *forms, const struc
 		return false;
 	}
 	make_template(t);
-	t->soft = soft_create(ops, (const uint8_t(*)[4096])t->template);
+	if (o->blocks)
+		t->block_forms = block_forms_make(forms);
+	t->soft = soft_create(ops);
 	if (!t->soft)
 		return false;
 	/* After the engine's own signal handlers, so that ours see faults first. */
@@ -92,7 +100,14 @@ static bool tester_init(struct tester *t, const struct forms *forms, const struc
 static void tester_fini(struct tester *t)
 {
 	soft_destroy(t->soft);
+	if (t->block_forms)
+		block_forms_free(t->block_forms);
 	free(t->template);
+}
+
+static const uint8_t (*template_of(const struct tester *t))[4096]
+{
+	return (const uint8_t(*)[4096])t->template;
 }
 
 /* NULL: equal. */
@@ -100,10 +115,31 @@ static const char *run_case(struct tester *t, enum skip_kind kind)
 {
 	const char *why;
 
+	t->c.template = template_of(t);
 	native_run(&t->c, &t->native);
 	if (!soft_run(t->soft, &t->c, &t->engine, &why))
 		return why;
 	return compare_results(&t->c, &t->native, &t->engine, kind);
+}
+
+/* The engine runs a block twice: it knows its code the second time. */
+static const char *run_block(struct tester *t, uint64_t seed)
+{
+	const struct x86_cpuid *cpuid = soft_cpuid(t->soft);
+	struct icase *c = &t->block.c;
+	const char *why, *diff;
+
+	block_make(&t->block, t->block_forms, seed, cpuid, template_of(t));
+	native_run(c, &t->native);
+	block_end(&t->block, &t->native, cpuid);
+	if (!soft_run(t->soft, c, &t->engine, &why))
+		return why;
+	diff = compare_results(c, &t->native, &t->engine, SKIP_NO);
+	if (diff)
+		return diff;
+	if (!soft_again(t->soft, c, &t->engine, &why))
+		return why;
+	return compare_results(c, &t->native, &t->engine, SKIP_NO);
 }
 
 static uint64_t case_seed(const struct options *o, uint64_t n)
@@ -124,29 +160,52 @@ static void count(struct job_state *js, const struct form *f, bool ok)
 	}
 }
 
+static bool report_wanted(const struct tester *t, struct job_state *js, const char *diff)
+{
+	return diff && js->reports++ < t->o->reports;
+}
+
+static void one_block(struct tester *t, struct job_state *js)
+{
+	const char *diff = run_block(t, case_seed(t->o, js->next));
+
+	if (diff)
+		js->failed++;
+	else
+		js->passed++;
+	if (report_wanted(t, js, diff))
+		block_report(stdout, &t->block, &t->native, &t->engine, soft_cpuid(t->soft), diff);
+}
+
+static void one_case(struct tester *t, struct job_state *js)
+{
+	const struct form *f = &t->forms->f[js->next % t->forms->n];
+	const char *why, *diff;
+	enum skip_kind kind = skip_form(f, &why);
+
+	if (kind == SKIP_ALL || (t->o->only && !strstr(f->name, t->o->only)))
+		return;
+	if (!gen_case(&t->c, f, case_seed(t->o, js->next), soft_cpuid(t->soft)))
+		return;
+	diff = run_case(t, kind);
+	count(js, f, !diff);
+	if (report_wanted(t, js, diff))
+		report_case(stdout, &t->c, &t->native, &t->engine, diff);
+}
+
 static void run_job(struct tester *t, struct job_state *js)
 {
 	struct itimerval watchdog = {.it_value = {.tv_sec = 20}};
-	const char *why;
 
 	for (; js->next < t->o->cases; js->next += t->o->jobs) {
-		const struct form *f = &t->forms->f[js->next % t->forms->n];
-		enum skip_kind kind = skip_form(f, &why);
-		const char *diff;
-
 		if ((js->next / t->o->jobs) % 1024 == 0)
-			setitimer(ITIMER_REAL, &watchdog,
+			setitimer(ITIMER_PROF, &watchdog,
 				  NULL); /* a case that hangs kills the child */
-		if (kind == SKIP_ALL || (t->o->only && !strstr(f->name, t->o->only)))
-			continue;
-		if (!gen_case(&t->c, f, case_seed(t->o, js->next), soft_cpuid(t->soft)))
-			continue;
-		diff = run_case(t, kind);
-		count(js, f, !diff);
-		if (diff && js->reports++ < t->o->reports) {
-			report_case(stdout, &t->c, &t->native, &t->engine, diff);
-			fflush(stdout);
-		}
+		if (t->o->blocks)
+			one_block(t, js);
+		else
+			one_case(t, js);
+		fflush(stdout);
 	}
 }
 
@@ -155,10 +214,13 @@ static void report_death(const struct forms *forms, const struct options *o,
 {
 	const struct form *f = &forms->f[js->next % forms->n];
 
-	printf("DIED (%s %d) in %s\n  again: --form %s --seed-case %#" PRIx64 "\n",
-	       WIFSIGNALED(status) ? "signal" : "status",
-	       WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status), f->name, f->name,
-	       case_seed(o, js->next));
+	printf("DIED (%s %d) ", WIFSIGNALED(status) ? "signal" : "status",
+	       WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+	if (o->blocks)
+		printf("in a block\n  again: --seed-block");
+	else
+		printf("in %s\n  again: --form %s --seed-case", f->name, f->name);
+	printf(" %#" PRIx64 " (number %" PRIu64 ")\n", case_seed(o, js->next), js->next);
 	fflush(stdout);
 }
 
@@ -189,7 +251,10 @@ static void supervise(const struct forms *forms, const struct options *o, struct
 		if (WIFEXITED(status) && (WEXITSTATUS(status) == 0 || js->next == at))
 			exit(WEXITSTATUS(status));
 		report_death(forms, o, js, status);
-		count(js, &forms->f[js->next % forms->n], false);
+		if (o->blocks)
+			js->failed++;
+		else
+			count(js, &forms->f[js->next % forms->n], false);
 		js->next += o->jobs;
 		if (js->failed > 1000)
 			exit(1);
@@ -210,8 +275,10 @@ static int summary(struct job_state *js, unsigned jobs)
 		if (p || f)
 			printf("%-16s %8" PRIu64 " passed, %" PRIu64 " failed\n",
 			       ZydisISASetGetString((ZydisISASet)g), p, f);
-		passed += p;
-		failed += f;
+	}
+	for (unsigned j = 0; j < jobs; j++) {
+		passed += js[j].passed;
+		failed += js[j].failed;
 	}
 	printf("%" PRIu64 " passed, %" PRIu64 " failed\n", passed, failed);
 	return failed || !passed;
@@ -227,11 +294,11 @@ static int run_all(const struct forms *forms, const struct options *o)
 
 	if (js == MAP_FAILED)
 		return 1;
-	printf("%u forms, %" PRIu64 " cases, seed %" PRIu64 ", engine %s\n", forms->n, o->cases,
-	       o->seed, o->engine);
+	printf("%u forms, %" PRIu64 " %s, seed %" PRIu64 ", engine %s\n", forms->n, o->cases,
+	       o->blocks ? "blocks" : "cases", o->seed, o->engine);
 	fflush(stdout);
 	for (unsigned j = 0; j < jobs; j++) {
-		js[j].next = j;
+		js[j].next = o->first + j;
 		pid[j] = fork();
 		if (pid[j] == 0)
 			supervise(forms, o, &js[j]);
@@ -261,6 +328,21 @@ static int run_one(const struct forms *forms, const struct options *o)
 		return 1;
 	diff = run_case(t, skip_form(f, &why));
 	report_case(stdout, &t->c, &t->native, &t->engine, diff ? diff : "equal");
+	tester_fini(t);
+	free(t);
+	return diff != NULL;
+}
+
+static int run_one_block(const struct forms *forms, const struct options *o)
+{
+	struct tester *t = xzalloc(sizeof(*t));
+	const char *diff;
+
+	if (!tester_init(t, forms, o))
+		return 1;
+	diff = run_block(t, o->one_seed);
+	block_report(stdout, &t->block, &t->native, &t->engine, soft_cpuid(t->soft),
+		     diff ? diff : "equal");
 	tester_fini(t);
 	free(t);
 	return diff != NULL;
@@ -296,6 +378,8 @@ static bool parse(struct options *o, int argc, char **argv)
 			return false;
 		else if (!strcmp(a, "--cases"))
 			o->cases = strtoull(v, NULL, 0), i++;
+		else if (!strcmp(a, "--first"))
+			o->first = strtoull(v, NULL, 0), i++;
 		else if (!strcmp(a, "--seed"))
 			o->seed = strtoull(v, NULL, 0), i++;
 		else if (!strcmp(a, "--jobs"))
@@ -310,10 +394,14 @@ static bool parse(struct options *o, int argc, char **argv)
 			o->form = v, i++;
 		else if (!strcmp(a, "--seed-case"))
 			o->one_seed = strtoull(v, NULL, 0), o->one = true, i++;
+		else if (!strcmp(a, "--blocks"))
+			o->cases = strtoull(v, NULL, 0), o->blocks = true, i++;
+		else if (!strcmp(a, "--seed-block"))
+			o->one_seed = strtoull(v, NULL, 0), o->one = o->blocks = true, i++;
 		else
 			return false;
 	}
-	return o->jobs >= 1 && o->jobs <= JOBS_MAX && (!o->one || o->form);
+	return o->jobs >= 1 && o->jobs <= JOBS_MAX && (!o->one || o->blocks || o->form);
 }
 
 static int run(const struct options *o)
@@ -332,6 +420,8 @@ static int run(const struct options *o)
 	x86_cpuid_destroy(cpuid);
 	if (o->list || o->skips)
 		rc = list_forms(&forms, o->skips);
+	else if (o->one && o->blocks)
+		rc = run_one_block(&forms, o);
 	else if (o->one)
 		rc = run_one(&forms, o);
 	else
@@ -342,7 +432,7 @@ static int run(const struct options *o)
 
 int main(int argc, char **argv)
 {
-	struct options o = {.cases = 1200000, .seed = 1, .reports = 20, .engine = "interp"};
+	struct options o = {.cases = 1200000, .seed = 1, .reports = 20, .engine = test_engine()};
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 
 	o.jobs = cpus < 1 ? 1 : cpus > JOBS_MAX ? JOBS_MAX : (unsigned)cpus;
@@ -350,7 +440,7 @@ int main(int argc, char **argv)
 		fprintf(stderr,
 			"usage: insn-test [--cases N] [--seed S] [--jobs J] [--engine NAME] "
 			"[--only TEXT] [--reports R] [--list] [--skips] [--form NAME --seed-case "
-			"S]\n");
+			"S] [--blocks N] [--seed-block S] [--first N]\n");
 		return 2;
 	}
 	return run(&o);

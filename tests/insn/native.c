@@ -47,7 +47,6 @@ extern uint64_t native_host_fs, native_host_gs;
 extern void (*native_chain)(int, siginfo_t *, void *);
 
 static uint8_t *arena_rw; /* all pages, writable */
-static const uint8_t (*arena_template)[4096];
 static struct iresult *running;
 static struct sigaction chained[65];
 
@@ -162,17 +161,12 @@ bool native_init(const char **why)
 	return true;
 }
 
-void native_memory(const uint8_t (*template)[4096])
-{
-	arena_template = template;
-}
-
 /* Memory as the case wants it: template, patch, code. */
-void case_memory(uint8_t *page, unsigned pg, const struct icase *c, const uint8_t (*template)[4096])
+void case_memory(uint8_t *page, unsigned pg, const struct icase *c)
 {
 	uint64_t va = arena_pages[pg].va;
 
-	memcpy(page, template[pg], 4096);
+	memcpy(page, c->template[pg], 4096);
 	for (unsigned i = 0; i < c->patch_len; i++)
 		if (c->patch_va + i - va < 4096)
 			page[c->patch_va + i - va] = c->patch[i];
@@ -187,7 +181,7 @@ void native_run(const struct icase *c, struct iresult *r)
 	struct native_frame f;
 
 	for (unsigned i = 0; i < PG_COUNT; i++)
-		case_memory(native_page(i), i, c, arena_template);
+		case_memory(native_page(i), i, c);
 	/* Present in the page tables, so that a fault's error code is about rights. */
 	for (unsigned i = 0; i < PG_COUNT; i++)
 		(void)*(volatile uint8_t *)arena_pages[i].va;

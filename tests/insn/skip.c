@@ -134,6 +134,12 @@ static bool is_cmps(ZydisMnemonic m)
 	       m == ZYDIS_MNEMONIC_CMPSD || m == ZYDIS_MNEMONIC_CMPSQ;
 }
 
+/* Across 4 GiB in 32-bit code: whether the limit or the page is looked at first (SDM 3A 5.3). */
+static bool wraps(const struct icase *c, const struct iresult *native)
+{
+	return c->mode32 && native->vector == X86_PF && (uint32_t)native->cr2 >= 0xffffff00;
+}
+
 static bool uses_mmx(const struct icase *c)
 {
 	for (unsigned i = 0; i < c->d.insn.operand_count; i++)
@@ -152,7 +158,7 @@ void skip_slack(const struct icase *c, const struct iresult *native, struct slac
 						      host kernel may have cleared it */
 	/* Two operands or several words may fault: in which order they are tried is not defined. */
 	s->cr2 = many_pieces(c) || far_return(c) || is_cmps(c->d.insn.mnemonic);
-	s->fault = far_return(c) || is_cmps(c->d.insn.mnemonic);
+	s->fault = far_return(c) || is_cmps(c->d.insn.mnemonic) || wraps(c, native);
 	/* A legacy vector operand that is misaligned and not canonical: #GP for the one, #SS for
 	 * the other. */
 	s->ss_gp = c->d.mem_size >= 16;

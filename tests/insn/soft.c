@@ -48,7 +48,6 @@ struct soft {
 	struct log *log;
 	struct vclock *clock;
 	struct x86_cpuid *cpuid;
-	const uint8_t (*template)[4096];
 	uint8_t *ram;
 	uint64_t ram_off;
 	struct x86_state base; /* registers common to all cases */
@@ -208,7 +207,7 @@ static void make_base(struct soft *s, struct x86_state *b)
 	b->seg[X86_LDTR] = (struct x86_segment){.attr = 0};
 }
 
-struct soft *soft_create(const struct engine_ops *ops, const uint8_t (*template)[4096])
+struct soft *soft_create(const struct engine_ops *ops)
 {
 	struct soft *s = xzalloc(sizeof(*s));
 	struct err *e = NULL;
@@ -216,7 +215,6 @@ struct soft *soft_create(const struct engine_ops *ops, const uint8_t (*template)
 	int rc;
 
 	s->ops = ops;
-	s->template = template;
 	s->log = log_create();
 	s->clock = vclock_create();
 	rc = x86_cpuid_create(&s->cpuid, "max", 1, vclock_tsc_khz(s->clock), &e);
@@ -309,13 +307,18 @@ static bool take_result(struct soft *s, struct iresult *r)
 	return true;
 }
 
-bool soft_run(struct soft *s, const struct icase *c, struct iresult *r, const char **why)
+static void load_page(struct soft *s, const struct icase *c, unsigned pg)
+{
+	uint64_t at = ARENA_PHYS + pg * 0x1000;
+
+	case_memory(s->ram + at, pg, c);
+	mem_written(s->mem, s->ram_off + at, 0x1000);
+}
+
+static bool run_loaded(struct soft *s, const struct icase *c, struct iresult *r, const char **why)
 {
 	enum engine_exit x;
 
-	for (unsigned i = 0; i < PG_COUNT; i++)
-		case_memory(s->ram + ARENA_PHYS + i * 0x1000, i, c, s->template);
-	mem_written(s->mem, s->ram_off + ARENA_PHYS, PG_COUNT * 0x1000);
 	load_state(s, c);
 	s->ops->set(s->vm, 0, &s->state);
 	x = s->ops->run(s->vm, 0);
@@ -331,4 +334,19 @@ bool soft_run(struct soft *s, const struct icase *c, struct iresult *r, const ch
 	}
 	*why = "HLT elsewhere";
 	return take_result(s, r);
+}
+
+bool soft_run(struct soft *s, const struct icase *c, struct iresult *r, const char **why)
+{
+	for (unsigned i = 0; i < PG_COUNT; i++)
+		load_page(s, c, i);
+	return run_loaded(s, c, r, why);
+}
+
+bool soft_again(struct soft *s, const struct icase *c, struct iresult *r, const char **why)
+{
+	for (unsigned i = 0; i < PG_COUNT; i++)
+		if (!arena_pages[i].exec)
+			load_page(s, c, i);
+	return run_loaded(s, c, r, why);
 }

@@ -4,6 +4,8 @@
 The emulator is build/doppel-system-x86_64, or the command in $DOPPEL. With
 DOPPEL=qemu-system-x86_64 the tests that speak the common dialect run under QEMU, which shows
 whether a test or doppel is wrong. Tests of doppel alone are then reported as skipped.
+
+doppel's engine is what $DOPPEL_ACCEL gives to -accel, or the interpreter.
 """
 
 import contextlib
@@ -22,6 +24,10 @@ import threading
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(ROOT, "tests"))
+
+import engines		# noqa: E402
+
 BUILD = os.path.join(ROOT, "build")
 GUEST = os.path.join(BUILD, "guest")
 LOGS = os.environ.get("TEST_LOGS", os.path.join(BUILD, "test-logs"))
@@ -39,6 +45,13 @@ VMLINUX = os.path.join(GUEST, "cloud", "vmlinux")
 INITRD = os.path.join(GUEST, "initramfs-x86_64.img")
 INITRD_I386 = os.path.join(GUEST, "initramfs-i386.img")
 
+_engine = engines.ACCEL
+
+
+def accel():
+    """What -accel gets."""
+    return "tcg" if IS_QEMU else _engine
+
 
 class Failed(Exception):
     """An expectation that was not met."""
@@ -51,6 +64,15 @@ class Skipped(Exception):
 def doppel_only(why):
     if IS_QEMU:
         raise Skipped(why)
+
+
+def use_engine(name):
+    """Take this engine, or stay with the default; fail if the emulator lacks it."""
+    global _engine
+    _engine = name or _engine
+    if not IS_QEMU:
+        why = engines.missing(EMULATOR, _engine)
+        check(not why, why)
 
 
 def check(condition, message):
@@ -84,10 +106,16 @@ def case(name, *args, cost=1):
 _current = threading.local()
 
 
+def plain_name(text):
+    """A file's name for a test or an engine."""
+    return re.sub(r"[^\w.-]+", "_", text)
+
+
 def start_case(name):
     """Give the calling thread's test a log, and a directory of its own."""
-    os.makedirs(LOGS, exist_ok=True)
-    _current.log = open(os.path.join(LOGS, re.sub(r"[^\w.-]+", "_", name) + ".log"), "wb")
+    logs = os.path.join(LOGS, plain_name(accel()))
+    os.makedirs(logs, exist_ok=True)
+    _current.log = open(os.path.join(logs, plain_name(name) + ".log"), "wb")
     _current.dir = tempfile.mkdtemp(prefix="doppel-test-")
     _current.cleanup = contextlib.ExitStack()
 
@@ -267,8 +295,7 @@ class Process:
 
 
 def base_options():
-    options = ["-nodefaults", "-display", "none"]
-    return options + (["-accel", "tcg"] if IS_QEMU else ["-accel", "interp"])
+    return ["-nodefaults", "-display", "none", "-accel", accel()]
 
 
 def emulator(*options, terminal=False):

@@ -5,8 +5,8 @@ import os
 import signal
 import termios
 
-from harness import (EMULATOR, FRIENDLY, INITRD, IS_QEMU, KERNELS, Process, assemble_bios,
-                     case, check, check_equal, doppel_only)
+from harness import (EMULATOR, FRIENDLY, INITRD, KERNELS, Process, accel, assemble_bios, case,
+                     check, check_equal, doppel_only)
 
 # Echoes what is typed on COM1, a letter up: 'a' comes back as 'b'.
 ECHO = """
@@ -27,8 +27,7 @@ ECHO = """
 
 def start_echo():
     bios = assemble_bios(ECHO)
-    accel = "tcg" if IS_QEMU else "interp"
-    guest = Process(EMULATOR + ["-nodefaults", "-accel", accel, "-nographic", "-bios", bios,
+    guest = Process(EMULATOR + ["-nodefaults", "-accel", accel(), "-nographic", "-bios", bios,
                                 "-serial", "mon:stdio"], terminal=True)
     guest.expect("!", 20)
     return guest
@@ -71,8 +70,7 @@ def restored_after_signal(sig):
 
 @case("console/restored-after-bad-option", cost=1)
 def restored_after_error():
-    accel = "tcg" if IS_QEMU else "interp"
-    guest = Process(EMULATOR + ["-accel", accel, "-nographic", "-kernel", "/nonexistent"],
+    guest = Process(EMULATOR + ["-accel", accel(), "-nographic", "-kernel", "/nonexistent"],
                     terminal=True)
     check_equal(guest.wait(20), 1, "exit status")
     check_restored(guest)
@@ -83,7 +81,8 @@ def friendly_run():
     """doppel run tells how to leave, and leaves."""
     doppel_only("doppel run has no counterpart in QEMU")
     guest = Process([FRIENDLY, "run", "--kernel", KERNELS["cloud"], "--initrd", INITRD,
-                     "--append", "console=ttyS0", "-m", "512M", "-c", "2"], terminal=True)
+                     "--append", "console=ttyS0", "-m", "512M", "-c", "2", "--engine", accel()],
+                    terminal=True)
     guest.expect(r"(?i)ctrl-a x", 20)
     guest.expect("doppel guest ready", 300)
     guest.expect("# ")

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The interpreter as an engine: exact instruction counts, code that changes under it, pages, exits,
- * the debugger, two machines at once.  What instructions do is tested elsewhere (tests/insn,
+ * An engine by itself: exact instruction counts, code that changes under it, pages, exits, the
+ * debugger, two machines at once.  The interpreter, or the one that $DOPPEL_ACCEL names.  What instructions do is tested elsewhere (tests/insn,
  * tests/baremetal). Guests run in flat 32-bit protected mode without paging and end with HLT.
  */
+#include "../engine.h"
 #include "x86_fixture.h"
 #include <pthread.h>
 #include <signal.h>
@@ -40,7 +41,7 @@ static struct machine *machine_new(void)
 	cfg.clock = m->f->clock;
 	cfg.cpuid = m->f->cpuid;
 	cfg.host_opaque = m->f;
-	m->ops = engine_find("interp");
+	m->ops = engine_find(test_engine());
 	assert_non_null(m->ops);
 	assert_int_equal(m->ops->vm_init(&m->vm, &cfg, &e), 0);
 	return m;

@@ -2,142 +2,9 @@
 /* Several processors: INIT and SIPI, locked operations under contention, memory order, IPIs, TLB
  * shootdown, cross-modifying code, INIT of a running processor (SDM 3A 8). */
 /* bm: bits=64 cpus=4 */
-#include "bm.h"
+#include "smp.h"
 
-#define APIC(reg) (*(volatile uint32_t *)(0xfee00000ul + (reg)))
-#define ICR_LO 0x300
-#define ICR_HI 0x310
-#define N_AP 3
-#define TRAMPOLINE 0x8000u
 #define ROUNDS 20000u
-
-extern const char tramp[], tramp_end[];
-volatile uint32_t ap_arrived;
-uint8_t ap_stacks[N_AP + 1][4096] __attribute__((aligned(16)));
-
-__asm__(".pushsection .text\n"
-	".code16\n"
-	"tramp:	cli\n"
-	"	mov %cs, %ax\n"
-	"	mov %ax, %ds\n"
-	"	lgdtl tramp_gdtr - tramp\n"
-	"	mov %cr0, %eax\n"
-	"	or $1, %al\n"
-	"	and $0x9fffffff, %eax\n"
-	"	mov %eax, %cr0\n"
-	"	ljmpl $0x30, $ap32\n"
-	"	.balign 4\n"
-	"tramp_gdtr: .word 64 * 8 - 1\n"
-	"	.long gdt\n"
-	"tramp_end:\n"
-	".code32\n"
-	"ap32:	mov $0x10, %eax\n"
-	"	mov %eax, %ds\n"
-	"	mov %eax, %ss\n"
-	"	mov %eax, %es\n"
-	"	mov $0x620, %eax\n"
-	"	mov %eax, %cr4\n"
-	"	mov $bm_pml4, %eax\n"
-	"	mov %eax, %cr3\n"
-	"	mov $0xc0000080, %ecx\n"
-	"	rdmsr\n"
-	"	or $0x901, %eax\n"
-	"	wrmsr\n"
-	"	mov $0x80010033, %eax\n"
-	"	mov %eax, %cr0\n"
-	"	ljmp $0x08, $ap64\n"
-	".code64\n"
-	"ap64:	mov $1, %eax\n"
-	"	cpuid\n"
-	"	shr $24, %ebx\n"
-	"	mov %ebx, %edi\n"
-	"	shl $12, %ebx\n"
-	"	lea ap_stacks + 4096(%rbx), %rsp\n"
-	"	lock incl ap_arrived\n"
-	"	call ap_main\n"
-	"	ud2\n"
-	".popsection");
-
-/* Work for the others: they all run the function when `go` becomes their round. */
-static void (*volatile work)(unsigned id);
-static volatile uint32_t go, finished;
-
-static void pause(void)
-{
-	__asm__ volatile("pause" ::: "memory");
-}
-
-void ap_main(unsigned id);
-void ap_main(unsigned id)
-{
-	uint32_t seen = 0;
-
-	idt_load(256 * 16 - 1);
-	APIC(0xf0) = 0x1ff;
-	for (;;) {
-		while (go == seen)
-			pause();
-		seen = go;
-		work(id);
-		__atomic_fetch_add(&finished, 1, __ATOMIC_SEQ_CST);
-	}
-}
-
-static void ipi(unsigned id, uint32_t lo)
-{
-	APIC(ICR_HI) = id << 24;
-	APIC(ICR_LO) = lo;
-	while (APIC(ICR_LO) & 0x1000)
-		pause();
-}
-
-static void delay(void)
-{
-	for (unsigned i = 0; i < 20000; i++)
-		pause();
-}
-
-static bool wait_for(volatile uint32_t *v, uint32_t want)
-{
-	for (unsigned long i = 0; i < 50000000; i++) {
-		if (*v == want)
-			return true;
-		pause();
-	}
-	return false;
-}
-
-static void start_all(void)
-{
-	__builtin_memcpy((void *)(ulong)TRAMPOLINE, tramp, (size_t)(tramp_end - tramp));
-	for (unsigned id = 1; id <= N_AP; id++) {
-		ipi(id, 0x4500); /* INIT, assert */
-		delay();
-		ipi(id, 0x4600 | TRAMPOLINE >> 12);
-		delay();
-		ipi(id, 0x4600 | TRAMPOLINE >> 12); /* ignored if the first one worked */
-	}
-	check("all processors arrive", wait_for(&ap_arrived, N_AP));
-	delay();
-	check_eq("each once", ap_arrived, N_AP);
-}
-
-/* Run fn on all the others and here. */
-static void all(void (*fn)(unsigned id))
-{
-	finished = 0;
-	work = fn;
-	__atomic_fetch_add(&go, 1, __ATOMIC_SEQ_CST);
-	fn(0);
-	check("all finish", wait_for(&finished, N_AP));
-}
-
-static void others(void (*fn)(unsigned id))
-{
-	finished = 0;
-	work = fn;
-	__atomic_fetch_add(&go, 1, __ATOMIC_SEQ_CST);
-}
 
 /* --- contention --- */
 static uint64_t counter __attribute__((aligned(64)));
@@ -159,7 +26,7 @@ static void add(unsigned id)
 
 static void add_split(unsigned id)
 {
-	for (unsigned i = 0; i < ROUNDS / 10; i++) {
+	for (unsigned i = 0; i < ROUNDS / 40; i++) {
 		__asm__ volatile("lock incl %0" : "+m"(split.v));
 		__asm__ volatile("lock incl %0" : "+m"(*(uint32_t *)(page_split + 4094)));
 	}
@@ -214,9 +81,9 @@ static void contention(void)
 	all(add);
 	check_eq("LOCK ADD", counter, (N_AP + 1) * ROUNDS);
 	all(add_split);
-	check_eq("LOCK INC across cache lines", split.v, (N_AP + 1) * (ROUNDS / 10));
+	check_eq("LOCK INC across cache lines", split.v, (N_AP + 1) * (ROUNDS / 40));
 	check_eq("LOCK INC across pages", *(uint32_t *)(page_split + 4094),
-		 (N_AP + 1) * (ROUNDS / 10));
+		 (N_AP + 1) * (ROUNDS / 40));
 	counter = 0;
 	all(cmpxchg);
 	check_eq("LOCK CMPXCHG", counter, 3 * (N_AP + 1) * ROUNDS);
@@ -311,25 +178,25 @@ static void ipis(void)
 	others(spinning);
 	wait_for(&waiting, N_AP);
 	APIC(ICR_LO) = 0xc0000 | 0x40; /* all but self */
-	check("all finish spinning", wait_for(&finished, N_AP));
+	check("all finish spinning", wait_for(&smp_finished, N_AP));
 	check_eq("one interrupt each", irqs, N_AP);
 	check_eq("on all of them", irq_cpus, 0xe);
 	irqs = waiting = 0;
 	others(halted);
 	wait_for(&waiting, N_AP);
-	for (unsigned i = 0; i < 1000 && finished != N_AP; i++) {
+	for (unsigned i = 0; i < 1000 && smp_finished != N_AP; i++) {
 		uint32_t before = irqs;
 
 		ipi(1 + i % N_AP, 0x4040);
-		for (unsigned j = 0; j < 1000000 && irqs == before && finished != N_AP; j++)
+		for (unsigned j = 0; j < 1000000 && irqs == before && smp_finished != N_AP; j++)
 			pause();
 	}
 	check("halted processors are woken", irqs >= 100);
-	for (unsigned i = 0; i < 100 && finished != N_AP; i++) {
+	for (unsigned i = 0; i < 100 && smp_finished != N_AP; i++) {
 		APIC(ICR_LO) = 0xc0000 | 0x40;
 		delay();
 	}
-	check_eq("and finish", finished, N_AP);
+	check_eq("and finish", smp_finished, N_AP);
 	APIC(ICR_LO) = 0xc0000 | 0x400;
 	check("NMI to all the others", wait_for(&nmis, N_AP));
 }
@@ -388,7 +255,7 @@ static void shootdown(void)
 		current = i * 2;
 	}
 	stop = 1;
-	check("readers stop", wait_for(&finished, N_AP));
+	check("readers stop", wait_for(&smp_finished, N_AP));
 	check_eq("no IPI lost", lost, 0);
 	check_eq("nobody reads through a stale translation", stale, 0);
 }
@@ -429,7 +296,7 @@ static void cross_modify(void)
 		__atomic_store_n(&version, n, __ATOMIC_SEQ_CST);
 		wait_for(&runs, N_AP);
 	}
-	check("runners finish", wait_for(&finished, N_AP));
+	check("runners finish", wait_for(&smp_finished, N_AP));
 	check_eq("each change is run by all", wrong, 0);
 }
 
@@ -464,11 +331,11 @@ static void init_again(void)
 	ipi(1, 0x4500);
 	delay();
 	check_eq("INIT only stops", ap_arrived, 0);
-	go = 0; /* a fresh one starts with having seen 0 */
+	smp_go = 0; /* a fresh one starts with having seen 0 */
 	ipi(1, 0x4600 | TRAMPOLINE >> 12);
 	check("SIPI starts it again", wait_for(&ap_arrived, 1));
 	others(look);
-	check("it works again", wait_for(&finished, 1));
+	check("it works again", wait_for(&smp_finished, 1));
 	check_eq("INIT keeps MSRs", kept[0], 0x123456789);
 	check_eq("INIT clears debug registers", kept[1], 0);
 	check_eq("INIT clears CR2", kept[2], 0);

@@ -222,9 +222,27 @@ void run_u(const char *snippet)
 	run(snippet, USER, UCODE, UDATA, bm_ustack);
 }
 
-void bm_main(void);
-void bm_main(void)
+ulong bm_scale = 1;
+
+/* "scale=N" on the command line that multiboot hands over. */
+static void read_scale(const uint32_t *info)
 {
+	const char *s = info[0] & 4 ? (const char *)(ulong)info[4] : "";
+
+	for (; *s; s++) {
+		if (__builtin_memcmp(s, "scale=", 6))
+			continue;
+		bm_scale = 0;
+		for (s += 6; *s >= '0' && *s <= '9'; s++)
+			bm_scale = bm_scale * 10 + (ulong)(*s - '0');
+		return;
+	}
+}
+
+void bm_main(const uint32_t *info);
+void bm_main(const uint32_t *info)
+{
+	read_scale(info);
 	outb(0x21, 0xff); /* no interrupts but those that an image asks for */
 	outb(0xa1, 0xff);
 	for (unsigned v = 0; v < 256; v++)
@@ -232,6 +250,16 @@ void bm_main(void)
 	idt_load(sizeof(idt) - 1);
 	image_main();
 	bm_done();
+}
+
+int memcmp(const void *a, const void *b, size_t n)
+{
+	const uint8_t *x = a, *y = b;
+
+	for (; n; n--, x++, y++)
+		if (*x != *y)
+			return *x - *y;
+	return 0;
 }
 
 void *memset(void *p, int c, size_t n)

@@ -97,6 +97,9 @@ void bm_print(const char *s);
 void bm_hex(uint64_t v);
 void bm_done(void) __attribute__((noreturn));
 
+/* bm_scale - how often to do what is done many times: 1, or what the runner was told. */
+extern ulong bm_scale;
+
 /* bm_tcg - running on QEMU's TCG: leave out what it does not survive. */
 bool bm_tcg(void);
 
@@ -119,6 +122,14 @@ static inline uint8_t inb(uint16_t port)
 
 	__asm__ volatile("inb %1, %0" : "=a"(v) : "Nd"(port));
 	return v;
+}
+
+static inline uint64_t rdtsc(void)
+{
+	uint32_t lo, hi;
+
+	__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
+	return lo | (uint64_t)hi << 32;
 }
 
 static inline uint64_t rdmsr(uint32_t i)

@@ -44,6 +44,7 @@ gdtr:	.word 64 * 8 - 1
 _start:
 	cli
 	cld
+	mov %ebx, %esi			/* multiboot's information */
 	lgdt gdtr
 	ljmp $0x08, $1f
 1:	mov $0x10, %eax
@@ -69,6 +70,7 @@ _start:
 	mov %ah, gdt + 0x47
 	mov $0x40, %eax
 	ltr %ax
+	push %esi
 	call bm_main
 	ud2
 

@@ -52,6 +52,7 @@ gdtr:	.word 64 * 8 - 1
 _start:
 	cli
 	cld
+	mov %ebx, %edi			/* multiboot's information */
 	lgdt gdtr
 	mov $bm_pdpt + 7, %eax
 	mov %eax, bm_pml4
