@@ -76,6 +76,7 @@ static void run_once(struct vcpu *v)
 	lock_take(&v->lock);
 	switch (why) {
 	case ENGINE_EXIT_KICK:
+	case ENGINE_EXIT_DONE:
 		break;
 	case ENGINE_EXIT_HALT:
 	case ENGINE_EXIT_SIPI:

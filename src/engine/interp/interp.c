@@ -19,6 +19,8 @@
  * path, which ends the block when it was its own (NEXT_SLOW).
  * - after STI, MOV SS and POP SS the next instruction runs in a block of its own (BLOCK_ONE),
  * entered without looking at events; so does every instruction while c->single.
+ * - counted running (run_insns) keeps EV_STEP set, so that each block comes back here, runs a block
+ * only when all of it is wanted, and else one instruction of it (BLOCK_ONE).
  *
  * Threads: a vCPU's thread owns its struct interp_cpu.  inject and kick only set event bits.  What
  * other threads change of a vCPU (translations, debugger's points) they change while it is stopped.
@@ -49,6 +51,17 @@ static struct interp_vm *vm_of(struct engine_vm *vm)
 static struct interp_cpu *cpu_of(struct engine_vm *vm, unsigned cpu)
 {
 	return vm_of(vm)->cpus[cpu];
+}
+
+/* Instructions that may still run; plenty, unless they are counted. */
+static uint64_t left(const struct interp_cpu *v)
+{
+	return v->limit - v->cpu.icount - v->raised;
+}
+
+static bool counted(const struct interp_cpu *v)
+{
+	return v->limit != UINT64_MAX;
 }
 
 static struct x86_cpu *running_in(const struct x86_vm *vm)
@@ -182,12 +195,14 @@ const struct insn *interp_enter(struct x86_cpu *c)
 
 	v->ip = NULL;
 	c->s.sti_shadow = c->s.movss_shadow = false;
+	if (!one) {
+		c->s.rflags &= ~RFLAGS_RF;
+		b = find(c);
+		one = b->n_insns > left(v);
+	}
 	if (one) {
 		b = interp_block(c, true);
 		c->code_base = linear(c, c->s.rip) & ~(PAGE_SIZE - 1);
-	} else {
-		c->s.rflags &= ~RFLAGS_RF;
-		b = find(c);
 	}
 	if (unlikely(c->log->mask & (1u << LOG_EXEC | 1u << LOG_CPU)))
 		log_block(c, b);
@@ -260,7 +275,7 @@ static void step(struct interp_cpu *v)
 static void set_step_event(struct interp_cpu *v)
 {
 	struct x86_cpu *c = &v->cpu;
-	bool want = c->single || c->log->mask & (1u << LOG_EXEC | 1u << LOG_CPU);
+	bool want = c->single || counted(v) || c->log->mask & (1u << LOG_EXEC | 1u << LOG_CPU);
 
 	if (want == !!(interp_events(c) & EV_STEP))
 		return;
@@ -277,16 +292,31 @@ static enum engine_exit exit_reason(struct interp_cpu *v)
 	v->stats.exits++;
 	if (c->shutdown)
 		return ENGINE_EXIT_SHUTDOWN;
-	if (interp_events(c) & X86_EV_EXIT) {
+	if (!counted(v) && interp_events(c) & X86_EV_EXIT) {
 		x86_event_clear(c, X86_EV_EXIT);
 		return ENGINE_EXIT_KICK;
 	}
+	if (c->s.mp_state == X86_MP_RUNNABLE)
+		return ENGINE_EXIT_DONE;
 	if (c->s.mp_state == X86_MP_HALTED) {
 		x86_kvmpv_halt(c);
 		v->asleep = true;
 		return ENGINE_EXIT_HALT;
 	}
 	return ENGINE_EXIT_SIPI;
+}
+
+/* Between two blocks: must run() return? */
+static bool boundary(struct interp_cpu *v)
+{
+	struct x86_cpu *c = &v->cpu;
+
+	if (!left(v))
+		return true;
+	if (!c->shutdown && !c->s.exc_pending && c->s.mp_state == X86_MP_RUNNABLE &&
+	    !(interp_events(c) & ~EV_STEP))
+		return false;
+	return counted(v) ? x86_poll_inner(c) : x86_poll_events(c);
 }
 
 static enum engine_exit loop(struct interp_cpu *v, jmp_buf *unwind)
@@ -300,10 +330,8 @@ static enum engine_exit loop(struct interp_cpu *v, jmp_buf *unwind)
 			v->stop = false;
 			return ENGINE_EXIT_DEBUG;
 		}
-		if (c->shutdown || c->s.exc_pending || c->s.mp_state != X86_MP_RUNNABLE ||
-		    interp_events(c) & ~EV_STEP)
-			if (x86_poll_events(c))
-				return exit_reason(v);
+		if (boundary(v))
+			return exit_reason(v);
 		if (c->tlb_changed) {
 			c->tlb_changed = false;
 			v->epoch++;
@@ -332,17 +360,15 @@ static void unwound(struct interp_cpu *v)
 	if (v->ip)
 		c->icount += interp_index(c, v->ip);
 	v->ip = NULL;
+	v->raised++;
 	x86_deliver(c);
 	if (v->stepping)
 		step_done(v);
 }
 
-static enum engine_exit interp_run(struct engine_vm *vm, unsigned cpu)
+static void enter_guest(struct interp_cpu *v)
 {
-	struct interp_cpu *v = cpu_of(vm, cpu);
 	struct x86_cpu *c = &v->cpu;
-	enum engine_exit why;
-	jmp_buf unwind;
 
 	running = c;
 	x86_excl_enter(c);
@@ -350,15 +376,59 @@ static enum engine_exit interp_run(struct engine_vm *vm, unsigned cpu)
 		v->asleep = false;
 		x86_kvmpv_resume(c);
 	}
+}
+
+static void leave_guest(struct interp_cpu *v)
+{
+	v->cpu.unwind = NULL;
+	x86_excl_leave(&v->cpu);
+	running = NULL;
+}
+
+static enum engine_exit interp_run_until(struct interp_cpu *v, uint64_t limit)
+{
+	struct x86_cpu *c = &v->cpu;
+	enum engine_exit why;
+	jmp_buf unwind;
+
+	enter_guest(v);
+	v->limit = limit;
 	v->stepping = false;
 	v->bp_skip = v->bp_stopped && linear(c, c->s.rip) == v->bp_at && interp_bp_at(v, v->bp_at);
 	v->bp_stopped = false;
 	if (_setjmp(unwind))
 		unwound(v);
 	why = loop(v, &unwind);
-	c->unwind = NULL;
-	x86_excl_leave(c);
-	running = NULL;
+	leave_guest(v);
+	return why;
+}
+
+static enum engine_exit interp_run(struct engine_vm *vm, unsigned cpu)
+{
+	return interp_run_until(cpu_of(vm, cpu), UINT64_MAX);
+}
+
+static enum engine_exit interp_run_insns(struct engine_vm *vm, unsigned cpu, uint64_t max,
+					 uint64_t *done)
+{
+	struct interp_cpu *v = cpu_of(vm, cpu);
+	uint64_t before = v->cpu.icount + v->raised;
+	enum engine_exit why = interp_run_until(v, before + max);
+
+	*done = v->cpu.icount + v->raised - before;
+	return why;
+}
+
+static enum engine_exit interp_take_events(struct engine_vm *vm, unsigned cpu)
+{
+	struct interp_cpu *v = cpu_of(vm, cpu);
+	enum engine_exit why = ENGINE_EXIT_DONE;
+
+	enter_guest(v);
+	v->limit = UINT64_MAX;
+	if (x86_poll_events(&v->cpu))
+		why = exit_reason(v);
+	leave_guest(v);
 	return why;
 }
 
@@ -637,6 +707,8 @@ const struct engine_ops engine_interp = {
 	.vm_init = interp_vm_init,
 	.vm_fini = interp_vm_fini,
 	.run = interp_run,
+	.take_events = interp_take_events,
+	.run_insns = interp_run_insns,
 	.inject = interp_inject,
 	.kick = interp_kick,
 	.has_work = interp_has_work,

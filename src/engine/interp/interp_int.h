@@ -130,6 +130,8 @@ struct interp_cpu {
 	bool stepping; /* inside step() */
 	bool retry; /* a step did nothing: the block was not valid any more */
 	bool asleep;
+	uint64_t raised; /* instructions that ended in an exception */
+	uint64_t limit; /* run_insns: stop when icount + raised is this; run: UINT64_MAX */
 	bool excl_lock; /* inside x86_excl_begin/end for a locked instruction */
 	struct jump *jumps;
 	/* Hot from here on. */
