@@ -228,6 +228,8 @@ void vcpus_drain(struct vm *vm)
 		struct vcpu *v = &vm->cpus[i];
 
 		lock_take(&v->lock);
+		if (vm->driven)
+			drain(v);
 		v->drain = v->started;
 		pthread_cond_broadcast(&v->wake);
 		while (v->drain)
