@@ -133,7 +133,7 @@ static bool deliver_nmi(struct x86_cpu *c)
 		return false;
 	if (c->s.movss_shadow) {
 		/* Look here again after the next instruction. */
-		atomic_fetch_or_explicit(&c->events, X86_EV_NMI, memory_order_relaxed);
+		x86_event_hint(c, X86_EV_NMI);
 		return false;
 	}
 	c->s.nmi_pending = false;
@@ -149,7 +149,7 @@ static bool deliver_intr(struct x86_cpu *c)
 
 	if (!(c->s.rflags & RFLAGS_IF) || c->s.sti_shadow || c->s.movss_shadow)
 		return false;
-	vector = c->vm->host->intr_ack(c->vm->host_opaque, c->index);
+	vector = X86_HOST(c, intr_ack, c->index);
 	if (vector < 0)
 		return false;
 	ev.vector = (uint8_t)vector;

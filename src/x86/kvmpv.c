@@ -301,7 +301,7 @@ bool kvmpv_wrmsr(struct x86_cpu *c, uint32_t index, uint64_t val)
 		x86_kvmpv_resume(c);
 		break;
 	case MSR_KVM_PV_EOI:
-		c->vm->host->pv_eoi(c->vm->host_opaque, c->index, val & ENABLE ? val & ~ENABLE : 0);
+		X86_HOST(c, pv_eoi, c->index, val & ENABLE ? val & ~ENABLE : 0);
 		break;
 	}
 	return true;
@@ -312,7 +312,7 @@ void x86_kvmpv_reset(struct x86_cpu *c)
 	memset(&c->s.kvm, 0, sizeof(c->s.kvm));
 	c->s.kvm.poll_control = 1;
 	c->steal = (struct x86_steal){ 0 };
-	c->vm->host->pv_eoi(c->vm->host_opaque, c->index, 0);
+	X86_HOST(c, pv_eoi, c->index, 0);
 }
 
 /* --- hypercalls --- */
@@ -326,7 +326,7 @@ static int64_t send_ipi(struct x86_cpu *c, const uint64_t a[4], bool wide)
 		lo |= hi << 32;
 		hi = 0;
 	}
-	return c->vm->host->pv_ipi(c->vm->host_opaque, lo, hi, (uint32_t)a[2], (uint32_t)a[3]);
+	return X86_HOST(c, pv_ipi, lo, hi, (uint32_t)a[2], (uint32_t)a[3]);
 }
 
 static int64_t hypercall(struct x86_cpu *c, uint64_t nr, const uint64_t a[4], bool wide)
@@ -339,7 +339,7 @@ static int64_t hypercall(struct x86_cpu *c, uint64_t nr, const uint64_t a[4], bo
 	case KVM_HC_KICK_CPU:
 		if (!has(c, X86_FEAT_KVM_PV_UNHALT))
 			break;
-		c->vm->host->pv_kick(c->vm->host_opaque, (uint32_t)a[1]);
+		X86_HOST(c, pv_kick, (uint32_t)a[1]);
 		return 0;
 	case KVM_HC_SEND_IPI:
 		if (!has(c, X86_FEAT_KVM_PV_IPI))
