@@ -139,18 +139,15 @@ static void clock_write(struct x86_cpu *c)
 	area_written(c, p, sizeof(*p));
 }
 
-/* The host's time of day when kvmclock was 0. */
+/* The time of day when kvmclock was 0. */
 static void wallclock_write(struct x86_cpu *c, uint64_t at)
 {
 	struct wallclock *w = area(c, at, sizeof(*w));
-	struct timespec ts;
-	uint64_t now, boot;
+	uint64_t boot;
 
 	if (!w)
 		return;
-	clock_gettime(CLOCK_REALTIME, &ts);
-	now = (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
-	boot = now - clock_ns(c);
+	boot = (uint64_t)vclock_time_of_day(c->vm->clock) - clock_ns(c);
 	version_step(&w->version, true);
 	w->sec = (uint32_t)(boot / NS_PER_S);
 	w->nsec = (uint32_t)(boot % NS_PER_S);
@@ -174,11 +171,15 @@ static int64_t clock_read(clockid_t id)
 }
 
 /* Time that this thread wanted to run and did not: wall time less processor time, while not
- * asleep. */
+ * asleep.  On a manual clock there is none. */
 static void steal_account(struct x86_cpu *c, bool running)
 {
-	int64_t wall = clock_read(CLOCK_MONOTONIC), cpu = clock_read(CLOCK_THREAD_CPUTIME_ID);
+	int64_t wall, cpu;
 
+	if (vclock_manual(c->vm->clock))
+		return;
+	wall = clock_read(CLOCK_MONOTONIC);
+	cpu = clock_read(CLOCK_THREAD_CPUTIME_ID);
 	if (c->steal.wall) {
 		int64_t lost = (wall - c->steal.wall) - (cpu - c->steal.cpu);
 

@@ -49,6 +49,7 @@ struct dbt_frame {
 	uint64_t target;	  /* of an indirect jump that missed */
 	uint64_t resume;	  /* where a helper's stub goes on */
 	uint64_t fdp;		  /* linear address of the last x87 memory operand */
+	uint64_t x87_base;	  /* linear page of the last block that executed one */
 	uint64_t fop;		  /* and the opcode, as the guest has it */
 	uint64_t host_rsp;
 	uint64_t view_r;	  /* value of RR */

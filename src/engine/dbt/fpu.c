@@ -22,7 +22,7 @@ static void guest_pointers(struct dbt_cpu *v, struct x86_xsave *x)
 
 	if (!b)
 		return; /* no x87 instruction was executed here */
-	x->fip = v->f.code_base + insn;
+	x->fip = v->f.x87_base + insn;
 	if (x->fdp - (uint64_t)ram >= mem_ram_size(v->in.cpu.vm->mem))
 		return;
 	x->fdp = v->f.fdp;

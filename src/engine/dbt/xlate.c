@@ -261,7 +261,7 @@ static void write_code(struct xlate *x, uint8_t *map)
 
 	x->i = &x->in[0];
 	x->n_cold = 0;
-	x->sp_aligned = x->ended = false;
+	x->sp_aligned = x->ended = x->x87_noted = false;
 	xl_prologue(x);
 	at = e_here(&x->a);
 	b->map_skip = (uint16_t)(at - b->far);

@@ -541,6 +541,23 @@ static void store_spills(struct xlate *x, const struct plan *p)
 		e_mov(&x->a, dbt_host_reg[X86_RCX], T1);
 }
 
+/* Does it become the last instruction of FIP, FDP and FOP?  Control instructions do not (SDM 1 8.1.8). */
+static bool sets_x87_pointers(const struct x86_decoded *d)
+{
+	switch (d->insn.mnemonic) {
+	case ZYDIS_MNEMONIC_FNCLEX:
+	case ZYDIS_MNEMONIC_FLDCW:
+	case ZYDIS_MNEMONIC_FNSTCW:
+	case ZYDIS_MNEMONIC_FNSTSW:
+	case ZYDIS_MNEMONIC_FNINIT:
+	case ZYDIS_MNEMONIC_FWAIT:
+		return false;
+	default:
+		return d->insn.meta.category == ZYDIS_CATEGORY_X87_ALU ||
+		       d->insn.meta.category == ZYDIS_CATEGORY_FCMOV;
+	}
+}
+
 static bool form_memory(struct xlate *x, const struct xinsn *i, struct plan *p)
 {
 	const struct x86_decoded *d = &i->d;
@@ -551,7 +568,7 @@ static bool form_memory(struct xlate *x, const struct xinsn *i, struct plan *p)
 	if (ea == NO_REG)
 		return false;
 	xl_access(x, ea, d->mem_size, access_kind(x, d));
-	if (d->insn.meta.category == ZYDIS_CATEGORY_X87_ALU) {
+	if (sets_x87_pointers(d)) {
 		e_store(&x->a, FRAME(fdp), ea);
 		e_store32_imm(&x->a, FRAME(fop),
 			      (d->insn.opcode & 7u) << 8 | d->bytes[d->insn.raw.modrm.offset]);
@@ -568,6 +585,16 @@ static bool form_memory(struct xlate *x, const struct xinsn *i, struct plan *p)
 	return true;
 }
 
+/* FIP will say where in this block: note where the block is (fpu.c). */
+static void note_x87(struct xlate *x, const struct x86_decoded *d)
+{
+	if (x->x87_noted || !sets_x87_pointers(d))
+		return;
+	x->x87_noted = true;
+	e_load(&x->a, T2, FRAME(code_base));
+	e_store(&x->a, FRAME(x87_base), T2);
+}
+
 void xl_copy(struct xlate *x, const struct xinsn *i)
 {
 	struct plan p;
@@ -576,6 +603,7 @@ void xl_copy(struct xlate *x, const struct xinsn *i)
 		xl_exit(x, i);
 		return;
 	}
+	note_x87(x, &i->d);
 	load_spills(x, &p);
 	put_insn(&x->a, &i->d, &p.f, p.high);
 	store_spills(x, &p);

@@ -50,6 +50,7 @@ struct xlate {
 	unsigned marked[2]; /* bounds of what is marked as decoded */
 	uint32_t mode;
 	bool code64;
+	bool x87_noted; /* x87_base is this block's page */
 	bool sp_aligned; /* RSP is a multiple of the stack's slot here */
 	bool ended; /* nothing falls through any more */
 	struct xinsn in[XLATE_MAX];

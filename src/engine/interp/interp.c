@@ -19,6 +19,8 @@
  * path, which ends the block when it was its own (NEXT_SLOW).
  * - after STI, MOV SS and POP SS the next instruction runs in a block of its own (BLOCK_ONE),
  * entered without looking at events; so does every instruction while c->single.
+ * - counted running (run_insns) keeps EV_STEP set, so that each block comes back here, runs a block
+ * only when all of it is wanted, and else one instruction of it (BLOCK_ONE).
  *
  * Threads: a vCPU's thread owns its struct interp_cpu.  inject and kick only set event bits.  What
  * other threads change of a vCPU (translations, debugger's points) they change while it is stopped.
@@ -195,6 +197,8 @@ const struct insn *interp_enter(struct x86_cpu *c)
 	v->ip = NULL;
 	c->s.rflags &= ~RFLAGS_RF;
 	b = find(c);
+	if (unlikely(b->n_insns > interp_left(v)))
+		return enter_one(c);
 	if (unlikely(c->log->mask & (1u << LOG_EXEC | 1u << LOG_CPU)))
 		log_block(c, b);
 	v->cur = b;
@@ -273,7 +277,8 @@ bool interp_debugged(const struct interp_cpu *v)
 static void set_step_event(struct interp_cpu *v)
 {
 	struct x86_cpu *c = &v->cpu;
-	bool want = c->single || c->log->mask & (1u << LOG_EXEC | 1u << LOG_CPU);
+	bool want = c->single || interp_counted(v) ||
+		    c->log->mask & (1u << LOG_EXEC | 1u << LOG_CPU);
 
 	if (want == !!(interp_events(c) & EV_STEP))
 		return;
@@ -290,10 +295,12 @@ enum engine_exit interp_exit_reason(struct interp_cpu *v)
 	v->stats.exits++;
 	if (c->shutdown)
 		return ENGINE_EXIT_SHUTDOWN;
-	if (interp_events(c) & X86_EV_EXIT) {
+	if (!interp_counted(v) && interp_events(c) & X86_EV_EXIT) {
 		x86_event_clear(c, X86_EV_EXIT);
 		return ENGINE_EXIT_KICK;
 	}
+	if (c->s.mp_state == X86_MP_RUNNABLE)
+		return ENGINE_EXIT_DONE;
 	if (c->s.mp_state == X86_MP_HALTED) {
 		x86_kvmpv_halt(c);
 		v->asleep = true;
@@ -306,10 +313,12 @@ bool interp_poll(struct interp_cpu *v)
 {
 	struct x86_cpu *c = &v->cpu;
 
-	if (c->shutdown || c->s.exc_pending || c->s.mp_state != X86_MP_RUNNABLE ||
-	    interp_events(c) & ~EV_STEP)
-		return x86_poll_events(c);
-	return false;
+	if (!interp_left(v))
+		return true;
+	if (!c->shutdown && !c->s.exc_pending && c->s.mp_state == X86_MP_RUNNABLE &&
+	    !(interp_events(c) & ~EV_STEP))
+		return false;
+	return interp_counted(v) ? x86_poll_inner(c) : x86_poll_events(c);
 }
 
 static void forget_addresses(struct interp_cpu *v)
@@ -378,6 +387,7 @@ void interp_unwound(struct interp_cpu *v)
 	if (v->ip)
 		c->icount += interp_index(c, v->ip);
 	v->ip = NULL;
+	v->raised++;
 	x86_deliver(c);
 	if (v->stepping)
 		step_done(v);
@@ -415,6 +425,29 @@ enum engine_exit interp_run(struct engine_vm *vm, unsigned cpu)
 	if (_setjmp(unwind))
 		interp_unwound(v);
 	why = loop(v, &unwind);
+	interp_end(v);
+	return why;
+}
+
+enum engine_exit interp_run_insns(struct engine_vm *vm, unsigned cpu, uint64_t max, uint64_t *done)
+{
+	struct interp_cpu *v = cpu_of(vm, cpu);
+	enum engine_exit why;
+
+	interp_count(v, max);
+	why = interp_run(vm, cpu);
+	*done = interp_count_end(v);
+	return why;
+}
+
+enum engine_exit interp_take_events(struct engine_vm *vm, unsigned cpu)
+{
+	struct interp_cpu *v = cpu_of(vm, cpu);
+	enum engine_exit why = ENGINE_EXIT_DONE;
+
+	interp_begin(v);
+	if (x86_poll_events(&v->cpu))
+		why = interp_exit_reason(v);
 	interp_end(v);
 	return why;
 }
@@ -628,6 +661,7 @@ int interp_cpu_setup(struct interp_cpu *v, struct interp_vm *iv, unsigned index,
 	x86_cpu_init(&v->cpu, &iv->vm, index, index);
 	v->cpu.debug = xzalloc(sizeof(*v->cpu.debug));
 	v->epoch = 1;
+	v->limit = UINT64_MAX;
 	iv->cpus[index] = v;
 	iv->vm.cpus[index] = &v->cpu;
 	r = bounce_pool_create(&v->bounce, e);
@@ -703,6 +737,8 @@ const struct engine_ops engine_interp = {
 	.vm_init = interp_vm_init,
 	.vm_fini = interp_vm_fini,
 	.run = interp_run,
+	.take_events = interp_take_events,
+	.run_insns = interp_run_insns,
 	.inject = interp_inject,
 	.kick = interp_kick,
 	.has_work = interp_has_work,

@@ -56,6 +56,8 @@ struct interp_cpu {
 	bool stepping; /* inside step() */
 	bool retry; /* a step did nothing: the block was not valid any more */
 	bool asleep;
+	uint64_t raised; /* instructions that ended in an exception */
+	uint64_t limit, start; /* of counted running: see interp_count */
 	bool excl_lock; /* inside x86_excl_begin/end for a locked instruction */
 	struct jump *jumps;
 	/* Hot from here on. */
@@ -92,8 +94,43 @@ bool interp_debugged(const struct interp_cpu *v);
 /* interp_running_in - the vCPU of vm that this thread runs now, or NULL. */
 struct x86_cpu *interp_running_in(const struct x86_vm *vm);
 
+/*
+ * Counted running (run_insns): between interp_count and interp_count_end, which returns how many
+ * instructions ran, interp_poll looks at nothing from outside, and is true when all have run; a turn
+ * runs no more than are left.  What counts is every instruction retired (icount) or raised.
+ */
+static inline uint64_t interp_ran(const struct interp_cpu *v)
+{
+	return v->cpu.icount + v->raised;
+}
+
+/* interp_left - how many may still run; plenty, unless they are counted. */
+static inline uint64_t interp_left(const struct interp_cpu *v)
+{
+	return v->limit - interp_ran(v);
+}
+
+static inline bool interp_counted(const struct interp_cpu *v)
+{
+	return v->limit != UINT64_MAX;
+}
+
+static inline void interp_count(struct interp_cpu *v, uint64_t max)
+{
+	v->start = interp_ran(v);
+	v->limit = max < UINT64_MAX - v->start ? v->start + max : UINT64_MAX - 1;
+}
+
+static inline uint64_t interp_count_end(struct interp_cpu *v)
+{
+	v->limit = UINT64_MAX;
+	return interp_ran(v) - v->start;
+}
+
 /* struct engine_ops of the interpreter, which work on embedding engines too. */
 enum engine_exit interp_run(struct engine_vm *vm, unsigned cpu);
+enum engine_exit interp_run_insns(struct engine_vm *vm, unsigned cpu, uint64_t max, uint64_t *done);
+enum engine_exit interp_take_events(struct engine_vm *vm, unsigned cpu);
 void interp_inject(struct engine_vm *vm, unsigned cpu, enum engine_signal sig, uint32_t arg);
 void interp_kick(struct engine_vm *vm, unsigned cpu);
 bool interp_has_work(struct engine_vm *vm, unsigned cpu);
