@@ -117,6 +117,16 @@ static struct tb *find(struct dbt_cpu *v)
 	return xlate_block(v, lin, page, ram_off | PAGE_OFFSET(lin));
 }
 
+/* Instructions of b that were completed before it was left. */
+static unsigned retired(const struct dbt_cpu *v, const struct tb *b, enum dbt_exit why)
+{
+	unsigned n = 0, off = (unsigned)PAGE_OFFSET(b->ram_off);
+
+	while (off != INFO_OFF(v->f.info) && n < b->n_insns)
+		off += b->map[3 * n++ + 2];
+	return n + (why == DBT_EXIT_LINK || why == DBT_EXIT_JUMP);
+}
+
 static enum dbt_exit enter(struct dbt_cpu *v, struct tb *b)
 {
 	typedef enum dbt_exit enter_fn(struct dbt_frame *f, const uint8_t *code);
@@ -131,6 +141,8 @@ static enum dbt_exit enter(struct dbt_cpu *v, struct tb *b)
 	if (!fpu_lazy())
 		fpu_claim();
 	v->stats.exits[why]++;
+	if (unlikely(interp_counted(&v->in)))
+		v->in.cpu.icount += retired(v, b, why);
 	return why;
 }
 
@@ -201,7 +213,7 @@ static void turn(struct dbt_cpu *v)
 	}
 	update_mode(v);
 	b = find(v);
-	if (b)
+	if (b && b->n_insns <= interp_left(&v->in))
 		after_exit(v, enter(v, b));
 	else
 		interp_one(&v->in);
@@ -242,6 +254,22 @@ static enum engine_exit dbt_run(struct engine_vm *vm, unsigned cpu)
 	why = loop(v, &unwind);
 	fpu_claim();
 	interp_end(&v->in);
+	return why;
+}
+
+static enum engine_exit dbt_run_insns(struct engine_vm *vm, unsigned cpu, uint64_t max,
+				      uint64_t *done)
+{
+	struct dbt_cpu *v = vm_of(vm)->cpus[cpu];
+	enum engine_exit why;
+
+	if (!(v->stress & DBT_STRESS_NO_LINK)) {
+		v->stress |= DBT_STRESS_NO_LINK;
+		cache_reset(v);
+	}
+	interp_count(&v->in, max);
+	why = dbt_run(vm, cpu);
+	*done = interp_count_end(&v->in);
 	return why;
 }
 
@@ -395,6 +423,8 @@ const struct engine_ops engine_dbt = {
 	.vm_init = dbt_vm_init,
 	.vm_fini = dbt_vm_fini,
 	.run = dbt_run,
+	.take_events = interp_take_events,
+	.run_insns = dbt_run_insns,
 	.inject = interp_inject,
 	.kick = interp_kick,
 	.has_work = interp_has_work,

@@ -74,6 +74,13 @@ static uint64_t linear(const struct dbt_cpu *v, uint64_t rip)
 	return v->mode & X86_MODE_CS64 ? rip : (uint32_t)rip;
 }
 
+/* Counted running wants to see every block. */
+static bool must_return(struct dbt_cpu *v)
+{
+	return atomic_load_explicit(&v->in.cpu.attn, memory_order_relaxed) ||
+	       interp_counted(&v->in);
+}
+
 const uint8_t *jump_missed(struct dbt_cpu *v)
 {
 	uint64_t lin = linear(v, v->f.target);
@@ -81,7 +88,7 @@ const uint8_t *jump_missed(struct dbt_cpu *v)
 	unsigned slot;
 
 	v->stats.jump_misses++;
-	if (atomic_load_explicit(&v->in.cpu.attn, memory_order_relaxed))
+	if (must_return(v))
 		return NULL;
 	b = jump_find(v, lin);
 	if (!b)
@@ -103,7 +110,7 @@ const uint8_t *jump_link(struct dbt_cpu *v, struct tb_link *rx_link)
 	v->link = l;
 	v->link_generation = v->cache.generation;
 	v->f.target = lin;
-	if (atomic_load_explicit(&v->in.cpu.attn, memory_order_relaxed))
+	if (must_return(v))
 		return NULL;
 	b = jump_find(v, lin);
 	if (!b)

@@ -169,10 +169,17 @@ static void decode_run(struct xlate *x)
 }
 
 /* --- flags --- */
-static bool is_call_or_ret(const struct x86_decoded *d)
+static bool is_transfer(const struct x86_decoded *d)
 {
 	return d->insn.mnemonic == ZYDIS_MNEMONIC_CALL || d->insn.mnemonic == ZYDIS_MNEMONIC_RET ||
 	       d->insn.mnemonic == ZYDIS_MNEMONIC_JMP;
+}
+
+/* Does it lead to a place that it says itself? */
+static bool is_direct(const struct x86_decoded *d)
+{
+	return d->insn.mnemonic != ZYDIS_MNEMONIC_RET &&
+	       d->op[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
 }
 
 /* Flags that matter at a place of this page: as far as a few instructions tell. */
@@ -190,9 +197,8 @@ static unsigned live_at(struct xlate *x, int64_t off)
 			break;
 		live |= flags_read(&d) & open;
 		open &= ~flags_kill(&d);
-		if (is_call_or_ret(&d)) {
-			if (d.insn.mnemonic != ZYDIS_MNEMONIC_JMP ||
-			    d.op[0].type != ZYDIS_OPERAND_TYPE_IMMEDIATE)
+		if (is_transfer(&d)) {
+			if (!is_direct(&d))
 				break;
 			off += d.op[0].imm.value.s;
 		} else if (d.insn.meta.category == ZYDIS_CATEGORY_COND_BR) {
@@ -205,7 +211,7 @@ static unsigned live_at(struct xlate *x, int64_t off)
 
 static unsigned live_after_branch(struct xlate *x, const struct xinsn *i)
 {
-	if (i->d.op[0].type != ZYDIS_OPERAND_TYPE_IMMEDIATE)
+	if (!is_direct(&i->d))
 		return FLAGS_ALL;
 	return live_at(x, (int64_t)xl_next(i) + i->d.op[0].imm.value.s);
 }
@@ -216,7 +222,7 @@ static unsigned live_after_block(struct xlate *x)
 
 	if (i->bad || (!handlers[i->d.insn.mnemonic] && !i->copy))
 		return FLAGS_ALL;
-	if (is_call_or_ret(&i->d))
+	if (is_transfer(&i->d))
 		return live_after_branch(x, i);
 	return live_at(x, xl_next(i));
 }
@@ -226,10 +232,11 @@ static void find_live(struct xlate *x)
 	bool exact = x->v->stress & DBT_STRESS_EXACT_FLAGS;
 	unsigned live = exact ? FLAGS_ALL : live_after_block(x);
 
+	x->live_out = (uint16_t)live;
 	for (unsigned n = x->n; n-- > 0;) {
 		struct xinsn *i = &x->in[n];
 
-		if (exact || i->bad) {
+		if (exact || i->bad || (!handlers[i->d.insn.mnemonic] && !i->copy)) {
 			live = FLAGS_ALL;
 		} else {
 			if (i->d.insn.meta.category == ZYDIS_CATEGORY_COND_BR && live != FLAGS_ALL)

@@ -209,6 +209,10 @@ bool xl_can_copy(const struct xlate *x, const struct x86_decoded *d)
 	if (!category_ok(d->insn.meta.category) || !mnemonic_ok(d->insn.mnemonic) || d->rep ||
 	    d->repne || (d->insn.attributes & ZYDIS_ATTRIB_IS_PRIVILEGED))
 		return false;
+	/* Outside of 64-bit mode they leave registers 8 to 15 alone. */
+	if (!x->code64 && (d->insn.mnemonic == ZYDIS_MNEMONIC_VZEROALL ||
+			   d->insn.mnemonic == ZYDIS_MNEMONIC_VZEROUPPER))
+		return false;
 	if (d->insn.meta.category == ZYDIS_CATEGORY_X87_ALU)
 		needs |= DBT_MODE_X87;
 	if (d->insn.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX &&
@@ -367,14 +371,16 @@ struct plan {
 
 static const uint8_t temps[] = { T2, T1, T0 };
 
-static bool partial_or_conditional(const ZydisDecodedOperand *o)
+/* BSF and BSR of 0 leave the register alone, which Zydis 4.0.0 does not say. */
+static bool partial_or_conditional(const struct x86_decoded *d, const ZydisDecodedOperand *o)
 {
-	return o->size < 32 || (o->actions & ZYDIS_OPERAND_ACTION_MASK_READ) ||
+	return o->size < 32 || d->insn.mnemonic == ZYDIS_MNEMONIC_BSF ||
+	       d->insn.mnemonic == ZYDIS_MNEMONIC_BSR || (o->actions & ZYDIS_OPERAND_ACTION_MASK_READ) ||
 	       (o->actions & ZYDIS_OPERAND_ACTION_CONDWRITE);
 }
 
 /* A temporary for a register that has none of its own. */
-static uint8_t spill(struct plan *p, const ZydisDecodedOperand *o, unsigned guest)
+static uint8_t spill(struct plan *p, const struct x86_decoded *d, const ZydisDecodedOperand *o, unsigned guest)
 {
 	unsigned n;
 
@@ -386,12 +392,12 @@ static uint8_t spill(struct plan *p, const ZydisDecodedOperand *o, unsigned gues
 		p->spill[n].temp = temps[n];
 		p->n_spills++;
 	}
-	p->spill[n].load |= partial_or_conditional(o);
+	p->spill[n].load |= partial_or_conditional(d, o);
 	p->spill[n].store |= !!(o->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE);
 	return p->spill[n].temp;
 }
 
-static uint8_t host_of(struct plan *p, const ZydisDecodedOperand *o)
+static uint8_t host_of(struct plan *p, const struct x86_decoded *d, const ZydisDecodedOperand *o)
 {
 	ZydisRegister r = o->reg.value;
 	unsigned g = xl_reg_num(r);
@@ -402,7 +408,7 @@ static uint8_t host_of(struct plan *p, const ZydisDecodedOperand *o)
 		return X86_RCX;
 	if (r >= ZYDIS_REGISTER_SPL && r <= ZYDIS_REGISTER_DIL)
 		p->f.rex = true;
-	return dbt_host_reg[g] != NO_REG ? dbt_host_reg[g] : spill(p, o, g);
+	return dbt_host_reg[g] != NO_REG ? dbt_host_reg[g] : spill(p, d, o, g);
 }
 
 static void find_high(struct plan *p, const struct x86_decoded *d)
@@ -427,7 +433,7 @@ static void plan_register(struct plan *p, const struct x86_decoded *d, const Zyd
 				      (o->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE);
 		}
 		if (n != F_NONE)
-			*field(&p->f, n) = host_of(p, o);
+			*field(&p->f, n) = host_of(p, d, o);
 	} else if (n != F_NONE && ZydisRegisterGetClass(r) != ZYDIS_REGCLASS_X87) {
 		*field(&p->f, n) = (uint8_t)(ZydisRegisterGetId(r) & 15);
 	}

@@ -171,7 +171,7 @@ static void link_in_page(struct xlate *x, uint8_t *jump, int32_t target)
 }
 
 /* Go to another page, if it is mapped to what it was when linked. */
-static void goto_far(struct xlate *x, int32_t target, bool dead)
+static void goto_far(struct xlate *x, int32_t target, bool dead, unsigned off)
 {
 	struct code *a = &x->a;
 	uint8_t *miss = NULL, *ok, *check;
@@ -198,6 +198,7 @@ static void goto_far(struct xlate *x, int32_t target, bool dead)
 	c = xl_cold(x, COLD_LINK, e_jmp(a));
 	c->target = target;
 	c->how = TB_POLL;
+	c->info = off;
 	c->check = check;
 	c->neg = !dead;
 	/* The check's way to the same stub. */
@@ -209,7 +210,7 @@ void xl_goto(struct xlate *x, int32_t target)
 	if (in_page(target))
 		link_in_page(x, e_jmp(&x->a), target);
 	else
-		goto_far(x, target, xl_dead(x));
+		goto_far(x, target, !x->live_out, x->i->off);
 	x->ended = true;
 }
 
@@ -230,7 +231,7 @@ static void conditional(struct xlate *x, uint8_t *jump, int32_t target)
 		struct cold *c = xl_cold(x, COLD_FAR, jump);
 
 		c->target = target;
-		c->info = x->i->live;
+		c->dead = xl_dead(x);
 	}
 }
 
@@ -497,7 +498,7 @@ static void cold_one(struct xlate *x, struct cold *c)
 		cold_link(x, c);
 		break;
 	case COLD_FAR:
-		goto_far(x, c->target, !c->info);
+		goto_far(x, c->target, c->dead, c->info);
 		break;
 	case COLD_MISS:
 		e_store32_imm(&x->a, FRAME(info), c->info);

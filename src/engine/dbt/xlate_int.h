@@ -33,7 +33,7 @@ struct cold {
 	int32_t target;
 	uint32_t info;
 	uint8_t ea, size;
-	bool write, neg;
+	bool write, neg, dead;
 	enum tb_entry how;
 	struct tb_link *link; /* what COLD_LINK wrote */
 };
@@ -55,6 +55,7 @@ struct xlate {
 	bool ended; /* nothing falls through any more */
 	struct xinsn in[XLATE_MAX];
 	unsigned n;
+	uint16_t live_out; /* arithmetic flags that matter after the block */
 	const struct xinsn *i; /* the one being translated */
 	const uint8_t *retry; /* where its present access begins */
 	struct cold cold[COLD_MAX];
