@@ -87,7 +87,7 @@ WORKLOADS = [
     kernel("read-write", "system", 300000, "x 2 calls"),
     kernel("page-faults", "system", 102400, "pages", quick=True),
     kernel("pipe", "system", 50000, "round trips"),
-    kernel("switch", "system", 200000, "switches"),
+    kernel("switch", "system", 100000, "switches"),
     kernel("fork-busybox", "system", 400, "processes", quick=True),
     kernel("fork-bash", "system", 150, "processes"),
     Workload("configure", "system", "sh /bench/programs/configure.sh", "run", quick=True),

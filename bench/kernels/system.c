@@ -2,6 +2,7 @@
 /* What the operating system does for programs; scale is the number of operations. */
 #include <fcntl.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -99,16 +100,25 @@ static uint64_t run_pipe(unsigned long scale)
 	return scale;
 }
 
-/* Two processes that yield to each other. */
+/* A turn that two processes hand each other by semaphores (futexes): a switch for each hand-over.
+ */
 static uint64_t run_switch(unsigned long scale)
 {
+	sem_t *turns = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
 	use_one_cpu();
+	if (turns == MAP_FAILED || sem_init(&turns[0], 1, 1) || sem_init(&turns[1], 1, 0))
+		die("sem_init");
 	pid_t child = fork();
-	for (unsigned long i = 0; i < scale / 2; i++)
-		sched_yield();
+	int mine = child == 0;
+	for (unsigned long i = 0; i < scale / 2; i++) {
+		if (sem_wait(&turns[mine]) || sem_post(&turns[!mine]))
+			die("a semaphore");
+	}
 	if (!child)
 		_exit(0);
 	wait_for(child);
+	munmap(turns, PAGE);
 	return scale;
 }
 
@@ -145,6 +155,6 @@ static uint64_t run_fork_bash(unsigned long scale)
 const struct kernel system_kernels[] = {
 	{"getppid", run_getppid, 2000000},	  {"read-write", run_read_write, 1000000},
 	{"page-faults", run_page_faults, 204800}, {"pipe", run_pipe, 60000},
-	{"switch", run_switch, 300000},		  {"fork-busybox", run_fork_busybox, 600},
+	{"switch", run_switch, 100000},		  {"fork-busybox", run_fork_busybox, 600},
 	{"fork-bash", run_fork_bash, 200},	  {0},
 };
