@@ -116,15 +116,6 @@ static bool ends_block(const struct xinsn *i)
 	}
 }
 
-static void log_insn(struct xlate *x, const struct xinsn *i)
-{
-	char text[128];
-	uint64_t lin = (x->lin & ~(PAGE_SIZE - 1)) + i->off;
-
-	log_printf(x->c->log, "in_asm %u: %012lx: %s\n", x->c->index, lin,
-		   i->bad ? "(bad)" : x86_disasm(&i->d, lin, text, sizeof(text)));
-}
-
 /* False: the block ends before this one. */
 static bool decode_one(struct xlate *x, unsigned off)
 {
@@ -144,8 +135,6 @@ static bool decode_one(struct xlate *x, unsigned off)
 		i->d.len = 1;
 	else
 		i->copy = xl_can_copy(x, &i->d);
-	if (log_on(x->c->log, LOG_IN_ASM))
-		log_insn(x, i);
 	x->n++;
 	return true;
 }
@@ -348,6 +337,7 @@ static bool try_block(struct xlate *x)
 	k->used = align_up((size_t)(x->a.p - k->rw), 16);
 	cache_add(x->v, x->tb);
 	link_known(x);
+	xlate_log(x);
 	return true;
 }
 

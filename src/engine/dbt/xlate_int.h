@@ -113,6 +113,9 @@ void xl_prologue(struct xlate *x);
 void xl_cold_code(struct xlate *x);
 void xl_check_second(struct xlate *x);
 
+/* --- xlate_log.c --- */
+void xlate_log(struct xlate *x);
+
 /* --- flags.c --- */
 /* flags_read/flags_kill - arithmetic flags that an instruction needs; that are the same after it
  * whatever they were. */
