@@ -321,6 +321,7 @@ static void space(struct x86_cpu *c, uint16_t pcid, bool keep)
 	}
 	s->used = ++l->clock;
 	l->cur = (unsigned)(s - l->space);
+	l->moved = true;
 	if (l->sup_low_code) {
 		l->sup_low_code = false;
 		l->sup_epoch++;
@@ -494,11 +495,15 @@ uint64_t lst_exec(struct dbt_cpu *v, uint64_t va)
 void lst_view(struct dbt_cpu *v)
 {
 	struct lst_space *s = &v->lst.space[v->lst.cur];
-	enum x86_view view = DBT_VIEW(v->mode);
-	struct lst_tab *t = view == X86_VIEW_USER    ? &s->user
-			    : view == X86_VIEW_SUPER ? &v->lst.sup
-						     : &s->su;
+	struct lst_tab *t = &s->user;
 
+	if (DBT_VIEW(v->mode) != X86_VIEW_USER) {
+		v->f.view[0].r = (uint64_t)v->lst.sup.r;
+		v->f.view[0].w = (uint64_t)v->lst.sup.w;
+		v->f.view[1].r = (uint64_t)s->su.r;
+		v->f.view[1].w = (uint64_t)s->su.w;
+		t = DBT_VIEW(v->mode) == X86_VIEW_SUPER ? &v->lst.sup : &s->su;
+	}
 	v->f.view_r = (uint64_t)t->r;
 	v->f.lst_w = (uint64_t)t->w;
 	v->f.lst_x = (uint64_t)code_of(v)->x;

@@ -48,14 +48,15 @@ struct cold *xl_cold(struct xlate *x, enum cold_kind kind, uint8_t *jump)
 		x->n_cold++;
 	else
 		x->a.full = true;
-	*c = (struct cold){ .kind = kind, .jump = jump, .info = x->i->off };
+	*c = (struct cold){ .kind = kind, .jump = jump, .info = x->i->off, .mode = x->mode };
 	return c;
 }
 
 void xl_exit(struct xlate *x, const struct xinsn *i)
 {
-	e_store32_imm(&x->a, FRAME(info), i->off);
-	e_jmp_to(&x->a, x->v->cache.stub.exit[DBT_EXIT_INSN]);
+	e_store32_imm(&x->a, FRAME(info),
+		      i->off | (i->bad ? 0 : (uint32_t)i->d.insn.mnemonic << 12));
+	e_jmp_to(&x->a, x->v->cache.stub.insn);
 	x->ended = true;
 }
 
@@ -110,6 +111,9 @@ static bool ends_block(const struct xinsn *i)
 	case ZYDIS_MNEMONIC_JMP:
 	case ZYDIS_MNEMONIC_CALL:
 	case ZYDIS_MNEMONIC_RET:
+	case ZYDIS_MNEMONIC_SYSCALL:
+	case ZYDIS_MNEMONIC_SYSRET:
+	case ZYDIS_MNEMONIC_IRETQ:
 		return true;
 	default:
 		return !handlers[i->d.insn.mnemonic] && !i->copy;
@@ -286,7 +290,7 @@ static void link_known(struct xlate *x)
 
 		if (c->kind != COLD_LINK || c->check || !c->link)
 			continue;
-		to = cache_find(x->v, (b->ram_page[0] << PAGE_SHIFT) + (uint64_t)c->target, b->mode);
+		to = cache_find(x->v, (b->ram_page[0] << PAGE_SHIFT) + (uint64_t)c->target, c->mode);
 		if (to && to->ram_page[1] == NO_PAGE && to->gen[0] == b->gen[0])
 			cache_link(x->v, c->link, to, false);
 	}
@@ -314,6 +318,7 @@ static bool try_block(struct xlate *x)
 	unsigned off = (unsigned)align_down(PAGE_OFFSET(x->lin), CHUNK);
 	uint8_t *map;
 
+	x->mode = x->v->mode;
 	do {
 		x->tb = new_tb(x);
 		if (!x->tb)
@@ -348,7 +353,6 @@ struct tb *xlate_block(struct dbt_cpu *v, uint64_t lin, const uint8_t *page, uin
 	fpu_claim();
 	x->v = v;
 	x->c = &v->in.cpu;
-	x->mode = v->mode;
 	x->code64 = v->mode & X86_MODE_CS64;
 	x->page = page;
 	x->lin = lin;
