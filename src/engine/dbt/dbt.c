@@ -38,6 +38,7 @@ const uint8_t dbt_host_reg[16] = {
 struct dbt_vm {
 	struct interp_vm in; /* first: its functions take the engine_vm */
 	struct dbt_cpu **cpus;
+	unsigned stress;
 };
 
 static struct dbt_vm *vm_of(struct engine_vm *vm)
@@ -359,7 +360,7 @@ static int cpu_create(struct dbt_vm *dv, unsigned index, struct err **e)
 	if (v == MAP_FAILED)
 		return err_set(e, ENOMEM, "no memory for a processor");
 	dv->cpus[index] = v;
-	v->stress = dbt_stress();
+	v->stress = dv->stress;
 	r = interp_cpu_setup(&v->in, &dv->in, index, e);
 	if (r)
 		return r;
@@ -387,10 +388,11 @@ static void dbt_vm_fini(struct engine_vm *vm)
 static int dbt_vm_init(struct engine_vm **out, const struct engine_config *cfg, struct err **e)
 {
 	struct dbt_vm *dv = xzalloc(sizeof(*dv));
-	int r = 0;
+	int r;
 
 	interp_vm_setup(&dv->in, cfg);
 	dv->cpus = xcalloc(cfg->n_cpus, sizeof(*dv->cpus));
+	r = stress_parse(cfg->stress, &dv->stress, e);
 	for (unsigned n = 0; !r && n < cfg->n_cpus; n++)
 		r = cpu_create(dv, n, e);
 	if (r) {
@@ -408,7 +410,7 @@ static int dbt_probe(struct err **e)
 	__builtin_cpu_init();
 	if (!__builtin_cpu_supports("bmi2") || !__builtin_cpu_supports("avx"))
 		return err_set(e, ENOTSUP, "the translator needs a processor with BMI2 and AVX");
-	return 0;
+	return lst_probe(e);
 }
 
 const struct engine_ops engine_dbt = {

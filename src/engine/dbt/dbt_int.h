@@ -159,7 +159,7 @@ struct tb {
 #define LINK_NO_PAGE UINT32_C(0x80000000) /* no entry of an execute table */
 
 #define JUMP_CACHE 8192
-#define TB_HASH_BITS 15
+#define TB_HASH_BITS 17
 #define TB_PAGE_HASH_BITS 12
 #define DBT_RAISED 64
 
@@ -263,6 +263,8 @@ const uint8_t *run_insn(struct dbt_cpu *v);
 const uint8_t *run_call(struct dbt_cpu *v, dbt_helper *fn);
 
 /* --- lst.c --- */
+/* lst_probe - can the tables of a vCPU be reserved here? */
+int lst_probe(struct err **e);
 int lst_create(struct dbt_cpu *v, unsigned n_cpus, struct err **e);
 void lst_destroy(struct dbt_cpu *v);
 /* lst_fill - make an access to va fast; false: it needs the interpreter. */
@@ -326,4 +328,5 @@ void fault_enter(struct dbt_cpu *v); /* this thread runs v's code until fault_le
 void fault_leave(void);
 
 /* --- stress.c --- */
-unsigned dbt_stress(void); /* DBT_STRESS_* that the environment asks for */
+/* stress_parse - DBT_STRESS_* that list and the environment's DOPPEL_DBT_STRESS name, joined by '+'. */
+int stress_parse(const char *list, unsigned *out, struct err **e);
