@@ -27,8 +27,8 @@
 
 #define CACHE_SIZE (64 * MiB) /* of all vCPUs */
 #define CACHE_MIN (4 * MiB)
-#define CACHE_TINY (256 * KiB)
-#define FLUSH_EVERY 500 /* blocks, under stress */
+#define CACHE_TINY MiB
+#define FLUSH_EVERY 5000 /* blocks, under stress */
 
 const uint8_t dbt_host_reg[16] = {
 	X86_RAX, 12, X86_RDX, X86_RBX, 13, X86_RBP, X86_RSI, X86_RDI,

@@ -265,12 +265,19 @@ static void write_code(struct xlate *x, uint8_t *map)
 	xl_prologue(x);
 	at = e_here(&x->a);
 	b->map_skip = (uint16_t)(at - b->far);
-	for (unsigned n = 0; n < x->n && !x->ended; n++) {
-		write_one(x, &x->in[n]);
-		put_le16(map + 3 * n, (uint16_t)(e_here(&x->a) - at));
-		map[3 * n + 2] = x->in[n].d.len;
-		at = e_here(&x->a);
-		b->n_insns = (uint16_t)(n + 1);
+	for (unsigned n = 0, k; n < x->n && !x->ended; n += k) {
+		k = xl_stack_run(x, n);
+		if (!k) {
+			write_one(x, &x->in[n]);
+			k = 1;
+		}
+		/* A run's code counts as its first instruction's. */
+		for (unsigned m = n; m < n + k; m++) {
+			put_le16(map + 3 * m, (uint16_t)(e_here(&x->a) - at));
+			map[3 * m + 2] = x->in[m].d.len;
+			at = e_here(&x->a);
+		}
+		b->n_insns = (uint16_t)(n + k);
 	}
 	if (!x->ended) {
 		x->i = &x->in[x->n - 1];

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The stack, branches, and the ends of a block.
+ * Branches, and the ends of a block.
  *
  * A direct branch inside the page is a host jump, which leads to a stub until it is linked (cache.c);
  * it needs no check, since the block that branches is only reached where its page is mapped.  One to
@@ -10,148 +10,7 @@
 #include "engine/dbt/xlate_int.h"
 
 #define H_RSP dbt_host_reg[X86_RSP]
-#define H_RBP dbt_host_reg[X86_RBP]
 #define H_RCX dbt_host_reg[X86_RCX]
-
-static unsigned slot(const struct xlate *x)
-{
-	return x->code64 ? 8 : 4;
-}
-
-static bool slot_sized(const struct xlate *x, const struct xinsn *i)
-{
-	return i->d.opsize == slot(x);
-}
-
-static void load_slot(struct xlate *x, unsigned reg, struct emem m)
-{
-	e_rm(&x->a, x->code64, 0x8b, reg, m);
-}
-
-static void store_slot(struct xlate *x, struct emem m, unsigned reg)
-{
-	e_rm(&x->a, x->code64, 0x89, reg, m);
-}
-
-static void move_sp(struct xlate *x, int32_t by)
-{
-	e_lea(&x->a, x->code64, H_RSP, em_base(H_RSP, by));
-}
-
-void xl_push_access(struct xlate *x)
-{
-	xl_begin(x);
-	e_lea(&x->a, x->code64, T0, em_base(H_RSP, -(int32_t)slot(x)));
-	xl_access(x, T0, slot(x), XL_WRITE | XL_STACK);
-}
-
-/* [register returned + T1] is what RSP points at. */
-static unsigned pop_access(struct xlate *x)
-{
-	unsigned ea = H_RSP;
-
-	xl_begin(x);
-	if (!x->code64)
-		e_lea(&x->a, 0, ea = T0, em_base(H_RSP, 0));
-	xl_access(x, ea, slot(x), XL_STACK);
-	return ea;
-}
-
-static bool is_op(const struct xinsn *i, unsigned n, ZydisOperandType type)
-{
-	return i->d.op[n].type == type;
-}
-
-static bool gpr_op(const struct xinsn *i, unsigned n)
-{
-	ZydisRegisterClass cl;
-
-	if (!is_op(i, n, ZYDIS_OPERAND_TYPE_REGISTER))
-		return false;
-	cl = ZydisRegisterGetClass(i->d.op[n].reg.value);
-	return cl >= ZYDIS_REGCLASS_GPR8 && cl <= ZYDIS_REGCLASS_GPR64;
-}
-
-/* Read i's memory operand into reg; false: not to be done here. */
-static bool load_operand(struct xlate *x, const struct xinsn *i, unsigned reg)
-{
-	unsigned ea;
-
-	xl_begin(x);
-	ea = xl_addr(x, i);
-	if (ea == NO_REG)
-		return false;
-	xl_access(x, ea, slot(x), 0);
-	load_slot(x, reg, em_sum(ea, T1));
-	return true;
-}
-
-void xl_push(struct xlate *x, const struct xinsn *i)
-{
-	bool reg = gpr_op(i, 0), imm = is_op(i, 0, ZYDIS_OPERAND_TYPE_IMMEDIATE);
-	unsigned g = reg ? xl_reg_num(i->d.op[0].reg.value) : 0;
-
-	if (!slot_sized(x, i) || (!reg && !imm && i->d.mem < 0)) {
-		xl_exit(x, i);
-		return;
-	}
-	if (!reg && !imm) {
-		if (!load_operand(x, i, T2)) {
-			xl_exit(x, i);
-			return;
-		}
-		e_store(&x->a, FRAME(tmp), T2);
-	}
-	xl_push_access(x);
-	if (imm) {
-		e_rm(&x->a, x->code64, 0xc7, 0, em_sum(T0, T1));
-		e32(&x->a, (uint32_t)i->d.op[0].imm.value.s);
-	} else if (reg && dbt_host_reg[g] != NO_REG) {
-		store_slot(x, em_sum(T0, T1), dbt_host_reg[g]);
-	} else {
-		e_load(&x->a, T2, reg ? xl_home(g) : FRAME(tmp));
-		store_slot(x, em_sum(T0, T1), T2);
-	}
-	move_sp(x, -(int32_t)slot(x));
-}
-
-void xl_pop(struct xlate *x, const struct xinsn *i)
-{
-	unsigned g, ea;
-
-	if (!slot_sized(x, i) || !gpr_op(i, 0)) {
-		xl_exit(x, i);
-		return;
-	}
-	g = xl_reg_num(i->d.op[0].reg.value);
-	ea = pop_access(x);
-	if (g == X86_RSP) {
-		load_slot(x, H_RSP, em_sum(ea, T1));
-		x->sp_aligned = false;
-		return;
-	}
-	if (dbt_host_reg[g] != NO_REG) {
-		load_slot(x, dbt_host_reg[g], em_sum(ea, T1));
-	} else {
-		load_slot(x, T2, em_sum(ea, T1));
-		e_store(&x->a, xl_home(g), T2);
-	}
-	move_sp(x, (int32_t)slot(x));
-}
-
-void xl_leave(struct xlate *x, const struct xinsn *i)
-{
-	if (!slot_sized(x, i)) {
-		xl_exit(x, i);
-		return;
-	}
-	xl_begin(x);
-	e_lea(&x->a, x->code64, T0, em_base(H_RBP, 0));
-	xl_access(x, T0, slot(x), 0);
-	load_slot(x, H_RBP, em_sum(T0, T1));
-	e_lea(&x->a, x->code64, H_RSP, em_base(T0, (int32_t)slot(x)));
-	x->sp_aligned = false;
-}
 
 /* --- direct branches --- */
 static bool in_page(int32_t target)
@@ -218,7 +77,7 @@ static bool branch_target(const struct xlate *x, const struct xinsn *i, int32_t 
 	int64_t t = (int64_t)xl_next(i) + i->d.op[0].imm.value.s;
 
 	*out = (int32_t)t;
-	return t == *out && i->d.opsize != 2 && is_op(i, 0, ZYDIS_OPERAND_TYPE_IMMEDIATE);
+	return t == *out && i->d.opsize != 2 && xl_is_op(i, 0, ZYDIS_OPERAND_TYPE_IMMEDIATE);
 }
 
 /* Where a conditional branch leads, whose rel32 field is at `jump`. */
@@ -280,7 +139,7 @@ void xl_loop(struct xlate *x, const struct xinsn *i)
 }
 
 /* --- indirect branches: to T0 --- */
-static void goto_indirect(struct xlate *x, int32_t undo_sp)
+void xl_goto_indirect(struct xlate *x, int32_t undo_sp)
 {
 	struct code *a = &x->a;
 	uint8_t *hit;
@@ -300,19 +159,24 @@ static void goto_indirect(struct xlate *x, int32_t undo_sp)
 	x->ended = true;
 }
 
+int32_t xl_ret_extra(const struct xinsn *i)
+{
+	return xl_is_op(i, 0, ZYDIS_OPERAND_TYPE_IMMEDIATE)
+		       ? (int32_t)(i->d.op[0].imm.value.u & 0xffff)
+		       : 0;
+}
+
 void xl_ret(struct xlate *x, const struct xinsn *i)
 {
-	int32_t more = is_op(i, 0, ZYDIS_OPERAND_TYPE_IMMEDIATE) ?
-			       (int32_t)(i->d.op[0].imm.value.u & 0xffff) :
-			       0;
+	int32_t by = (int32_t)xl_slot(x) + xl_ret_extra(i);
 
-	if (!slot_sized(x, i) || i->d.insn.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR) {
+	if (!xl_slot_sized(x, i) || i->d.insn.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR) {
 		xl_exit(x, i);
 		return;
 	}
-	load_slot(x, T0, em_sum(pop_access(x), T1));
-	move_sp(x, (int32_t)slot(x) + more);
-	goto_indirect(x, -((int32_t)slot(x) + more));
+	xl_load_slot(x, T0, em_sum(xl_pop_access(x), T1));
+	xl_move_sp(x, by);
+	xl_goto_indirect(x, -by);
 }
 
 /* The target of an indirect branch in the frame (memory) or T0 (register); false: not here. */
@@ -320,11 +184,11 @@ static bool indirect_target(struct xlate *x, const struct xinsn *i)
 {
 	unsigned g;
 
-	if (!slot_sized(x, i) || i->d.insn.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR)
+	if (!xl_slot_sized(x, i) || i->d.insn.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR)
 		return false;
 	if (i->d.mem >= 0)
-		return load_operand(x, i, T0);
-	if (!gpr_op(i, 0))
+		return xl_load_operand(x, i, T0);
+	if (!xl_gpr_op(i, 0))
 		return false;
 	g = xl_reg_num(i->d.op[0].reg.value);
 	if (dbt_host_reg[g] == NO_REG)
@@ -340,8 +204,8 @@ void xl_jmp(struct xlate *x, const struct xinsn *i)
 
 	if (branch_target(x, i, &target))
 		xl_goto(x, target);
-	else if (!is_op(i, 0, ZYDIS_OPERAND_TYPE_IMMEDIATE) && indirect_target(x, i))
-		goto_indirect(x, 0);
+	else if (!xl_is_op(i, 0, ZYDIS_OPERAND_TYPE_IMMEDIATE) && indirect_target(x, i))
+		xl_goto_indirect(x, 0);
 	else
 		xl_exit(x, i);
 }
@@ -351,8 +215,8 @@ static void push_return(struct xlate *x, const struct xinsn *i)
 	xl_push_access(x);
 	e_load(&x->a, T2, FRAME(code_base));
 	e_lea(&x->a, x->code64, T2, em_base(T2, (int32_t)xl_next(i)));
-	store_slot(x, em_sum(T0, T1), T2);
-	move_sp(x, -(int32_t)slot(x));
+	xl_store_slot(x, em_sum(T0, T1), T2);
+	xl_move_sp(x, -(int32_t)xl_slot(x));
 }
 
 void xl_call(struct xlate *x, const struct xinsn *i)
@@ -362,11 +226,11 @@ void xl_call(struct xlate *x, const struct xinsn *i)
 	if (branch_target(x, i, &target)) {
 		push_return(x, i);
 		xl_goto(x, target);
-	} else if (!is_op(i, 0, ZYDIS_OPERAND_TYPE_IMMEDIATE) && indirect_target(x, i)) {
+	} else if (!xl_is_op(i, 0, ZYDIS_OPERAND_TYPE_IMMEDIATE) && indirect_target(x, i)) {
 		e_store(&x->a, FRAME(tmp), T0);
 		push_return(x, i);
 		e_load(&x->a, T0, FRAME(tmp));
-		goto_indirect(x, (int32_t)slot(x));
+		xl_goto_indirect(x, (int32_t)xl_slot(x));
 	} else {
 		xl_exit(x, i);
 	}

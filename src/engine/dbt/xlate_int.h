@@ -110,11 +110,32 @@ unsigned xl_reg_num(ZydisRegister r); /* of a general register, 0..15 */
 xlate_fn xl_cli, xl_sti, xl_stac, xl_clac, xl_swapgs, xl_rdtsc, xl_rdtscp, xl_pushf;
 xlate_fn xl_syscall, xl_sysret, xl_iret;
 
-/* --- xlate_flow.c --- */
+/* --- xlate_stack.c --- */
+xlate_fn xl_push, xl_pop, xl_leave;
+/* xl_stack_run - translate a run of PUSH or of POP (and RET) that begins at x->in[at]: how many
+ * instructions, 0 when there is no run. */
+unsigned xl_stack_run(struct xlate *x, unsigned at);
+/* A slot of the stack: 8 bytes in 64-bit code, else 4; is that i's operand size? */
+unsigned xl_slot(const struct xlate *x);
+bool xl_slot_sized(const struct xlate *x, const struct xinsn *i);
+void xl_load_slot(struct xlate *x, unsigned reg, struct emem m);
+void xl_store_slot(struct xlate *x, struct emem m, unsigned reg);
+void xl_move_sp(struct xlate *x, int32_t by);
 /* xl_push_access - [T0 + T1] becomes the slot below RSP, which is not moved yet. */
 void xl_push_access(struct xlate *x);
-xlate_fn xl_push, xl_pop, xl_leave, xl_jcc, xl_jmp, xl_call, xl_ret, xl_jcxz, xl_loop;
+/* xl_pop_access - [register returned + T1] is what RSP points at. */
+unsigned xl_pop_access(struct xlate *x);
+bool xl_is_op(const struct xinsn *i, unsigned n, ZydisOperandType type);
+bool xl_gpr_op(const struct xinsn *i, unsigned n); /* a general register? */
+/* xl_load_operand - a slot from i's memory operand into reg; false: not to be done here. */
+bool xl_load_operand(struct xlate *x, const struct xinsn *i, unsigned reg);
+
+/* --- xlate_flow.c --- */
+xlate_fn xl_jcc, xl_jmp, xl_call, xl_ret, xl_jcxz, xl_loop;
 void xl_goto(struct xlate *x, int32_t target);
+/* xl_goto_indirect - to the address in T0.  undo_sp: what to add to RSP when the branch must raise. */
+void xl_goto_indirect(struct xlate *x, int32_t undo_sp);
+int32_t xl_ret_extra(const struct xinsn *i); /* bytes that RET drops besides */
 void xl_prologue(struct xlate *x);
 void xl_cold_code(struct xlate *x);
 void xl_check_second(struct xlate *x);

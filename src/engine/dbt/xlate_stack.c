@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The stack.
+ *
+ * PUSH and POP come in runs, of which the slots nearly always lie in one page: a run is one access.
+ * Where it is not so, its first instruction is the interpreter's, and the rest of the run is another
+ * block's.
+ */
+#include "engine/dbt/xlate_int.h"
+
+#define H_RSP dbt_host_reg[X86_RSP]
+#define H_RBP dbt_host_reg[X86_RBP]
+
+unsigned xl_slot(const struct xlate *x)
+{
+	return x->code64 ? 8 : 4;
+}
+
+bool xl_slot_sized(const struct xlate *x, const struct xinsn *i)
+{
+	return i->d.opsize == xl_slot(x);
+}
+
+void xl_load_slot(struct xlate *x, unsigned reg, struct emem m)
+{
+	e_rm(&x->a, x->code64, 0x8b, reg, m);
+}
+
+void xl_store_slot(struct xlate *x, struct emem m, unsigned reg)
+{
+	e_rm(&x->a, x->code64, 0x89, reg, m);
+}
+
+void xl_move_sp(struct xlate *x, int32_t by)
+{
+	e_lea(&x->a, x->code64, H_RSP, em_base(H_RSP, by));
+}
+
+void xl_push_access(struct xlate *x)
+{
+	xl_begin(x);
+	e_lea(&x->a, x->code64, T0, em_base(H_RSP, -(int32_t)xl_slot(x)));
+	xl_access(x, T0, xl_slot(x), XL_WRITE | XL_STACK);
+}
+
+unsigned xl_pop_access(struct xlate *x)
+{
+	unsigned ea = H_RSP;
+
+	xl_begin(x);
+	if (!x->code64)
+		e_lea(&x->a, 0, ea = T0, em_base(H_RSP, 0));
+	xl_access(x, ea, xl_slot(x), XL_STACK);
+	return ea;
+}
+
+bool xl_is_op(const struct xinsn *i, unsigned n, ZydisOperandType type)
+{
+	return i->d.op[n].type == type;
+}
+
+bool xl_gpr_op(const struct xinsn *i, unsigned n)
+{
+	ZydisRegisterClass cl;
+
+	if (!xl_is_op(i, n, ZYDIS_OPERAND_TYPE_REGISTER))
+		return false;
+	cl = ZydisRegisterGetClass(i->d.op[n].reg.value);
+	return cl >= ZYDIS_REGCLASS_GPR8 && cl <= ZYDIS_REGCLASS_GPR64;
+}
+
+bool xl_load_operand(struct xlate *x, const struct xinsn *i, unsigned reg)
+{
+	unsigned ea;
+
+	xl_begin(x);
+	ea = xl_addr(x, i);
+	if (ea == NO_REG)
+		return false;
+	xl_access(x, ea, xl_slot(x), 0);
+	xl_load_slot(x, reg, em_sum(ea, T1));
+	return true;
+}
+
+void xl_push(struct xlate *x, const struct xinsn *i)
+{
+	bool reg = xl_gpr_op(i, 0), imm = xl_is_op(i, 0, ZYDIS_OPERAND_TYPE_IMMEDIATE);
+	unsigned g = reg ? xl_reg_num(i->d.op[0].reg.value) : 0;
+
+	if (!xl_slot_sized(x, i) || (!reg && !imm && i->d.mem < 0)) {
+		xl_exit(x, i);
+		return;
+	}
+	if (!reg && !imm) {
+		if (!xl_load_operand(x, i, T2)) {
+			xl_exit(x, i);
+			return;
+		}
+		e_store(&x->a, FRAME(tmp), T2);
+	}
+	xl_push_access(x);
+	if (imm) {
+		e_rm(&x->a, x->code64, 0xc7, 0, em_sum(T0, T1));
+		e32(&x->a, (uint32_t)i->d.op[0].imm.value.s);
+	} else if (reg && dbt_host_reg[g] != NO_REG) {
+		xl_store_slot(x, em_sum(T0, T1), dbt_host_reg[g]);
+	} else {
+		e_load(&x->a, T2, reg ? xl_home(g) : FRAME(tmp));
+		xl_store_slot(x, em_sum(T0, T1), T2);
+	}
+	xl_move_sp(x, -(int32_t)xl_slot(x));
+}
+
+void xl_pop(struct xlate *x, const struct xinsn *i)
+{
+	unsigned g, ea;
+
+	if (!xl_slot_sized(x, i) || !xl_gpr_op(i, 0)) {
+		xl_exit(x, i);
+		return;
+	}
+	g = xl_reg_num(i->d.op[0].reg.value);
+	ea = xl_pop_access(x);
+	if (g == X86_RSP) {
+		xl_load_slot(x, H_RSP, em_sum(ea, T1));
+		x->sp_aligned = false;
+		return;
+	}
+	if (dbt_host_reg[g] != NO_REG) {
+		xl_load_slot(x, dbt_host_reg[g], em_sum(ea, T1));
+	} else {
+		xl_load_slot(x, T2, em_sum(ea, T1));
+		e_store(&x->a, xl_home(g), T2);
+	}
+	xl_move_sp(x, (int32_t)xl_slot(x));
+}
+
+void xl_leave(struct xlate *x, const struct xinsn *i)
+{
+	if (!xl_slot_sized(x, i)) {
+		xl_exit(x, i);
+		return;
+	}
+	xl_begin(x);
+	e_lea(&x->a, x->code64, T0, em_base(H_RBP, 0));
+	xl_access(x, T0, xl_slot(x), 0);
+	xl_load_slot(x, H_RBP, em_sum(T0, T1));
+	e_lea(&x->a, x->code64, H_RSP, em_base(T0, (int32_t)xl_slot(x)));
+	x->sp_aligned = false;
+}
+
+/* --- runs --- */
+static bool push_in_run(const struct xlate *x, const struct xinsn *i)
+{
+	return i->d.insn.mnemonic == ZYDIS_MNEMONIC_PUSH && !i->bad && xl_slot_sized(x, i) &&
+	       (xl_is_op(i, 0, ZYDIS_OPERAND_TYPE_IMMEDIATE) ||
+		(xl_gpr_op(i, 0) && xl_reg_num(i->d.op[0].reg.value) != X86_RSP));
+}
+
+static bool pop_in_run(const struct xlate *x, const struct xinsn *i)
+{
+	return i->d.insn.mnemonic == ZYDIS_MNEMONIC_POP && !i->bad && xl_slot_sized(x, i) &&
+	       xl_gpr_op(i, 0) && xl_reg_num(i->d.op[0].reg.value) != X86_RSP;
+}
+
+static bool near_ret(const struct xlate *x, const struct xinsn *i)
+{
+	return i->d.insn.mnemonic == ZYDIS_MNEMONIC_RET && !i->bad && xl_slot_sized(x, i) &&
+	       i->d.insn.meta.branch_type != ZYDIS_BRANCH_TYPE_FAR;
+}
+
+/* To the interpreter unless n slots from the address in ea lie in one page. */
+static void one_page(struct xlate *x, unsigned ea, unsigned n)
+{
+	int32_t last = (int32_t)(PAGE_SIZE - n * xl_slot(x)); /* offset they may begin at */
+	struct code *a = &x->a;
+	uint8_t *ok;
+
+	if (xl_dead(x)) {
+		e_mov32(a, T1, ea);
+		e_rr(a, 0, 0x81, 4, T1); /* and */
+		e32(a, PAGE_SIZE - 1);
+		e_rr(a, 0, 0x81, 7, T1); /* cmp */
+		e32(a, (uint32_t)last);
+		xl_cold(x, COLD_EXIT, e_jcc(a, CC_A));
+		return;
+	}
+	/* offset - (last + 1) is negative: its sign plus 1 is 0. */
+	e_pext(a, T1, ea, xl_low_mask(6));
+	e_lea(a, 1, T1, em_base(T1, -(last + 1)));
+	e_mov_imm(a, T2, 63);
+	e_sarx(a, T1, T1, T2);
+	e_lea(a, 1, T1, em_base(T1, 1));
+	ok = e_jrcxz(a);
+	xl_cold(x, COLD_EXIT, e_jmp(a));
+	e_patch8(a, ok);
+}
+
+static struct emem run_slot(const struct xlate *x, unsigned base, unsigned n)
+{
+	return em_index(base, T1, 0, (int32_t)(n * xl_slot(x)));
+}
+
+static void push_one(struct xlate *x, const struct xinsn *i, struct emem m)
+{
+	unsigned g;
+
+	if (xl_is_op(i, 0, ZYDIS_OPERAND_TYPE_IMMEDIATE)) {
+		e_rm(&x->a, x->code64, 0xc7, 0, m);
+		e32(&x->a, (uint32_t)i->d.op[0].imm.value.s);
+		return;
+	}
+	g = xl_reg_num(i->d.op[0].reg.value);
+	if (dbt_host_reg[g] != NO_REG) {
+		xl_store_slot(x, m, dbt_host_reg[g]);
+	} else {
+		e_load(&x->a, T2, xl_home(g));
+		xl_store_slot(x, m, T2);
+	}
+}
+
+static void push_run(struct xlate *x, const struct xinsn *i, unsigned n)
+{
+	xl_begin(x);
+	e_lea(&x->a, x->code64, T0, em_base(H_RSP, -(int32_t)(n * xl_slot(x))));
+	one_page(x, T0, n);
+	xl_access(x, T0, xl_slot(x), XL_WRITE | XL_STACK);
+	for (unsigned k = 0; k < n; k++)
+		push_one(x, &i[k], run_slot(x, T0, n - 1 - k));
+	e_mov(&x->a, H_RSP, T0);
+}
+
+static void pop_one(struct xlate *x, const struct xinsn *i, struct emem m)
+{
+	unsigned g = xl_reg_num(i->d.op[0].reg.value);
+
+	if (dbt_host_reg[g] != NO_REG) {
+		xl_load_slot(x, dbt_host_reg[g], m);
+	} else {
+		xl_load_slot(x, T2, m);
+		e_store(&x->a, xl_home(g), T2);
+	}
+}
+
+/* n POPs, and RET after them if ret. */
+static void pop_run(struct xlate *x, const struct xinsn *i, unsigned n, bool ret)
+{
+	unsigned slots = n + ret;
+	int32_t more = ret ? xl_ret_extra(&i[n]) : 0;
+
+	xl_begin(x);
+	e_lea(&x->a, x->code64, T0, em_base(H_RSP, 0));
+	one_page(x, T0, slots);
+	xl_access(x, T0, xl_slot(x), XL_STACK);
+	for (unsigned k = 0; k < n; k++)
+		pop_one(x, &i[k], run_slot(x, T0, k));
+	if (ret)
+		xl_load_slot(x, T0, run_slot(x, T0, n));
+	xl_move_sp(x, (int32_t)(slots * xl_slot(x)) + more);
+	if (ret) {
+		x->i = &i[n];
+		xl_goto_indirect(x, -((int32_t)xl_slot(x) + more));
+	}
+}
+
+unsigned xl_stack_run(struct xlate *x, unsigned at)
+{
+	const struct xinsn *i = &x->in[at];
+	unsigned n = 0, left = x->n - at;
+	bool ret;
+
+	x->i = i;
+	while (n < left && push_in_run(x, &i[n]))
+		n++;
+	if (n > 1) {
+		push_run(x, i, n);
+		return n;
+	}
+	for (n = 0; n < left && pop_in_run(x, &i[n]);)
+		n++;
+	ret = n && n < left && near_ret(x, &i[n]);
+	if (n + ret < 2)
+		return 0;
+	pop_run(x, i, n, ret);
+	return n + ret;
+}
