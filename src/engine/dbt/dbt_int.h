@@ -42,6 +42,8 @@ struct dbt_frame {
 	uint64_t jump_mask;	  /* for pext: which address bits index the jump cache */
 	uint64_t jump_untag;	  /* minus the tag of jump cache entries that are valid now */
 	uint64_t low_mask[7];	  /* [n]: low n bits */
+	uint32_t flags;		  /* arithmetic flags across a branch, as in x86_cpu.fl */
+	uint32_t pad;
 	uint32_t info;		  /* of an exit: INFO_* */
 	uint32_t reason;	  /* enum dbt_exit */
 	uint64_t tmp;		  /* scratch of one instruction */
@@ -132,7 +134,8 @@ struct tb_link {
 	bool neg;	/* the check holds minus (page number + 1) */
 };
 
-enum tb_entry { TB_BODY, TB_POLL };
+/* Where a block is entered.  TB_SAVED: arithmetic flags are in frame.flags and not in the host's. */
+enum tb_entry { TB_BODY, TB_POLL, TB_SAVED };
 
 struct tb_site { /* an incoming link of a block */
 	struct tb_site *next;
@@ -147,8 +150,8 @@ struct tb {
 	uint32_t mode;
 	uint32_t gen[2];
 	struct tb_site *sites;
-	const uint8_t *far; /* T0 = its linear address: sets code_base, then polls */
-	const uint8_t *poll, *body;
+	const uint8_t *far; /* as TB_SAVED, and T0 = its linear address: sets code_base */
+	const uint8_t *saved, *poll, *body;
 	uint32_t host_len; /* from far */
 	uint16_t n_insns, bytes;
 	bool dead;
@@ -296,7 +299,7 @@ void cache_invalidate(struct dbt_cpu *v, uint64_t ram_page);
 void cache_raised(struct dbt_cpu *v);
 static inline const uint8_t *tb_entry(const struct tb *b, enum tb_entry how)
 {
-	return how == TB_POLL ? b->poll : b->body;
+	return how == TB_SAVED ? b->saved : how == TB_POLL ? b->poll : b->body;
 }
 
 /* --- stubs.c --- */

@@ -54,6 +54,16 @@ static void push(struct code *a, unsigned reg)
 	e8(a, 0x50 | (reg & 7));
 }
 
+/* From the frame to the host's; uses T2. */
+static void load_saved_flags(struct code *a)
+{
+	e_mov(a, T2, X86_RAX);
+	e_load32(a, X86_RAX, FRAME(flags));
+	e8(a, 0x04), e8(a, 0x7f);
+	e8(a, 0x9e);
+	e_mov(a, X86_RAX, T2);
+}
+
 /* To whoever called enter. */
 static void leave(struct code *a)
 {
@@ -149,6 +159,7 @@ void stubs_emit(struct dbt_cpu *v)
 	emit_ask(&a, jump_link, DBT_EXIT_LINK);
 	s->jump = e_here(&a);
 	e_store(&a, FRAME(target), T0);
+	load_saved_flags(&a);
 	emit_ask(&a, jump_missed, DBT_EXIT_JUMP);
 	s->call = e_here(&a);
 	emit_ask(&a, run_call, DBT_EXIT_RIP);

@@ -48,12 +48,15 @@ struct cold *xl_cold(struct xlate *x, enum cold_kind kind, uint8_t *jump)
 		x->n_cold++;
 	else
 		x->a.full = true;
-	*c = (struct cold){ .kind = kind, .jump = jump, .info = x->i->off, .mode = x->mode };
+	*c = (struct cold){ .kind = kind, .jump = jump, .info = x->i->off, .mode = x->mode,
+			    .saved = x->flags_saved };
 	return c;
 }
 
 void xl_exit(struct xlate *x, const struct xinsn *i)
 {
+	if (x->flags_saved)
+		xl_restore_flags(&x->a);
 	e_store32_imm(&x->a, FRAME(info),
 		      i->off | (i->bad ? 0 : (uint32_t)i->d.insn.mnemonic << 12));
 	e_jmp_to(&x->a, x->v->cache.stub.insn);
@@ -261,7 +264,7 @@ static void write_code(struct xlate *x, uint8_t *map)
 
 	x->i = &x->in[0];
 	x->n_cold = 0;
-	x->sp_aligned = x->ended = x->x87_noted = false;
+	x->sp_aligned = x->ended = x->x87_noted = x->flags_saved = false;
 	xl_prologue(x);
 	at = e_here(&x->a);
 	b->map_skip = (uint16_t)(at - b->far);

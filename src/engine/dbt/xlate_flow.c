@@ -12,6 +12,33 @@
 #define H_RSP dbt_host_reg[X86_RSP]
 #define H_RCX dbt_host_reg[X86_RCX]
 
+/* --- flags across branches --- */
+static void save_flags(struct code *a)
+{
+	e_mov(a, T2, X86_RAX);
+	e8(a, 0x9f); /* lahf */
+	e8(a, 0x0f), e8(a, 0x90), e8(a, 0xc0); /* seto al */
+	e_store32(a, FRAME(flags), X86_RAX);
+	e_mov(a, X86_RAX, T2);
+}
+
+void xl_save_flags(struct xlate *x)
+{
+	if (xl_dead(x))
+		return;
+	save_flags(&x->a);
+	x->flags_saved = true;
+}
+
+void xl_restore_flags(struct code *a)
+{
+	e_mov(a, T2, X86_RAX);
+	e_load32(a, X86_RAX, FRAME(flags));
+	e8(a, 0x04), e8(a, 0x7f); /* add al, 0x7f: OF = bit 0 */
+	e8(a, 0x9e); /* sahf */
+	e_mov(a, X86_RAX, T2);
+}
+
 /* --- direct branches --- */
 static bool in_page(int32_t target)
 {
@@ -25,7 +52,9 @@ static void link_in_page(struct xlate *x, uint8_t *jump, int32_t target)
 
 	c->target = target;
 	/* Backwards, or to this very instruction. */
-	c->how = target <= (int32_t)x->i->off ? TB_POLL : TB_BODY;
+	c->how = x->flags_saved			      ? TB_SAVED
+		 : target <= (int32_t)x->i->off ? TB_POLL
+						      : TB_BODY;
 }
 
 /* Go to another page, if it is mapped to what it was when linked. */
@@ -55,7 +84,7 @@ static void goto_far(struct xlate *x, int32_t target, bool dead, unsigned off)
 	e_store(a, FRAME(code_base), T0);
 	c = xl_cold(x, COLD_LINK, e_jmp(a));
 	c->target = target;
-	c->how = TB_POLL;
+	c->how = x->flags_saved ? TB_SAVED : TB_POLL;
 	c->info = off;
 	c->check = check;
 	c->neg = !dead;
@@ -68,7 +97,7 @@ void xl_goto(struct xlate *x, int32_t target)
 	if (in_page(target))
 		link_in_page(x, e_jmp(&x->a), target);
 	else
-		goto_far(x, target, !x->live_out, x->i->off);
+		goto_far(x, target, !x->live_out || x->flags_saved, x->i->off);
 	x->ended = true;
 }
 
@@ -139,22 +168,32 @@ void xl_loop(struct xlate *x, const struct xinsn *i)
 }
 
 /* --- indirect branches: to T0 --- */
+/* Is the block at T0 in the jump cache?  The sum of its key, T0 and minus the tag is 0. */
 void xl_goto_indirect(struct xlate *x, int32_t undo_sp)
 {
 	struct code *a = &x->a;
-	uint8_t *hit;
+	uint8_t *hit = NULL, *miss;
 	struct cold *c;
 
 	e_pext(a, T1, T0, FRAME(jump_mask));
 	e_load(a, T2, em_index(X86_RSP, T1, 3, FRAME_OFF(jump_key)));
-	e_lea(a, 1, T2, em_sum(T2, T0));
-	e_load(a, T1, FRAME(jump_untag));
-	e_lea(a, 1, T1, em_sum(T1, T2));
-	hit = e_jrcxz(a);
-	c = xl_cold(x, COLD_MISS, e_jmp(a));
+	if (xl_dead(x)) {
+		e_rr(a, 1, 0x03, T2, T0); /* add */
+		e_rm(a, 1, 0x03, T2, FRAME(jump_untag));
+		miss = e_jcc(a, CC_NZ);
+	} else {
+		e_lea(a, 1, T2, em_sum(T2, T0));
+		e_load(a, T1, FRAME(jump_untag));
+		e_lea(a, 1, T1, em_sum(T1, T2));
+		hit = e_jrcxz(a);
+		miss = e_jmp(a);
+	}
+	c = xl_cold(x, COLD_MISS, miss);
 	c->info = x->i->off | (uint32_t)(undo_sp & 0xfffff) << 12;
-	e_patch8(a, hit);
-	e_pext(a, T1, T0, FRAME(jump_mask));
+	if (hit) {
+		e_patch8(a, hit);
+		e_pext(a, T1, T0, FRAME(jump_mask));
+	}
 	e_jmp_mem(a, em_index(X86_RSP, T1, 3, FRAME_OFF(jump_code)));
 	x->ended = true;
 }
@@ -174,6 +213,7 @@ void xl_ret(struct xlate *x, const struct xinsn *i)
 		xl_exit(x, i);
 		return;
 	}
+	xl_save_flags(x);
 	xl_load_slot(x, T0, em_sum(xl_pop_access(x), T1));
 	xl_move_sp(x, by);
 	xl_goto_indirect(x, -by);
@@ -202,7 +242,11 @@ void xl_jmp(struct xlate *x, const struct xinsn *i)
 {
 	int32_t target;
 
-	if (branch_target(x, i, &target))
+	bool direct = branch_target(x, i, &target);
+
+	if (!direct || !in_page(target))
+		xl_save_flags(x);
+	if (direct)
 		xl_goto(x, target);
 	else if (!xl_is_op(i, 0, ZYDIS_OPERAND_TYPE_IMMEDIATE) && indirect_target(x, i))
 		xl_goto_indirect(x, 0);
@@ -223,7 +267,11 @@ void xl_call(struct xlate *x, const struct xinsn *i)
 {
 	int32_t target;
 
-	if (branch_target(x, i, &target)) {
+	bool direct = branch_target(x, i, &target);
+
+	if (!direct || !in_page(target))
+		xl_save_flags(x);
+	if (direct) {
 		push_return(x, i);
 		xl_goto(x, target);
 	} else if (!xl_is_op(i, 0, ZYDIS_OPERAND_TYPE_IMMEDIATE) && indirect_target(x, i)) {
@@ -245,6 +293,9 @@ void xl_prologue(struct xlate *x)
 	x->tb->far = e_here(a);
 	e_lea(a, x->code64, T0, em_base(T0, -(int32_t)x->in[0].off));
 	e_store(a, FRAME(code_base), T0);
+	x->tb->saved = e_here(a);
+	if (x->in[0].live)
+		xl_restore_flags(a);
 	x->tb->poll = e_here(a);
 	if (!x->in[0].live) {
 		e_cmp32_mem_imm(a, CPU(attn), 0);
@@ -305,6 +356,8 @@ static void cold_align(struct xlate *x, struct cold *c)
 	e_mov_imm(a, T2, 63);
 	e_sarx(a, T1, T1, T2);
 	stays = e_jrcxz(a);
+	if (c->saved)
+		xl_restore_flags(a);
 	to_stub(x, c->info, x->v->cache.stub.insn);
 	e_patch8(a, stays);
 	e_jmp_to(a, c->back);
@@ -319,6 +372,8 @@ static void cold_link(struct xlate *x, struct cold *c)
 
 	if (c->back) /* the check of a page */
 		e_patch(a, (uint8_t *)(uintptr_t)c->back, stub);
+	if (c->saved)
+		xl_restore_flags(a);
 	e_store32_imm(a, FRAME(info), c->info);
 	data = e_lea_rip(a, T2);
 	e_jmp_to(a, x->v->cache.stub.link);
@@ -344,6 +399,10 @@ static void cold_link(struct xlate *x, struct cold *c)
 static void cold_one(struct xlate *x, struct cold *c)
 {
 	e_patch(&x->a, c->jump, e_here(&x->a));
+	x->flags_saved = c->saved;
+	/* Stubs take flags from the host's.  COLD_ALIGN goes on in the middle, where they are saved. */
+	if (c->saved && c->kind != COLD_ALIGN && c->kind != COLD_LINK && c->kind != COLD_MISS)
+		xl_restore_flags(&x->a);
 	switch (c->kind) {
 	case COLD_FILL:
 		cold_fill(x, c);
@@ -364,6 +423,9 @@ static void cold_one(struct xlate *x, struct cold *c)
 		goto_far(x, c->target, c->dead, c->info);
 		break;
 	case COLD_MISS:
+		/* Flags of blocks in the jump cache are expected in the frame. */
+		if (!c->saved)
+			save_flags(&x->a);
 		to_stub(x, c->info, x->v->cache.stub.jump);
 		break;
 	}

@@ -22,7 +22,7 @@ enum cold_kind {
 	COLD_POLL,
 	COLD_LINK, /* direct branch inside the page, not linked yet */
 	COLD_FAR, /* conditional branch to another page */
-	COLD_MISS, /* indirect branch that is not in the jump cache */
+	COLD_MISS, /* indirect branch that is not in the jump cache: flags are in the frame */
 };
 
 struct cold {
@@ -33,7 +33,7 @@ struct cold {
 	int32_t target;
 	uint32_t info, mode;
 	uint8_t ea, size;
-	bool write, neg, dead;
+	bool write, neg, dead, saved; /* saved: flags are in the frame here */
 	enum tb_entry how;
 	struct tb_link *link; /* what COLD_LINK wrote */
 };
@@ -50,6 +50,7 @@ struct xlate {
 	unsigned marked[2]; /* bounds of what is marked as decoded */
 	uint32_t mode;
 	bool code64;
+	bool flags_saved; /* they are in the frame, for a branch */
 	bool x87_noted; /* x87_base is this block's page */
 	bool sp_aligned; /* RSP is a multiple of the stack's slot here */
 	bool ended; /* nothing falls through any more */
@@ -67,9 +68,10 @@ typedef void xlate_fn(struct xlate *x, const struct xinsn *i);
 /* --- xlate.c --- */
 struct cold *xl_cold(struct xlate *x, enum cold_kind kind, uint8_t *jump);
 void xl_exit(struct xlate *x, const struct xinsn *i); /* leave to the interpreter; ends the block */
+/* May code for the present instruction change the host's flags? */
 static inline bool xl_dead(const struct xlate *x)
 {
-	return !x->i->live;
+	return !x->i->live || x->flags_saved;
 }
 static inline unsigned xl_next(const struct xinsn *i)
 {
@@ -135,6 +137,10 @@ xlate_fn xl_jcc, xl_jmp, xl_call, xl_ret, xl_jcxz, xl_loop;
 void xl_goto(struct xlate *x, int32_t target);
 /* xl_goto_indirect - to the address in T0.  undo_sp: what to add to RSP when the branch must raise. */
 void xl_goto_indirect(struct xlate *x, int32_t undo_sp);
+/* xl_save_flags - for a branch to where it is not known whether flags matter: keep them in the frame if
+ * they do here.  The target brings them back if it wants them (TB_SAVED). */
+void xl_save_flags(struct xlate *x);
+void xl_restore_flags(struct code *a); /* uses T2 */
 int32_t xl_ret_extra(const struct xinsn *i); /* bytes that RET drops besides */
 void xl_prologue(struct xlate *x);
 void xl_cold_code(struct xlate *x);

@@ -248,6 +248,8 @@ static void pop_run(struct xlate *x, const struct xinsn *i, unsigned n, bool ret
 	unsigned slots = n + ret;
 	int32_t more = ret ? xl_ret_extra(&i[n]) : 0;
 
+	if (ret)
+		xl_save_flags(x);
 	xl_begin(x);
 	e_lea(&x->a, x->code64, T0, em_base(H_RSP, 0));
 	one_page(x, T0, slots);
