@@ -236,6 +236,7 @@ void image_main(void)
 {
 	bool avx = enable_avx();
 
+	__asm__ volatile("fninit");
 	for (unsigned i = 0; i < sizeof(bm_new); i++)
 		bm_new[i] = 0x90;
 	bm_new[0] = bm_new[32] = bm_new[48] = 0xb3;
