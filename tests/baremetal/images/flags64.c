@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Arithmetic flags that stay live across what an engine may lose them in: accesses that fault and are
- * restarted, interrupts and single steps, calls, returns and jumps of every kind, PUSHF and POPF, SAHF
- * and LAHF, the head of a loop, instructions that leave them alone (SDM 3A 6.6, SDM 1 3.4.3). */
+/* Arithmetic flags that stay live across what an engine may lose them in: accesses that fault and
+ * are restarted, interrupts and single steps, calls, returns and jumps of every kind, PUSHF and
+ * POPF, SAHF and LAHF, the head of a loop, instructions that leave them alone (SDM 3A 6.6, SDM
+ * 1 3.4.3). */
 /* bm: bits=64 */
 #include "bm.h"
 
 #define ARITH 0x8d5ul
 #define VA 0x100000000000ul
-#define PAGE(n) (VA + (n) * 4096ul)
+#define PAGE(n) (VA + (n)*4096ul)
 
 static uint64_t pdpt[512] __attribute__((aligned(4096)));
 static uint64_t pd[512] __attribute__((aligned(4096)));
@@ -15,64 +16,69 @@ static uint64_t pt[512] __attribute__((aligned(4096)));
 static uint8_t page[4][4096] __attribute__((aligned(4096)));
 
 /* What makes flags, from RAX and RBX; the C of the same is flags_of. */
-#define PRODUCERS(X)                                \
-	X(add, "add %rbx, %rax")                    \
-	X(addb, "add %bl, %al")                     \
-	X(addw, "add %bx, %ax")                     \
-	X(addl, "add %ebx, %eax")                   \
-	X(sub, "sub %rbx, %rax")                    \
-	X(cmpb, "cmp %bl, %al")                     \
-	X(cmpl, "cmp %ebx, %eax")                   \
-	X(adc, "stc\n\tadc %rbx, %rax")             \
-	X(sbb, "stc\n\tsbb %rbx, %rax")             \
-	X(inc, "stc\n\tinc %rax")                   \
-	X(decb, "clc\n\tdec %al")                   \
-	X(neg, "neg %eax")                          \
+#define PRODUCERS(X)                                 \
+	X(add, "add %rbx, %rax")                     \
+	X(addb, "add %bl, %al")                      \
+	X(addw, "add %bx, %ax")                      \
+	X(addl, "add %ebx, %eax")                    \
+	X(sub, "sub %rbx, %rax")                     \
+	X(cmpb, "cmp %bl, %al")                      \
+	X(cmpl, "cmp %ebx, %eax")                    \
+	X(adc, "stc\n\tadc %rbx, %rax")              \
+	X(sbb, "stc\n\tsbb %rbx, %rax")              \
+	X(inc, "stc\n\tinc %rax")                    \
+	X(decb, "clc\n\tdec %al")                    \
+	X(neg, "neg %eax")                           \
 	X(xadd, "mov %rax, %rdx\n\txadd %rdx, %rax") \
 	X(cmpxchg, "cmpxchg %rbx, %rdx")
 
 /* What must keep them: DI is a page that is absent at first, SI code that only returns. */
-#define KEEPERS(X)                                                                   \
-	X(nothing, "nop")                                                            \
-	X(load, "mov (%rdi), %r10")                                                  \
-	X(store, "mov %r10, (%rdi)")                                                 \
-	X(store_imm, "movb $1, 5(%rdi)")                                             \
-	X(two, "mov (%rdi), %r10\n\tmov %r10, 4096(%rdi)")                           \
-	X(across, "mov %r10, 4092(%rdi)")                                            \
-	X(vector, "movups (%rdi), %xmm1\n\tmovups %xmm1, 4088(%rdi)")                \
-	X(x87, "fildl (%rdi)\n\tfistpl 4096(%rdi)")                                  \
-	X(movs, "mov %rdi, %r12\n\tmov %rsi, %r13\n\tmov %rdi, %rsi\n\tmov $VA2, %rdi\n\tmovsq\n\t" \
-		"mov %r12, %rdi\n\tmov %r13, %rsi")                                  \
-	X(rep_stos, "mov $1030, %ecx\n\tmov %rdi, %r12\n\tmov %rax, %r13\n\trep stosl\n\t" \
-		    "mov %r12, %rdi\n\tmov %r13, %rax")                              \
-	X(push, "mov %rsp, %r12\n\tlea 4100(%rdi), %rsp\n\tpush %r10\n\tpop %r10\n\tmov %r12, %rsp") \
-	X(pushf, "pushfq\n\tadd %rsp, %r11\n\tpopfq")                                \
-	X(popf_page, "pushfq\n\tpop %r10\n\tmov %r10, 8(%rdi)\n\txor %r10d, %r10d\n\tpush 8(%rdi)\n\t" \
-		     "popfq")                                                        \
-	X(lahf, "mov %rax, %r12\n\tseto %r13b\n\tlahf\n\tmov %rax, %r14\n\txor %eax, %eax\n\t" \
-		"mov %r13b, %al\n\tadd $0x7f, %al\n\tmov %r14, %rax\n\tsahf\n\tmov %r12, %rax") \
-	X(call, "call *%rsi")                                                        \
-	X(call_direct, "call bm_ret")                                                \
-	X(jmp, "lea 8f(%rip), %r10\n\tjmp *%r10\n\tud2\n8:")                         \
-	X(jmp_mem, "lea 8f(%rip), %r10\n\tmov %r10, 16(%rdi)\n\tjmp *16(%rdi)\n\tud2\n8:") \
-	X(jrcxz, "mov $1, %ecx\n\tjrcxz 8f\n\tloop 8f\n8:")                          \
-	X(loop, "mov $20, %ecx\n8:\tlea 1(%r10), %r10\n\tloop 8b")                   \
-	X(not, "not %r10\n\tbswap %r10\n\txchg %r10, %r11\n\tmovzbl %r10b, %r11d")   \
-	X(lea, "lea 3(%r10, %r11, 4), %r12\n\trorx $3, %r12, %r13\n\tshlx %r12, %r13, %r12") \
-	X(cmov, "cmovo %r10, %r11\n\tsetc %r12b\n\tcmovle (%rdi), %r13")             \
-	X(cpuid, "mov %rax, %r12\n\tmov %rbx, %r13\n\tmov %rdx, %r14\n\txor_free\n\tcpuid\n\t" \
-		 "mov %r12, %rax\n\tmov %r13, %rbx\n\tmov %r14, %rdx")               \
-	X(rdtsc, "mov %rax, %r12\n\tmov %rdx, %r14\n\trdtsc\n\tmov %r12, %rax\n\tmov %r14, %rdx") \
-	X(invlpg, "invlpg (%rdi)\n\tmov %cr3, %r10\n\tmov %r10, %cr3")               \
-	X(msr, "mov %rax, %r12\n\tmov %rdx, %r14\n\tmov $0xc0000080, %ecx\n\trdmsr\n\twrmsr\n\t" \
-	       "mov %r12, %rax\n\tmov %r14, %rdx")                                   \
-	X(out, "mov %rax, %r12\n\tmov $0, %al\n\tout %al, $0x80\n\tin $0x80, %al\n\tmov %r12, %rax") \
-	X(sti, "sti\n\tnop\n\tcli")                                                  \
-	X(syscall_far, "push $8\n\tlea 8f(%rip), %r10\n\tpush %r10\n\tlretq\n8:")    \
-	X(iret, "mov %rsp, %r12\n\tpush $16\n\tpush %r12\n\tpushfq\n\tpush $8\n\tlea 8f(%rip), %r10\n\t" \
-		"push %r10\n\tiretq\n8:")                                            \
-	X(int3, "int3")                                                              \
-	X(smc, "movb $7, 8f+2(%rip)\n\t.byte 0xeb, 0\n8:\tmov $0, %r10b")                \
+#define KEEPERS(X)                                                                                 \
+	X(nothing, "nop")                                                                          \
+	X(load, "mov (%rdi), %r10")                                                                \
+	X(store, "mov %r10, (%rdi)")                                                               \
+	X(store_imm, "movb $1, 5(%rdi)")                                                           \
+	X(two, "mov (%rdi), %r10\n\tmov %r10, 4096(%rdi)")                                         \
+	X(across, "mov %r10, 4092(%rdi)")                                                          \
+	X(vector, "movups (%rdi), %xmm1\n\tmovups %xmm1, 4088(%rdi)")                              \
+	X(x87, "fildl (%rdi)\n\tfistpl 4096(%rdi)")                                                \
+	X(movs,                                                                                    \
+	  "mov %rdi, %r12\n\tmov %rsi, %r13\n\tmov %rdi, %rsi\n\tmov $VA2, %rdi\n\tmovsq\n\t"      \
+	  "mov %r12, %rdi\n\tmov %r13, %rsi")                                                      \
+	X(rep_stos, "mov $1030, %ecx\n\tmov %rdi, %r12\n\tmov %rax, %r13\n\trep stosl\n\t"         \
+		    "mov %r12, %rdi\n\tmov %r13, %rax")                                            \
+	X(push,                                                                                    \
+	  "mov %rsp, %r12\n\tlea 4100(%rdi), %rsp\n\tpush %r10\n\tpop %r10\n\tmov %r12, %rsp")     \
+	X(pushf, "pushfq\n\tadd %rsp, %r11\n\tpopfq")                                              \
+	X(popf_page,                                                                               \
+	  "pushfq\n\tpop %r10\n\tmov %r10, 8(%rdi)\n\txor %r10d, %r10d\n\tpush 8(%rdi)\n\t"        \
+	  "popfq")                                                                                 \
+	X(lahf, "mov %rax, %r12\n\tseto %r13b\n\tlahf\n\tmov %rax, %r14\n\txor %eax, %eax\n\t"     \
+		"mov %r13b, %al\n\tadd $0x7f, %al\n\tmov %r14, %rax\n\tsahf\n\tmov %r12, %rax")    \
+	X(call, "call *%rsi")                                                                      \
+	X(call_direct, "call bm_ret")                                                              \
+	X(jmp, "lea 8f(%rip), %r10\n\tjmp *%r10\n\tud2\n8:")                                       \
+	X(jmp_mem, "lea 8f(%rip), %r10\n\tmov %r10, 16(%rdi)\n\tjmp *16(%rdi)\n\tud2\n8:")         \
+	X(jrcxz, "mov $1, %ecx\n\tjrcxz 8f\n\tloop 8f\n8:")                                        \
+	X(loop, "mov $20, %ecx\n8:\tlea 1(%r10), %r10\n\tloop 8b")                                 \
+	X(not, "not %r10\n\tbswap %r10\n\txchg %r10, %r11\n\tmovzbl %r10b, %r11d")                 \
+	X(lea, "lea 3(%r10, %r11, 4), %r12\n\trorx $3, %r12, %r13\n\tshlx %r12, %r13, %r12")       \
+	X(cmov, "cmovo %r10, %r11\n\tsetc %r12b\n\tcmovle (%rdi), %r13")                           \
+	X(cpuid, "mov %rax, %r12\n\tmov %rbx, %r13\n\tmov %rdx, %r14\n\txor_free\n\tcpuid\n\t"     \
+		 "mov %r12, %rax\n\tmov %r13, %rbx\n\tmov %r14, %rdx")                             \
+	X(rdtsc, "mov %rax, %r12\n\tmov %rdx, %r14\n\trdtsc\n\tmov %r12, %rax\n\tmov %r14, %rdx")  \
+	X(invlpg, "invlpg (%rdi)\n\tmov %cr3, %r10\n\tmov %r10, %cr3")                             \
+	X(msr, "mov %rax, %r12\n\tmov %rdx, %r14\n\tmov $0xc0000080, %ecx\n\trdmsr\n\twrmsr\n\t"   \
+	       "mov %r12, %rax\n\tmov %r14, %rdx")                                                 \
+	X(out,                                                                                     \
+	  "mov %rax, %r12\n\tmov $0, %al\n\tout %al, $0x80\n\tin $0x80, %al\n\tmov %r12, %rax")    \
+	X(sti, "sti\n\tnop\n\tcli")                                                                \
+	X(syscall_far, "push $8\n\tlea 8f(%rip), %r10\n\tpush %r10\n\tlretq\n8:")                  \
+	X(iret,                                                                                    \
+	  "mov %rsp, %r12\n\tpush $16\n\tpush %r12\n\tpushfq\n\tpush $8\n\tlea 8f(%rip), %r10\n\t" \
+	  "push %r10\n\tiretq\n8:")                                                                \
+	X(int3, "int3")                                                                            \
+	X(smc, "movb $7, 8f+2(%rip)\n\t.byte 0xeb, 0\n8:\tmov $0, %r10b")                          \
 	X(fault, "ud2")
 
 __asm__(".set VA2, 0x100000002000\n"
@@ -87,12 +93,12 @@ static const struct {
 	const char *name, *snippet;
 } producers[] = {
 #define PRODUCER_ROW(name, text) {#name, p_##name},
-	PRODUCERS(PRODUCER_ROW)
-};
+	PRODUCERS(PRODUCER_ROW)};
 
-/* A producer's code is copied in front of a keeper's, so that both are one block.  What the producer
- * leaves by itself is what must be there behind the keeper, too. */
-#define KEEPER(name, text) SNIPPET(k_##name, text "\n\tint $0x80\n\t.globl ke_" #name "\nke_" #name ":");
+/* A producer's code is copied in front of a keeper's, so that both are one block.  What the
+ * producer leaves by itself is what must be there behind the keeper, too. */
+#define KEEPER(name, text) \
+	SNIPPET(k_##name, text "\n\tint $0x80\n\t.globl ke_" #name "\nke_" #name ":");
 KEEPERS(KEEPER)
 #define KEEPER_END(name, text) extern const char ke_##name[];
 KEEPERS(KEEPER_END)
@@ -101,8 +107,7 @@ static const struct {
 	const char *name, *snippet, *end;
 } keepers[] = {
 #define KEEPER_ROW(name, text) {#name, k_##name, ke_##name},
-	KEEPERS(KEEPER_ROW)
-};
+	KEEPERS(KEEPER_ROW)};
 
 static unsigned faults;
 
@@ -135,14 +140,10 @@ static bool ignore_hook(struct regs *r)
 static const struct {
 	ulong a, b;
 } inputs[] = {
-	{0, 0},
-	{1, ~0ul},
-	{0x7f, 1},
-	{0x80, 0x80},
-	{0x7fffffff, 1},
-	{0x8000000000000000, 1},
-	{0x0f, 0xf0},
-	{0x123456789abcdef0, 0xfedcba9876543210},
+	{0, 0},		 {1, ~0ul},
+	{0x7f, 1},	 {0x80, 0x80},
+	{0x7fffffff, 1}, {0x8000000000000000, 1},
+	{0x0f, 0xf0},	 {0x123456789abcdef0, 0xfedcba9876543210},
 };
 static uint8_t code[8192] __attribute__((aligned(4096)));
 
@@ -220,9 +221,10 @@ static void pair(unsigned p, unsigned k, ulong step)
 }
 
 /* --- loops: flags live from the end of the body to its head, and around --- */
-SNIPPET(s_carry, "mov $VA2, %rdi\n\tlea 8(%rdi), %rsi\n\tmov $100, %ecx\n\tclc\n"
-		 "1:\tmov (%rdi), %rax\n\tadc (%rsi), %rax\n\tmov %rax, (%rdi)\n\tlea 16(%rdi), %rdi\n\t"
-		 "lea 16(%rsi), %rsi\n\tdec %ecx\n\tjnz 1b\n\tsetc %bl");
+SNIPPET(s_carry,
+	"mov $VA2, %rdi\n\tlea 8(%rdi), %rsi\n\tmov $100, %ecx\n\tclc\n"
+	"1:\tmov (%rdi), %rax\n\tadc (%rsi), %rax\n\tmov %rax, (%rdi)\n\tlea 16(%rdi), %rdi\n\t"
+	"lea 16(%rsi), %rsi\n\tdec %ecx\n\tjnz 1b\n\tsetc %bl");
 SNIPPET(s_chain, "mov $1000, %ecx\n\txor %eax, %eax\n\txor %ebx, %ebx\n\tstc\n"
 		 "1:\tjc 2f\n\tinc %ebx\n2:\tadc $0x7fffffff, %eax\n\tloop 1b");
 SNIPPET(s_head, "xor %ebx, %ebx\n\tmov $50, %ecx\n\tcmp %rbx, %rcx\n"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Litmus tests of x86's memory order among processors (SDM 3A 8.2): store buffering, message passing,
- * load buffering, independent reads of independent writes, with plain accesses, fences and locked
- * operations, aligned and across cache lines and pages; and counters under contention, exact to
- * the last.  scale=N runs N times as many rounds. */
+/* Litmus tests of x86's memory order among processors (SDM 3A 8.2): store buffering, message
+ * passing, load buffering, independent reads of independent writes, with plain accesses, fences and
+ * locked operations, aligned and across cache lines and pages; and counters under contention, exact
+ * to the last.  scale=N runs N times as many rounds. */
 /* bm: bits=64 cpus=4 */
 #include "smp.h"
 
@@ -24,9 +24,9 @@ struct words {
 };
 static uint64_t reg[CPUS][BATCH][2];
 
-/* One litmus test: what each processor does in a round, with the words at 0 before; and whether what
- * was read is what the test is about: forbidden, or only told.  Rounds are done in batches, on words of
- * their own, by processors that start each batch together. */
+/* One litmus test: what each processor does in a round, with the words at 0 before; and whether
+ * what was read is what the test is about: forbidden, or only told.  Rounds are done in batches, on
+ * words of their own, by processors that start each batch together. */
 struct litmus {
 	const char *name;
 	void (*body)(unsigned id, struct words w);
@@ -189,7 +189,9 @@ static void stos(volatile uint64_t *p)
 static void push(volatile uint64_t *p)
 {
 	__asm__ volatile("mov %%rsp, %%rdx\n\tlea 8(%0), %%rsp\n\tpush $1\n\tmov %%rdx, %%rsp"
-			 : : "r"(p) : "rdx", "memory");
+			 :
+			 : "r"(p)
+			 : "rdx", "memory");
 }
 
 static void none(void)
@@ -202,12 +204,12 @@ static void put(volatile uint64_t *p)
 }
 
 /* 0 writes x and reads y; 1 writes y and reads x. */
-#define SB(name, put, fence)                                \
-	static void sb_##name(unsigned id, struct words w)  \
-	{                                                   \
-		put(id ? w.y : w.x);                        \
-		fence();                                    \
-		w.r[0] = load(id ? w.x : w.y);              \
+#define SB(name, put, fence)                               \
+	static void sb_##name(unsigned id, struct words w) \
+	{                                                  \
+		put(id ? w.y : w.x);                       \
+		fence();                                   \
+		w.r[0] = load(id ? w.x : w.y);             \
 	}
 SB(plain, put, none)
 SB(mfence, put, mfence)
@@ -226,16 +228,16 @@ static bool both_zero(unsigned i)
 }
 
 /* 0 writes x, then y; 1 reads y, then x. */
-#define MP(name, put_x, put_y, get)                         \
-	static void mp_##name(unsigned id, struct words w)  \
-	{                                                   \
-		if (id == 0) {                              \
-			put_x(w.x);                         \
-			put_y(w.y);                         \
-			return;                             \
-		}                                           \
-		w.r[0] = get(w.y);                          \
-		w.r[1] = get(w.x);                          \
+#define MP(name, put_x, put_y, get)                        \
+	static void mp_##name(unsigned id, struct words w) \
+	{                                                  \
+		if (id == 0) {                             \
+			put_x(w.x);                        \
+			put_y(w.y);                        \
+			return;                            \
+		}                                          \
+		w.r[0] = get(w.y);                         \
+		w.r[1] = get(w.x);                         \
 	}
 MP(plain, put, put, load)
 MP(sse, put, put, load_sse)
@@ -278,15 +280,15 @@ static bool effect_without_cause(unsigned i)
 }
 
 /* 0 writes x, 1 writes y; 2 reads x, y and 3 reads y, x. */
-#define IRIW(name, put)                                       \
-	static void iriw_##name(unsigned id, struct words w)  \
-	{                                                     \
-		if (id < 2) {                                 \
-			put(id ? w.y : w.x);                  \
-			return;                               \
-		}                                             \
-		w.r[0] = load(id == 2 ? w.x : w.y);           \
-		w.r[1] = load(id == 2 ? w.y : w.x);           \
+#define IRIW(name, put)                                      \
+	static void iriw_##name(unsigned id, struct words w) \
+	{                                                    \
+		if (id < 2) {                                \
+			put(id ? w.y : w.x);                 \
+			return;                              \
+		}                                            \
+		w.r[0] = load(id == 2 ? w.x : w.y);          \
+		w.r[1] = load(id == 2 ? w.y : w.x);          \
 	}
 IRIW(plain, put)
 IRIW(locked, inc)
@@ -352,7 +354,10 @@ static void count(unsigned id)
 			__asm__ volatile("lock addq $1, %0" : "+m"(*p) : : "memory", "cc");
 			break;
 		case 1:
-			__asm__ volatile("lock xaddq %0, %1" : "+r"(one), "+m"(*p) : : "memory", "cc");
+			__asm__ volatile("lock xaddq %0, %1"
+					 : "+r"(one), "+m"(*p)
+					 :
+					 : "memory", "cc");
 			break;
 		case 2:
 			__asm__ volatile("lock subq $-1, %0" : "+m"(*p) : : "memory", "cc");
@@ -391,9 +396,15 @@ static void bytes(unsigned id)
 		volatile uint8_t *b = (volatile uint8_t *)counter + 2 * id;
 
 		__asm__ volatile("lock incb %0" : "+m"(*b) : : "cc");
-		__asm__ volatile("lock addq %1, %0" : "+m"(*counter) : "r"(1ul << (16 * id + 8)) : "cc");
+		__asm__ volatile("lock addq %1, %0"
+				 : "+m"(*counter)
+				 : "r"(1ul << (16 * id + 8))
+				 : "cc");
 		__asm__ volatile("lock decb %0" : "+m"(*b) : : "cc");
-		__asm__ volatile("lock subq %1, %0" : "+m"(*counter) : "r"(1ul << (16 * id + 8)) : "cc");
+		__asm__ volatile("lock subq %1, %0"
+				 : "+m"(*counter)
+				 : "r"(1ul << (16 * id + 8))
+				 : "cc");
 	}
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Code that one processor changes while others run it: an aligned word at any time, then an interrupt
- * after which all must see it; the three steps by way of INT3 that Linux patches its text with; a page
- * of code exchanged for another with a shootdown (SDM 3A 8.1.3, 4.10.5). */
+/* Code that one processor changes while others run it: an aligned word at any time, then an
+ * interrupt after which all must see it; the three steps by way of INT3 that Linux patches its text
+ * with; a page of code exchanged for another with a shootdown (SDM 3A 8.1.3, 4.10.5). */
 /* bm: bits=64 cpus=3 */
 #include "smp.h"
 
@@ -34,7 +34,8 @@ static void wait_runs(void)
 	for (unsigned id = 1; id <= N_AP; id++) {
 		uint32_t before = runs[id];
 
-		for (uint64_t start = rdtsc(); runs[id] < before + 2 && rdtsc() - start < 100000000;)
+		for (uint64_t start = rdtsc();
+		     runs[id] < before + 2 && rdtsc() - start < 100000000;)
 			pause();
 	}
 }

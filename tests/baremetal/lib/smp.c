@@ -61,8 +61,8 @@ static bool wake_hook(struct regs *r)
 	return true;
 }
 
-/* All run the function when smp_go becomes their round, and are halted else: the host may have fewer
- * processors. */
+/* All run the function when smp_go becomes their round, and are halted else: the host may have
+ * fewer processors. */
 void ap_main(unsigned id);
 void ap_main(unsigned id)
 {
