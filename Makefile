@@ -13,7 +13,7 @@ help:
 	@echo "make check      build, run every test, print N passed, N failed"
 	@echo "make guests     get the kernels and make the initramfs that the tests boot"
 	@echo "make deps       install the Debian packages that are missing"
-	@echo "make bench      time to shell, against QEMU TCG"
+	@echo "make bench      doppel against this machine and QEMU TCG (BENCH=--quick: in short)"
 	@echo "make tidy       clang-tidy over the source"
 	@echo "make clean      remove what was built; make distclean: and the guests"
 
@@ -40,9 +40,11 @@ run:
 check:
 	@tools/check
 
-bench: build
-	tools/make-guests cloud
-	bench/boot
+# Words for bench/run: BENCH=--quick, BENCH='--only fork --runs 3'...
+bench:
+	@tools/install-deps run bench
+	@$(MAKE) --no-print-directory build
+	@bench/run $(BENCH)
 
 tidy: build
 	clang-tidy -p build --quiet $$(find src -name '*.c')

@@ -6,6 +6,7 @@
 #include "base/lock.h"
 #include <time.h>
 #include "base/base.h"
+#include "base/fpu.h"
 
 #define LOCK_DEPTH 8
 
@@ -76,6 +77,7 @@ bool lock_none_held(void)
 void lock_wait(struct lock *l, pthread_cond_t *cond)
 {
 	bug_on(!lock_held(l));
+	fpu_claim();
 	bug_on(pthread_cond_wait(cond, &l->mutex));
 }
 

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "base/err.h"
+#include "base/fpu.h"
 #include "base/lock.h"
 
 struct log_sink {
@@ -114,6 +115,7 @@ void log_printf(struct log *l, const char *fmt, ...)
 {
 	va_list ap;
 
+	fpu_claim();
 	lock_take(&l->sink->lock);
 	va_start(ap, fmt);
 	vfprintf(l->sink->f, fmt, ap);

@@ -260,6 +260,23 @@ bool timer_armed(const struct timer *t)
 	return armed;
 }
 
+bool timer_next(struct loop *l, const struct vclock *c, int64_t *deadline_ns)
+{
+	bool any = false;
+
+	lock_take(&l->lock);
+	for (size_t i = 0; i < l->n_timers; i++) {
+		const struct timer *t = l->timers[i];
+
+		if (t->clock != c || (any && t->deadline >= *deadline_ns))
+			continue;
+		*deadline_ns = t->deadline;
+		any = true;
+	}
+	lock_drop(&l->lock);
+	return any;
+}
+
 void timer_destroy(struct timer *t)
 {
 	struct loop *l;

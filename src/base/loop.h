@@ -41,6 +41,16 @@ void vclock_destroy(struct vclock *c);
 void vclock_start(struct vclock *c);
 void vclock_stop(struct vclock *c);
 int64_t vclock_now(const struct vclock *c);
+/*
+ * A manual clock, for runs that come out the same each time: it moves by vclock_advance alone, be
+ * it started or stopped; the TSC counts its nanoseconds, and the time of day begins at a fixed one.
+ * A timer on it is due as on any other; whoever moves it dispatches the loop (loop_once, 0 ms).
+ */
+struct vclock *vclock_create_manual(void);
+void vclock_advance(struct vclock *c, int64_t ns);
+bool vclock_manual(const struct vclock *c);
+/* vclock_time_of_day - ns since 1970, UTC, for the guest's calendar: the host's unless manual. */
+int64_t vclock_time_of_day(const struct vclock *c);
 /* vclock_tsc - guest TSC at TSC offset 0: host TSC less the time stopped.  vclock_tsc_khz: its rate. */
 uint64_t vclock_tsc(const struct vclock *c);
 uint32_t vclock_tsc_khz(const struct vclock *c);
@@ -56,5 +66,7 @@ struct timer *timer_new(struct loop *l, struct vclock *c, struct lock *lock,
 void timer_arm(struct timer *t, int64_t deadline_ns); /* absolute, in vclock_now's time */
 void timer_cancel(struct timer *t);
 bool timer_armed(const struct timer *t);
+/* timer_next - the earliest deadline of all timers armed on clock c; false when there is none. */
+bool timer_next(struct loop *l, const struct vclock *c, int64_t *deadline_ns);
 /* timer_destroy - loop thread, or after the loop has ended, or with its lock held. NULL is fine. */
 void timer_destroy(struct timer *t);

@@ -4,6 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/base.h"
+#include "base/fpu.h"
+
+_Thread_local struct fpu_guest *fpu_live;
 
 void bug_die(const char *file, int line, const char *what)
 {

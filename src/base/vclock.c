@@ -3,6 +3,8 @@
  * Guest time.  While running, guest nanoseconds = CLOCK_MONOTONIC - ns_base and guest TSC = host TSC -
  * tsc_base; stopping freezes both and starting moves the bases, so that neither ever jumps.  Readers take
  * no lock: a sequence count tells them to try again while the bases change.
+ *
+ * A manual clock keeps its time in ns_base at all times, and its TSC is that time.
  */
 #include <cpuid.h>
 #include <stdatomic.h>
@@ -13,7 +15,12 @@
 #include "base/loop.h"
 #include "base/vclock_int.h"
 
+/* 2020-01-01 00:00:00 UTC: the time of day at which manual clocks begin. */
+#define MANUAL_DAY (INT64_C(1577836800) * 1000000000)
+#define MANUAL_TSC_KHZ 1000000
+
 struct vclock {
+	bool manual;
 	_Atomic uint32_t seq; /* odd while the fields below change */
 	_Atomic bool running;
 	_Atomic int64_t ns_base;  /* running: subtract from host time; stopped: the time itself */
@@ -95,6 +102,15 @@ struct vclock *vclock_create(void)
 	return c;
 }
 
+struct vclock *vclock_create_manual(void)
+{
+	struct vclock *c = xzalloc(sizeof(*c));
+
+	c->manual = true;
+	c->tsc_khz = MANUAL_TSC_KHZ;
+	return c;
+}
+
 void vclock_destroy(struct vclock *c)
 {
 	free(c);
@@ -104,6 +120,10 @@ static void vclock_switch(struct vclock *c, bool run)
 {
 	if (atomic_load(&c->running) == run)
 		return;
+	if (c->manual) {
+		atomic_store(&c->running, run);
+		return;
+	}
 	atomic_fetch_add(&c->seq, 1);
 	atomic_store(&c->ns_base, host_now() - atomic_load(&c->ns_base));
 	atomic_store(&c->tsc_base, __rdtsc() - atomic_load(&c->tsc_base));
@@ -121,11 +141,34 @@ void vclock_stop(struct vclock *c)
 	vclock_switch(c, false);
 }
 
+void vclock_advance(struct vclock *c, int64_t ns)
+{
+	bug_on(!c->manual || ns < 0);
+	atomic_fetch_add(&c->ns_base, ns);
+}
+
+bool vclock_manual(const struct vclock *c)
+{
+	return c->manual;
+}
+
+int64_t vclock_time_of_day(const struct vclock *c)
+{
+	struct timespec ts;
+
+	if (c->manual)
+		return MANUAL_DAY + vclock_now(c);
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return ts.tv_sec * INT64_C(1000000000) + ts.tv_nsec;
+}
+
 int64_t vclock_now(const struct vclock *c)
 {
 	uint32_t seq;
 	int64_t ns;
 
+	if (c->manual)
+		return atomic_load(&c->ns_base);
 	do {
 		seq = atomic_load(&c->seq);
 		ns = atomic_load(&c->ns_base);
@@ -140,6 +183,8 @@ uint64_t vclock_tsc(const struct vclock *c)
 	uint64_t tsc;
 	uint32_t seq;
 
+	if (c->manual)
+		return (uint64_t)atomic_load(&c->ns_base);
 	do {
 		seq = atomic_load(&c->seq);
 		tsc = atomic_load(&c->tsc_base);
@@ -161,5 +206,7 @@ int64_t vclock_host_delay(const struct vclock *c, int64_t deadline)
 	if (!atomic_load(&c->running))
 		return -1;
 	d = deadline - vclock_now(c);
+	if (d > 0 && c->manual)
+		return -1;
 	return d > 0 ? d : 0;
 }

@@ -2,9 +2,10 @@
 /* The engines there are. */
 #include "engine/engine.h"
 #include <string.h>
+#include "engine/dbt/dbt.h"
 #include "engine/interp/interp.h"
 
-static const struct engine_ops *const engines[] = {&engine_interp, NULL};
+static const struct engine_ops *const engines[] = {&engine_interp, &engine_dbt, NULL};
 
 const struct engine_ops *const *engine_list(void)
 {

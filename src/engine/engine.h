@@ -18,6 +18,7 @@ enum engine_exit {
 	ENGINE_EXIT_SIPI, /* waiting for INIT/SIPI: sleep likewise */
 	ENGINE_EXIT_SHUTDOWN, /* triple fault */
 	ENGINE_EXIT_DEBUG, /* a debugger's breakpoint, watchpoint or step */
+	ENGINE_EXIT_DONE, /* take_events, run_insns: did what was asked, and may go on */
 	ENGINE_EXIT_ERROR, /* the engine cannot go on; vCPU state is exact, reported by the machine
 			    */
 };
@@ -70,6 +71,22 @@ struct engine_ops {
 	 * and NMI into the state before it honours a kick, which a machine's reset relies on. */
 	enum engine_exit (*run)(struct engine_vm *vm, unsigned cpu);
 	void (*inject)(struct engine_vm *vm, unsigned cpu, enum engine_signal sig, uint32_t arg);
+	/*
+	 * Deterministic running, instead of run(), for tests and replay: the caller decides between
+	 * which two instructions what comes from outside reaches the vCPU.  On one thread at a time.
+	 *
+	 * take_events: what run() would do about events before the next instruction, and none of that:
+	 * deliver an interrupt, NMI or s.exc_pending, act upon INIT and SIPI, or return for a kick.
+	 *
+	 * run_insns: run at least one and at most max (> 0) instructions, and look at no event but
+	 * those that only keep caches right.  An instruction counts as one when it is complete or ends
+	 * in an exception, which is then delivered; a repeated string instruction, when all of it is
+	 * done.  HLT counts, and ends it.  *done is set in any case.  "interp" stops at max exactly;
+	 * others may stop at any instruction before.
+	 */
+	enum engine_exit (*take_events)(struct engine_vm *vm, unsigned cpu);
+	enum engine_exit (*run_insns)(struct engine_vm *vm, unsigned cpu, uint64_t max,
+				      uint64_t *done);
 	void (*kick)(struct engine_vm *vm, unsigned cpu); /* make run() return soon; any thread */
 	/* sleeping vCPU: does it have something to do (called before it sleeps, under the sleep
 	 * lock)? */

@@ -76,6 +76,7 @@ static void run_once(struct vcpu *v)
 	lock_take(&v->lock);
 	switch (why) {
 	case ENGINE_EXIT_KICK:
+	case ENGINE_EXIT_DONE:
 		break;
 	case ENGINE_EXIT_HALT:
 	case ENGINE_EXIT_SIPI:
@@ -227,6 +228,8 @@ void vcpus_drain(struct vm *vm)
 		struct vcpu *v = &vm->cpus[i];
 
 		lock_take(&v->lock);
+		if (vm->driven)
+			drain(v);
 		v->drain = v->started;
 		pthread_cond_broadcast(&v->wake);
 		while (v->drain)

@@ -48,6 +48,8 @@ static int check_config(struct vm *vm, const struct vm_config *cfg, struct err *
 	if (cfg->n_cpus < 1 || cfg->n_cpus > vm->board->max_cpus)
 		return err_set(e, EINVAL, "a machine has 1 to %u CPUs, not %u", vm->board->max_cpus,
 			       cfg->n_cpus);
+	if (cfg->driven && cfg->n_cpus != 1)
+		return err_set(e, EINVAL, "a driven machine has one CPU, not %u", cfg->n_cpus);
 	if (cfg->mem_size < RAM_MIN)
 		return err_set(e, EINVAL, "guest RAM must be at least 1 MiB");
 	if (cfg->mem_size > 1024 * GiB * 1024)
@@ -190,9 +192,10 @@ static void init_fields(struct vm *vm, const struct vm_config *cfg)
 	vm->no_reboot = cfg->no_reboot;
 	vm->no_shutdown = cfg->no_shutdown;
 	vm->start_paused = cfg->start_paused;
+	vm->driven = cfg->driven;
 	vm->log = cfg->log;
 	vm->loop = cfg->loop;
-	vm->clock = vclock_create();
+	vm->clock = cfg->driven ? vclock_create_manual() : vclock_create();
 	vm->env = (struct dev_env){
 		.loop = vm->loop,
 		.clock = vm->clock,
@@ -229,7 +232,7 @@ static int create(struct vm *vm, const struct vm_config *cfg, struct err **e)
 		r = create_devices(vm, cfg, e);
 	if (!r)
 		r = vm_reset_now(vm, e);
-	return r ? r : vcpus_start(vm, e);
+	return r || vm->driven ? r : vcpus_start(vm, e);
 }
 
 int vm_create(struct vm **out, const struct vm_config *cfg, struct err **e)
@@ -336,6 +339,11 @@ const struct engine_ops *vm_engine(const struct vm *vm, struct engine_vm **ev)
 struct mem *vm_mem(const struct vm *vm)
 {
 	return vm->mem;
+}
+
+struct vclock *vm_clock(const struct vm *vm)
+{
+	return vm->clock;
 }
 
 const struct vm_machine_info *vm_machines(void)

@@ -42,6 +42,7 @@ struct vm_config {
 	bool no_reboot; /* reset ends vm_run */
 	bool no_shutdown; /* power-off pauses instead of ending vm_run */
 	bool start_paused; /* -S */
+	bool driven; /* no vCPU thread, manual clock: see vm_clock */
 	struct log *log; /* owned by the caller; mandatory */
 	struct loop *loop; /* owned by the caller; mandatory */
 };
@@ -66,6 +67,15 @@ void vm_powerdown(struct vm *vm); /* press the ACPI power button */
 unsigned vm_cpus(const struct vm *vm);
 const struct engine_ops *vm_engine(const struct vm *vm, struct engine_vm **ev);
 struct mem *vm_mem(const struct vm *vm);
+/*
+ * vm_clock - guest time.
+ *
+ * A driven machine (vm_config.driven; it has one vCPU) comes out the same each time.  After
+ * vm_resume its caller, on the loop thread and instead of vm_run: runs the vCPU by the engine's
+ * take_events and run_insns, moves time on by vclock_advance, and serves timers and requests by
+ * loop_once.  take_events returns for a kick when the guest has asked for reset or power-off.
+ */
+struct vclock *vm_clock(const struct vm *vm);
 
 /* For a debugger: hook told (loop thread, VM paused) when a vCPU stopped on ENGINE_EXIT_DEBUG, and
  * when the VM ends or is paused otherwise.  Setting a hook makes triple faults stop there too. */

@@ -52,7 +52,7 @@ struct vm {
 
 	char *name, *cmdline;
 	const struct board_ops *board;
-	bool no_reboot, no_shutdown, start_paused, finished;
+	bool no_reboot, no_shutdown, start_paused, driven, finished;
 	struct image kernel, initrd, firmware;
 	struct ram_layout ram;
 

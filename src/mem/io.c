@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Device registers: width rules, and ports. */
+#include "base/fpu.h"
 #include "mem/mem_int.h"
 
 static bool io_direct(const struct io_ops *ops, uint64_t off, unsigned size)
@@ -61,6 +62,7 @@ uint64_t io_region_read(struct io_region *io, uint64_t off, unsigned size)
 	uint64_t v;
 
 	bug_on(!size || size > 8);
+	fpu_claim();
 	if (lock)
 		lock_take(lock);
 	if (likely(io_direct(io->ops, off, size)))
@@ -77,6 +79,7 @@ void io_region_write(struct io_region *io, uint64_t off, uint64_t val, unsigned 
 	struct lock *lock = io->lock;
 
 	bug_on(!size || size > 8);
+	fpu_claim();
 	if (lock)
 		lock_take(lock);
 	if (likely(io_direct(io->ops, off, size)))

@@ -61,6 +61,9 @@ static bool page_raise(struct mem *m, struct mem_page *p, uint64_t mask)
 		atomic_fetch_add_explicit(&p->gen, 1, memory_order_release);
 		atomic_store(&p->chunks, 0);
 		p->guarded = 0;
+		if (m->page_ops.raised)
+			m->page_ops.raised(m->page_ops.opaque,
+					   (uint64_t)(p - m->pages) * PAGE_SIZE);
 	}
 	lock_drop(&m->code_lock);
 	return hit;

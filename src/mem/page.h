@@ -32,6 +32,9 @@ struct mem_page {
  * held, from a vCPU thread or the loop thread. */
 struct page_ops {
 	void (*protect)(void *opaque, uint64_t ram_off);
+	/* The generation of the page at ram_off was raised: for engines that do not compare it on
+	 * each entry of a block; may be NULL.  Called by whoever stored, under the code lock. */
+	void (*raised)(void *opaque, uint64_t ram_off);
 	void *opaque;
 };
 

@@ -61,6 +61,7 @@ enum bounce_status bounce_prepare(struct bounce_pool *pool, const struct x86_dec
  */
 static inline void bounce_exec(struct x86_cpu *c, const struct bounce *b, uint64_t lin, uint64_t ea)
 {
+	fpu_claim();
 	b->exec(c, b, lin, ea);
 }
 

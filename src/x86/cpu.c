@@ -112,9 +112,11 @@ void x86_cpu_init(struct x86_cpu *c, struct x86_vm *vm, unsigned index, uint32_t
 	c->delivering = 0;
 	c->in_guest = false;
 	c->align_check = false;
+	c->tlb_ops = NULL;
 	c->phys_reserved = (BIT(52) - 1) & ~(BIT(x86_cpuid_phys_bits(vm->cpuid)) - 1);
 	c->pages_1g = x86_cpuid_has(vm->cpuid, X86_FEAT_PDPE1GB);
 	atomic_store(&c->events, 0);
+	atomic_store(&c->attn, 0);
 	for (unsigned v = 0; v < X86_VIEW_COUNT; v++)
 		memset(c->tlbs[v].used, 0xff, sizeof(c->tlbs[v].used));
 	bounce_xsave_fill(&c->s.xsave);
@@ -143,6 +145,7 @@ void x86_cpu_set(struct x86_cpu *c, const struct x86_state *in)
 	c->delivering = 0;
 	c->dr6_hits = 0;
 	c->pv_refresh = true;
+	atomic_store(&c->attn, 1);
 	if (in->nmi_pending)
 		atomic_fetch_or(&c->events, X86_EV_NMI);
 	c->steal = (struct x86_steal){ 0 };
@@ -159,8 +162,9 @@ void x86_event_set(struct x86_cpu *c, uint32_t bits)
 {
 	uint32_t old = atomic_fetch_or_explicit(&c->events, bits, memory_order_seq_cst);
 
+	atomic_store(&c->attn, 1);
 	if (~old & bits)
-		c->vm->host->wake(c->vm->host_opaque, c->index);
+		X86_HOST(c, wake, c->index);
 }
 
 void x86_raise(struct x86_cpu *c, uint8_t vector)

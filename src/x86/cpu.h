@@ -15,12 +15,14 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include "base/fpu.h"
 #include "base/log.h"
 #include "mem/mem.h"
 #include "mem/page.h"
 #include "x86/state.h"
 
 struct vclock;
+struct x86_tlb_ops;
 struct x86_cpuid;
 struct x86_vm;
 
@@ -117,6 +119,10 @@ struct x86_cpu {
 	uint32_t mode;
 	struct x86_tlb *tlb; /* tlbs[view of explicit accesses now] */
 	_Atomic uint32_t events;
+	/* Set after every change of events that sets a bit: what translated code looks at.  It
+	 * clears it, then reads events, so that it is not called again and again by a bit that has
+	 * to wait. */
+	_Atomic uint32_t attn;
 	_Atomic uint8_t sipi_vector; /* of X86_EV_SIPI: set before the event; goes to s when it is taken */
 	uint64_t zero;	     /* always 0: absent base, index or segment of an address */
 	uint64_t code_base;  /* linear address of the page of the running block */
@@ -165,7 +171,8 @@ struct x86_cpu {
 		uint8_t vector;
 	} exc_log[8];
 	unsigned exc_log_n;
-	void *engine; /* the engine's own per-vCPU data */
+	/* Translations that the engine keeps besides the TLB, or NULL: see mmu.h. */
+	const struct x86_tlb_ops *tlb_ops;
 };
 
 /* What the vCPUs of one virtual machine share. */
@@ -180,6 +187,10 @@ struct x86_vm {
 	struct x86_cpu **cpus;
 	struct x86_excl *excl; /* excl.c */
 };
+
+/* X86_HOST - call one of the machine's hooks: C code that may use every register. */
+#define X86_HOST(c, hook, ...) \
+	(fpu_claim(), (c)->vm->host->hook((c)->vm->host_opaque, __VA_ARGS__))
 
 /* x86_rflags/x86_set_rflags - all of RFLAGS, arithmetic bits included (no mode update). */
 static inline uint64_t x86_rflags(const struct x86_cpu *c)
@@ -222,6 +233,13 @@ void x86_cpu_set(struct x86_cpu *c, const struct x86_state *in);
 
 /* x86_event_set - set event bits from any thread and wake the vCPU; _clear for level events. */
 void x86_event_set(struct x86_cpu *c, uint32_t bits);
+/* x86_event_hint - the same without waking: for a vCPU that runs, or its own thread. */
+static inline void x86_event_hint(struct x86_cpu *c, uint32_t bits)
+{
+	atomic_fetch_or(&c->events, bits);
+	atomic_store(&c->attn, 1);
+}
+
 static inline void x86_event_clear(struct x86_cpu *c, uint32_t bits)
 {
 	atomic_fetch_and_explicit(&c->events, ~bits, memory_order_seq_cst);

@@ -97,9 +97,11 @@ static void set_cr0(struct x86_cpu *c, uint64_t val)
 
 static void set_cr3(struct x86_cpu *c, uint64_t val)
 {
-	bool keep = false;
+	bool keep = false, same;
+	uint16_t pcid = 0;
 
 	if (c->s.cr4 & CR4_PCIDE) {
+		pcid = val & CR3_PCID;
 		keep = val & CR3_NOFLUSH;
 		val &= ~CR3_NOFLUSH;
 	}
@@ -111,12 +113,10 @@ static void set_cr3(struct x86_cpu *c, uint64_t val)
 	}
 	if (pae_paging(c->s.cr0, c->s.cr4, c->s.efer))
 		load_pdptes(c, val);
-	/* Translations have no PCID here: only those of the same tables can be kept. */
-	keep = keep && val == c->s.cr3;
+	same = val == c->s.cr3;
 	c->s.cr3 = val;
 	LOGF(c->log, MMU, "cpu%u: cr3 %#lx%s\n", c->index, val, keep ? " kept" : "");
-	if (!keep)
-		x86_tlb_flush(c, false);
+	x86_tlb_space(c, pcid, keep, same);
 }
 
 /* Bits of CR4 that exist by the CPUID model. */
@@ -167,7 +167,7 @@ static void set_cr8(struct x86_cpu *c, uint64_t val)
 {
 	if (val > 15)
 		gp(c);
-	c->vm->host->tpr_set(c->vm->host_opaque, c->index, (uint8_t)val);
+	X86_HOST(c, tpr_set, c->index, (uint8_t)val);
 }
 
 void x86_set_cr(struct x86_cpu *c, unsigned cr, uint64_t val)
@@ -189,7 +189,7 @@ uint64_t x86_get_cr(struct x86_cpu *c, unsigned cr)
 	case 2: return c->s.cr2;
 	case 3: return c->s.cr3;
 	case 4: return c->s.cr4;
-	case 8: return c->vm->host->tpr_get(c->vm->host_opaque, c->index);
+	case 8: return X86_HOST(c, tpr_get, c->index);
 	}
 	x86_raise(c, X86_UD);
 }
@@ -291,10 +291,14 @@ void x86_invpcid(struct x86_cpu *c, uint64_t type, uint64_t desc_lo, uint64_t de
 		gp(c);
 	if (type == 0 && (c->s.efer & EFER_LMA) && !x86_canonical(desc_hi))
 		gp(c);
-	if (type < 2 && !pcid_current(c, pcid))
+	if (type < 2 && !pcid_current(c, pcid)) {
+		x86_tlb_flush_pcid(c, (uint16_t)pcid, type == 0 ? &desc_hi : NULL);
 		return;
+	}
 	if (type == 0)
 		x86_tlb_flush_page(c, c->s.efer & EFER_LMA ? desc_hi : (uint32_t)desc_hi);
+	else if (type == 1)
+		x86_tlb_space(c, (uint16_t)pcid, false, true);
 	else
 		x86_tlb_flush(c, type == 2);
 }

@@ -7,6 +7,7 @@
  */
 #include <string.h>
 #include "base/base.h"
+#include "base/fpu.h"
 #include "x86/cpu.h"
 #include "x86/cpuid.h"
 #include "x86/decode.h"
@@ -150,6 +151,7 @@ enum x86_decode_status x86_decode(struct x86_decoded *d, const struct x86_cpuid 
 	ZydisDecoder z;
 	ZyanStatus st;
 
+	fpu_claim();
 	len = min_u64(len, X86_INSN_MAX);
 	decoder_init(&z, m, mode);
 	st = ZydisDecoderDecodeFull(&z, bytes, len, &d->insn, d->op);
@@ -177,6 +179,7 @@ const char *x86_disasm(const struct x86_decoded *d, uint64_t rip, char *out, siz
 {
 	ZydisFormatter f;
 
+	fpu_claim();
 	if (!ZYAN_SUCCESS(ZydisFormatterInit(&f, ZYDIS_FORMATTER_STYLE_INTEL)) ||
 	    !ZYAN_SUCCESS(ZydisFormatterFormatInstruction(
 		    &f, &d->insn, d->op, d->insn.operand_count_visible, out, size, rip, NULL)))

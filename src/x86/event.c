@@ -74,8 +74,8 @@ static void do_sipi(struct x86_cpu *c)
 	x86_update_mode(c);
 }
 
-/* Requests that are acted upon whatever the vCPU does. */
-static void take_requests(struct x86_cpu *c, uint32_t ev)
+/* Requests of the software: the guest sees nothing of when they are acted upon. */
+static void take_inner(struct x86_cpu *c, uint32_t ev)
 {
 	if (ev & X86_EV_EXCL)
 		x86_excl_park(c);
@@ -83,6 +83,11 @@ static void take_requests(struct x86_cpu *c, uint32_t ev)
 		x86_event_clear(c, X86_EV_TLB);
 		x86_tlb_flush(c, true);
 	}
+}
+
+/* Requests that are acted upon whatever the vCPU does. */
+static void take_requests(struct x86_cpu *c, uint32_t ev)
+{
 	if (ev & X86_EV_INIT) {
 		x86_event_clear(c, X86_EV_INIT);
 		do_init(c);
@@ -128,7 +133,7 @@ static bool deliver_nmi(struct x86_cpu *c)
 		return false;
 	if (c->s.movss_shadow) {
 		/* Look here again after the next instruction. */
-		atomic_fetch_or_explicit(&c->events, X86_EV_NMI, memory_order_relaxed);
+		x86_event_hint(c, X86_EV_NMI);
 		return false;
 	}
 	c->s.nmi_pending = false;
@@ -144,7 +149,7 @@ static bool deliver_intr(struct x86_cpu *c)
 
 	if (!(c->s.rflags & RFLAGS_IF) || c->s.sti_shadow || c->s.movss_shadow)
 		return false;
-	vector = c->vm->host->intr_ack(c->vm->host_opaque, c->index);
+	vector = X86_HOST(c, intr_ack, c->index);
 	if (vector < 0)
 		return false;
 	ev.vector = (uint8_t)vector;
@@ -157,6 +162,7 @@ bool x86_poll_events(struct x86_cpu *c)
 {
 	uint32_t ev = atomic_load_explicit(&c->events, memory_order_acquire);
 
+	take_inner(c, ev);
 	take_requests(c, ev);
 	if (unlikely(c->shutdown) || (ev & X86_EV_EXIT))
 		return true;
@@ -166,5 +172,13 @@ bool x86_poll_events(struct x86_cpu *c)
 		deliver_pending(c);
 	else if (!deliver_nmi(c) && (ev & X86_EV_INTR))
 		deliver_intr(c);
+	return c->shutdown || c->s.mp_state != X86_MP_RUNNABLE;
+}
+
+bool x86_poll_inner(struct x86_cpu *c)
+{
+	take_inner(c, atomic_load_explicit(&c->events, memory_order_acquire));
+	if (c->s.exc_pending && !c->shutdown)
+		deliver_pending(c);
 	return c->shutdown || c->s.mp_state != X86_MP_RUNNABLE;
 }

@@ -114,7 +114,7 @@ static void ask_to_park(struct x86_vm *vm)
 {
 	for (unsigned i = 0; i < vm->n_cpus; i++)
 		if (vm->cpus[i] && vm->cpus[i]->in_guest)
-			atomic_fetch_or(&vm->cpus[i]->events, X86_EV_EXCL);
+			x86_event_hint(vm->cpus[i], X86_EV_EXCL);
 }
 
 void x86_excl_begin(struct x86_vm *vm, struct x86_cpu *c)

@@ -139,18 +139,15 @@ static void clock_write(struct x86_cpu *c)
 	area_written(c, p, sizeof(*p));
 }
 
-/* The host's time of day when kvmclock was 0. */
+/* The time of day when kvmclock was 0. */
 static void wallclock_write(struct x86_cpu *c, uint64_t at)
 {
 	struct wallclock *w = area(c, at, sizeof(*w));
-	struct timespec ts;
-	uint64_t now, boot;
+	uint64_t boot;
 
 	if (!w)
 		return;
-	clock_gettime(CLOCK_REALTIME, &ts);
-	now = (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
-	boot = now - clock_ns(c);
+	boot = (uint64_t)vclock_time_of_day(c->vm->clock) - clock_ns(c);
 	version_step(&w->version, true);
 	w->sec = (uint32_t)(boot / NS_PER_S);
 	w->nsec = (uint32_t)(boot % NS_PER_S);
@@ -174,11 +171,15 @@ static int64_t clock_read(clockid_t id)
 }
 
 /* Time that this thread wanted to run and did not: wall time less processor time, while not
- * asleep. */
+ * asleep.  On a manual clock there is none. */
 static void steal_account(struct x86_cpu *c, bool running)
 {
-	int64_t wall = clock_read(CLOCK_MONOTONIC), cpu = clock_read(CLOCK_THREAD_CPUTIME_ID);
+	int64_t wall, cpu;
 
+	if (vclock_manual(c->vm->clock))
+		return;
+	wall = clock_read(CLOCK_MONOTONIC);
+	cpu = clock_read(CLOCK_THREAD_CPUTIME_ID);
 	if (c->steal.wall) {
 		int64_t lost = (wall - c->steal.wall) - (cpu - c->steal.cpu);
 
@@ -300,7 +301,7 @@ bool kvmpv_wrmsr(struct x86_cpu *c, uint32_t index, uint64_t val)
 		x86_kvmpv_resume(c);
 		break;
 	case MSR_KVM_PV_EOI:
-		c->vm->host->pv_eoi(c->vm->host_opaque, c->index, val & ENABLE ? val & ~ENABLE : 0);
+		X86_HOST(c, pv_eoi, c->index, val & ENABLE ? val & ~ENABLE : 0);
 		break;
 	}
 	return true;
@@ -311,7 +312,7 @@ void x86_kvmpv_reset(struct x86_cpu *c)
 	memset(&c->s.kvm, 0, sizeof(c->s.kvm));
 	c->s.kvm.poll_control = 1;
 	c->steal = (struct x86_steal){ 0 };
-	c->vm->host->pv_eoi(c->vm->host_opaque, c->index, 0);
+	X86_HOST(c, pv_eoi, c->index, 0);
 }
 
 /* --- hypercalls --- */
@@ -325,7 +326,7 @@ static int64_t send_ipi(struct x86_cpu *c, const uint64_t a[4], bool wide)
 		lo |= hi << 32;
 		hi = 0;
 	}
-	return c->vm->host->pv_ipi(c->vm->host_opaque, lo, hi, (uint32_t)a[2], (uint32_t)a[3]);
+	return X86_HOST(c, pv_ipi, lo, hi, (uint32_t)a[2], (uint32_t)a[3]);
 }
 
 static int64_t hypercall(struct x86_cpu *c, uint64_t nr, const uint64_t a[4], bool wide)
@@ -338,7 +339,7 @@ static int64_t hypercall(struct x86_cpu *c, uint64_t nr, const uint64_t a[4], bo
 	case KVM_HC_KICK_CPU:
 		if (!has(c, X86_FEAT_KVM_PV_UNHALT))
 			break;
-		c->vm->host->pv_kick(c->vm->host_opaque, (uint32_t)a[1]);
+		X86_HOST(c, pv_kick, (uint32_t)a[1]);
 		return 0;
 	case KVM_HC_SEND_IPI:
 		if (!has(c, X86_FEAT_KVM_PV_IPI))

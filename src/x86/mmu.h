@@ -18,6 +18,36 @@ static inline struct x86_tlb_entry *x86_tlb_slot(struct x86_tlb *t, uint64_t va)
 	return (void *)((char *)t->e + ((va >> (PAGE_SHIFT - 5)) & ((X86_TLB_SIZE - 1) << 5)));
 }
 
+/*
+ * Translations that an engine keeps in a form of its own, filled from the TLB by x86_tlb_try.  Called
+ * on the vCPU's thread, protect also from another one that holds all vCPUs (x86_excl_begin).
+ */
+struct x86_tlb_ops {
+	/* Drop what is not global, or all; of the address space in use (PCID), or of every one. */
+	void (*flush)(struct x86_cpu *c, bool all);
+	void (*flush_page)(struct x86_cpu *c, uint64_t va);
+	/* CR3 was loaded with that PCID; keep: its translations need not go (CR3 bit 63). */
+	void (*space)(struct x86_cpu *c, uint16_t pcid, bool keep);
+	/* INVPCID for a PCID that is not in use: one address, or (va NULL) all that is not global. */
+	void (*flush_pcid)(struct x86_cpu *c, uint16_t pcid, const uint64_t *va);
+	/* As x86_tlb_protect. */
+	void (*protect)(struct x86_cpu *c, uint64_t ram_off);
+};
+
+/* What x86_tlb_try found of the page of an address: where accesses of each kind may go directly. */
+struct x86_place {
+	uint8_t *host;	  /* the page, or NULL when it is not RAM */
+	uint64_t ram_off; /* of the page */
+	bool read, write, exec; /* direct accesses are allowed (a write: as long as not protected) */
+	bool user, global;	/* of the page tables */
+	uint8_t shift;		/* log2 of the guest's page size */
+};
+
+/* x86_tlb_try - translate va for an access of that kind without raising: false when it would fault
+ * (and nothing has happened), or is not canonical. */
+bool x86_tlb_try(struct x86_cpu *c, uint64_t va, enum x86_access access, enum x86_view view,
+		 struct x86_place *out);
+
 /* Slow paths: TLB miss, page crossing, MMIO, code pages, watchpoints.  size 1, 2, 4 or 8. */
 uint64_t x86_ld_slow(struct x86_cpu *c, uint64_t va, unsigned size, enum x86_view view);
 void x86_st_slow(struct x86_cpu *c, uint64_t va, uint64_t val, unsigned size, enum x86_view view);
@@ -103,6 +133,10 @@ bool x86_translate(struct x86_cpu *c, uint64_t va, gpa *out);
 /* Flushes (this vCPU).  all: global pages too, and cached lookups in the memory map. */
 void x86_tlb_flush(struct x86_cpu *c, bool all);
 void x86_tlb_flush_page(struct x86_cpu *c, uint64_t va);
+/* x86_tlb_space - CR3 was loaded: with that PCID; keep: nothing need go; same: it had that value. */
+void x86_tlb_space(struct x86_cpu *c, uint16_t pcid, bool keep, bool same);
+/* x86_tlb_flush_pcid - INVPCID of a PCID that is not the one in use: at *va, or everywhere. */
+void x86_tlb_flush_pcid(struct x86_cpu *c, uint16_t pcid, const uint64_t *va);
 /* x86_load_pdptes - PAE paging: read the four PDPTEs at cr3 into out; false when one has reserved
  * bits set (SDM 3A 4.4.1). */
 bool x86_load_pdptes(struct x86_cpu *c, uint64_t cr3, uint64_t out[4]);

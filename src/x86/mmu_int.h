@@ -27,6 +27,8 @@ bool walk_allows(const struct x86_cpu *c, const struct x86_walk *w, enum x86_acc
 /* x86_tlb_info.flags */
 #define TLB_APIC BIT(0)	 /* the local APIC's page, in xAPIC mode */
 #define TLB_ROM BIT(1)
+#define TLB_USER BIT(2)	 /* user pages; global ones */
+#define TLB_GLOBAL BIT(3)
 #define TLB_SHIFT(f) (((f) >> 8) & 63) /* log2 of the size of the guest's page */
 
 /* A translation that is good for one access; tag says whether it may be direct. */

@@ -298,7 +298,7 @@ static bool wr_apic_base(struct x86_cpu *c, uint64_t val)
 	if ((old & APIC_BASE_EXTD) && en && !extd)
 		return false;
 	val = (val & ~APIC_BASE_BSP) | (old & APIC_BASE_BSP);
-	if (!c->vm->host->apic_wrmsr(c->vm->host_opaque, c->index, MSR_APIC_BASE, val))
+	if (!X86_HOST(c, apic_wrmsr, c->index, MSR_APIC_BASE, val))
 		return false;
 	c->s.apic_base = val;
 	x86_tlb_flush(c, true);
@@ -425,7 +425,7 @@ uint64_t x86_rdmsr(struct x86_cpu *c, uint32_t index)
 	if (p)
 		return *plain_field(c, p);
 	if (is_apic(c, index)) {
-		if (c->vm->host->apic_rdmsr(c->vm->host_opaque, c->index, index, &val))
+		if (X86_HOST(c, apic_rdmsr, c->index, index, &val))
 			return val;
 		refuse(c, "read", index, 0);
 	}
@@ -449,7 +449,7 @@ static bool write_msr(struct x86_cpu *c, uint32_t index, uint64_t val)
 	if (p)
 		return plain_write(c, p, val);
 	if (is_apic(c, index))
-		return c->vm->host->apic_wrmsr(c->vm->host_opaque, c->index, index, val);
+		return X86_HOST(c, apic_wrmsr, c->index, index, val);
 	if (wr_special(c, index, val) || kvmpv_wrmsr(c, index, val))
 		return true;
 	mtrr = mtrr_slot(c, index);

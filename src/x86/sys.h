@@ -52,6 +52,9 @@ void x86_deliver(struct x86_cpu *c);
  * Returns true when run() must return to the machine (X86_EV_EXIT, shutdown, now halted or
  * waiting for SIPI).  Sets its own unwind.  Wakes from HLT by clearing mp_state HALTED when it delivers. */
 bool x86_poll_events(struct x86_cpu *c);
+/* x86_poll_inner - the part of it that does not come from outside (EXCL, TLB flush, exc_pending), for
+ * deterministic running; true when the vCPU cannot go on. */
+bool x86_poll_inner(struct x86_cpu *c);
 /* x86_after_insn - after an instruction run with c->single set: single-step and breakpoint #DB traps.  tf:
  * RFLAGS.TF before the instruction.  True when a #DB was delivered. */
 bool x86_after_insn(struct x86_cpu *c, bool tf);

@@ -22,7 +22,7 @@
  * (tlb_code_fetched), coarsely, so that an INVLPG of data leaves them alone: guests do many.
  *
  * There are no PCID tags: a change of CR3 drops every translation that is not global, which PCIDs
- * only allow a processor not to do.
+ * only allow a processor not to do.  An engine's own translations (x86_tlb_ops) may have them.
  */
 #include <string.h>
 #include "x86/mmu_int.h"
@@ -81,7 +81,7 @@ static void flush_words(struct x86_tlb *t, bool all)
 	}
 }
 
-void x86_tlb_flush(struct x86_cpu *c, bool all)
+static void tlb_drop(struct x86_cpu *c, bool all)
 {
 	for (unsigned v = 0; v < X86_VIEW_COUNT; v++)
 		flush_words(&c->tlbs[v], all);
@@ -90,6 +90,27 @@ void x86_tlb_flush(struct x86_cpu *c, bool all)
 		memset(&c->io_win, 0, sizeof(c->io_win));
 	}
 	code_moved(c);
+}
+
+void x86_tlb_flush(struct x86_cpu *c, bool all)
+{
+	tlb_drop(c, all);
+	if (c->tlb_ops)
+		c->tlb_ops->flush(c, all);
+}
+
+void x86_tlb_space(struct x86_cpu *c, uint16_t pcid, bool keep, bool same)
+{
+	if (!keep || !same)
+		tlb_drop(c, false);
+	if (c->tlb_ops)
+		c->tlb_ops->space(c, pcid, keep);
+}
+
+void x86_tlb_flush_pcid(struct x86_cpu *c, uint16_t pcid, const uint64_t *va)
+{
+	if (c->tlb_ops)
+		c->tlb_ops->flush_pcid(c, pcid, va);
 }
 
 /* The linear page of a slot that holds something. */
@@ -129,6 +150,8 @@ void x86_tlb_flush_page(struct x86_cpu *c, uint64_t va)
 	}
 	if (code_was_fetched(c, va))
 		code_moved(c);
+	if (c->tlb_ops)
+		c->tlb_ops->flush_page(c, va);
 }
 
 void x86_tlb_protect(struct x86_cpu *c, uint64_t ram_off)
@@ -145,6 +168,8 @@ void x86_tlb_protect(struct x86_cpu *c, uint64_t ram_off)
 			}
 		}
 	}
+	if (c->tlb_ops)
+		c->tlb_ops->protect(c, ram_off);
 }
 
 const struct mem_range *phys_window(struct x86_cpu *c, uint64_t a)
@@ -187,7 +212,8 @@ static bool fill_place(struct x86_cpu *c, const struct x86_walk *w, uint64_t pag
 	uint64_t off;
 
 	info->gpa = align_down(w->gpa, PAGE_SIZE);
-	info->flags = (uint32_t)w->shift << 8;
+	info->flags = (uint32_t)w->shift << 8 | (w->user ? TLB_USER : 0) |
+		      (w->global ? TLB_GLOBAL : 0);
 	info->ram_off = UINT64_MAX;
 	if (is_apic_page(c, info->gpa))
 		info->flags |= TLB_APIC;
@@ -253,27 +279,65 @@ static uint64_t *tag_of(struct x86_tlb_entry *e, enum x86_access access)
 	return access == X86_READ ? &e->rd : access == X86_WRITE ? &e->wr : &e->ex;
 }
 
+/* Is there a translation of va for that access in its slot? */
+static bool slot_hit(struct x86_cpu *c, struct x86_xlat x, uint64_t va, enum x86_access access)
+{
+	uint64_t page = va & ~(PAGE_SIZE - 1), *tag = tag_of(x.e, access);
+
+	if ((*tag & ~X86_TLB_SLOW) != page)
+		return false;
+	/* A page that was written to or lost its code may be stored to directly again. */
+	if (access == X86_WRITE && (*tag & X86_TLB_SLOW) && x.e->rd == page &&
+	    fast_write(c, x.info))
+		*tag = page;
+	return true;
+}
+
+bool x86_tlb_try(struct x86_cpu *c, uint64_t va, enum x86_access access, enum x86_view view,
+		 struct x86_place *out)
+{
+	struct x86_tlb *t = &c->tlbs[view];
+	struct x86_tlb_entry *e = x86_tlb_slot(t, va);
+	struct x86_xlat x = { e, &t->info[e - t->e] };
+	uint64_t page = va & ~(PAGE_SIZE - 1);
+	struct x86_walk w;
+
+	if (!slot_hit(c, x, va, access)) {
+		if ((c->s.efer & EFER_LMA) && !x86_canonical(va))
+			return false;
+		if (!walk_linear(c, va, access, view, &w))
+			return false;
+		tlb_fill(c, t, va, view, &w);
+	}
+	*out = (struct x86_place){
+		.ram_off = x.info->ram_off,
+		.read = e->rd == page,
+		.write = e->wr == page,
+		.exec = e->ex == page,
+		.user = x.info->flags & TLB_USER,
+		.global = x.info->flags & TLB_GLOBAL,
+		.shift = TLB_SHIFT(x.info->flags),
+	};
+	if (x.info->ram_off != UINT64_MAX)
+		out->host = (uint8_t *)(page + e->addend);
+	return true;
+}
+
 struct x86_xlat tlb_get(struct x86_cpu *c, uint64_t va, enum x86_access access, enum x86_view view)
 {
 	struct x86_tlb *t = &c->tlbs[view];
 	struct x86_tlb_entry *e = x86_tlb_slot(t, va);
-	uint64_t page = va & ~(PAGE_SIZE - 1), *tag = tag_of(e, access);
 	struct x86_tlb_info *info = &t->info[e - t->e];
 	struct x86_walk w;
 
-	if ((*tag & ~X86_TLB_SLOW) == page) {
-		/* A page that was written to or lost its code may be stored to directly again. */
-		if (access == X86_WRITE && (*tag & X86_TLB_SLOW) && e->rd == page &&
-		    fast_write(c, info))
-			*tag = page;
+	if (slot_hit(c, (struct x86_xlat){ e, info }, va, access))
 		return (struct x86_xlat){ e, info };
-	}
 	if (unlikely((c->s.efer & EFER_LMA) && !x86_canonical(va)))
 		x86_raise_err(c, X86_GP, 0);
 	if (unlikely(!walk_linear(c, va, access, view, &w)))
 		page_fault(c, va, w.error);
 	tlb_fill(c, t, va, view, &w);
 	/* The walk allowed it, so the slot must: a tag that is not valid has no host address. */
-	bug_on(*tag & X86_TLB_INVALID);
+	bug_on(*tag_of(e, access) & X86_TLB_INVALID);
 	return (struct x86_xlat){ e, info };
 }

@@ -88,6 +88,48 @@ struct events {
 	int n;
 };
 
+static void count_up(void *opaque)
+{
+	++*(int *)opaque;
+}
+
+/* A manual clock moves when told to, and only then do its timers fire. */
+static void test_vclock_manual(void **state)
+{
+	struct vclock *c = vclock_create_manual(), *other = vclock_create();
+	struct loop *l = loop_create();
+	int fired = 0, fired_other = 0;
+	struct timer *t = timer_new(l, c, NULL, count_up, &fired);
+	struct timer *sooner = timer_new(l, other, NULL, count_up, &fired_other);
+	int64_t deadline, day = vclock_time_of_day(c);
+
+	assert_true(vclock_manual(c) && !vclock_manual(other));
+	assert_false(timer_next(l, c, &deadline));
+	timer_arm(t, 1000000);
+	timer_arm(sooner, 5);
+	assert_true(timer_next(l, c, &deadline));
+	assert_int_equal(deadline, 1000000);
+	vclock_start(c);
+	loop_once(l, 2);
+	vclock_advance(c, 999999);
+	loop_once(l, 0);
+	assert_int_equal(fired, 0);
+	vclock_advance(c, 1);
+	loop_once(l, 0);
+	assert_int_equal(fired, 1);
+	assert_int_equal(fired_other, 0); /* its clock stands still */
+	assert_int_equal(vclock_now(c), 1000000);
+	assert_int_equal(vclock_tsc(c) * 1000000 / vclock_tsc_khz(c), 1000000);
+	assert_int_equal(vclock_time_of_day(c) - day, 1000000);
+	vclock_stop(c);
+	assert_int_equal(vclock_now(c), 1000000);
+	timer_destroy(t);
+	timer_destroy(sooner);
+	loop_destroy(l);
+	vclock_destroy(c);
+	vclock_destroy(other);
+}
+
 static void on_a(void *opaque)
 {
 	struct events *ev = opaque;
@@ -176,6 +218,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_bits),	      cmocka_unit_test(test_err),
 		cmocka_unit_test(test_log),	      cmocka_unit_test(test_vclock_stops),
+		cmocka_unit_test(test_vclock_manual),
 		cmocka_unit_test(test_timers),	      cmocka_unit_test(test_fds_and_posts),
 	};
 

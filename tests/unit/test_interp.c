@@ -133,6 +133,78 @@ static void test_count_fault(void **state)
 	machine_free(m);
 }
 
+/* --- counted running --- */
+/* Calls, a string instruction, and one that faults, whose handler at 2 steps over it. */
+SNIPPET(s_counted, "mov $10, %ecx\n1: call 3f\nadd %ecx, %eax\nud2\nloop 1b\nhlt\n"
+		   "2: addl $2, (%esp)\nincl %esi\niret\n"
+		   "3: push %ecx\nmov $3000, %ecx\nmov $0x20000, %edi\nrep stosb\npop %ecx\nret");
+#define COUNTED_HANDLER (CODE + 17)
+#define COUNTED_TOTAL (1 + 10 * (10 + 3) + 1)
+#define GDT 0x3000
+#define IDT 0x4000
+
+static void start_counted(struct machine *m)
+{
+	static const uint32_t vectors[] = {X86_UD, X86_NMI};
+
+	load(m, CODE, s_counted, s_counted_end);
+	fix_poke64(m->f, GDT + 8, UINT64_C(0xcf9b000000ffff)); /* flat code */
+	for (unsigned n = 0; n < ARRAY_SIZE(vectors); n++)
+		fix_poke64(m->f, IDT + 8 * vectors[n],
+			   UINT64_C(0x00018e0000080000) | COUNTED_HANDLER % 0x10000);
+	start(m, CODE);
+	m->s.gdtr = (struct x86_table){GDT, 0xffff};
+	m->s.idtr = (struct x86_table){IDT, 0xffff};
+	m->ops->set(m->vm, 0, &m->s);
+}
+
+/* In whatever pieces, the same instructions run, and no more than were asked for. */
+static void test_counted(void **state)
+{
+	static const uint64_t pieces[] = {1000000, 1, 2, 3, 7, 64};
+
+	for (unsigned n = 0; n < ARRAY_SIZE(pieces); n++) {
+		struct machine *m = machine_new();
+		uint64_t total = 0, done;
+		enum engine_exit why;
+
+		start_counted(m);
+		while ((why = m->ops->run_insns(m->vm, 0, pieces[n], &done)) == ENGINE_EXIT_DONE) {
+			assert_int_equal(done, pieces[n]);
+			total += done;
+		}
+		assert_int_equal(why, ENGINE_EXIT_HALT);
+		assert_int_equal(total + done, COUNTED_TOTAL);
+		assert_int_equal(m->ops->insns(m->vm), COUNTED_TOTAL - 10);
+		m->ops->get(m->vm, 0, &m->s);
+		assert_int_equal(m->s.gpr[X86_RAX], 55);
+		assert_int_equal(m->s.gpr[X86_RSI], 10);
+		assert_int_equal(m->s.gpr[X86_RDI], 0x20000 + 3000);
+		assert_int_equal(m->s.rip, CODE + 17);
+		machine_free(m);
+	}
+}
+
+/* An NMI comes when the caller says so, whatever waits, also inside a string instruction. */
+static void test_take_events(void **state)
+{
+	struct machine *m = machine_new();
+	uint64_t done;
+
+	start_counted(m);
+	m->ops->inject(m->vm, 0, ENGINE_NMI, 0);
+	m->ops->kick(m->vm, 0);
+	assert_int_equal(m->ops->run_insns(m->vm, 0, 6, &done), ENGINE_EXIT_DONE);
+	assert_int_equal(done, 6);
+	m->ops->get(m->vm, 0, &m->s);
+	assert_int_equal(m->s.gpr[X86_RDI], 0x20000 + 3000);
+	assert_int_equal(m->ops->take_events(m->vm, 0), ENGINE_EXIT_KICK);
+	assert_int_equal(m->ops->take_events(m->vm, 0), ENGINE_EXIT_DONE);
+	m->ops->get(m->vm, 0, &m->s);
+	assert_int_equal(m->s.rip, COUNTED_HANDLER);
+	machine_free(m);
+}
+
 /* --- code that changes --- */
 /* The store overwrites the immediate of the next instruction, in the same block. */
 SNIPPET(s_own, "mov $3, %ecx\n1: mov %ecx, 0x1000c\nmov $0x55, %eax\nadd %eax, %ebx\nloop 1b\nhlt");
@@ -502,6 +574,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_count),	    cmocka_unit_test(test_count_fault),
+		cmocka_unit_test(test_counted),	    cmocka_unit_test(test_take_events),
 		cmocka_unit_test(test_own_code),    cmocka_unit_test(test_dma),
 		cmocka_unit_test(test_crossing),    cmocka_unit_test(test_device_code),
 		cmocka_unit_test(test_flush),	    cmocka_unit_test(test_kick),

@@ -278,6 +278,43 @@ static void test_cycles(void **state)
 	guest_fini(&g);
 }
 
+/* Driven by hand, a machine stands still meanwhile, and two come to the same. */
+static void test_driven(void **state)
+{
+	uint64_t done, tsc[2];
+	uint32_t counts[2];
+
+	for (int i = 0; i < 2; i++) {
+		const struct engine_ops *ops;
+		struct engine_vm *ev;
+		struct guest g;
+
+		guest_init(&g, code_spin, sizeof(code_spin));
+		g.cfg.driven = true;
+		guest_create(&g);
+		ops = vm_engine(g.vm, &ev);
+		vm_resume(g.vm);
+		for (int n = 0; n < 100; n++) {
+			assert_int_equal(ops->take_events(ev, 0), ENGINE_EXIT_DONE);
+			assert_int_equal(ops->run_insns(ev, 0, 1001, &done), ENGINE_EXIT_DONE);
+			assert_int_equal(done, 1001);
+			vclock_advance(vm_clock(g.vm), 1001);
+			loop_once(g.loop, 0);
+		}
+		counts[i] = count(&g);
+		tsc[i] = vclock_tsc(vm_clock(g.vm));
+		vm_reset(g.vm); /* a KICK, and then from the start */
+		assert_int_equal(ops->take_events(ev, 0), ENGINE_EXIT_KICK);
+		loop_once(g.loop, 0);
+		assert_int_equal(ops->run_insns(ev, 0, 1, &done), ENGINE_EXIT_DONE);
+		assert_int_equal(count(&g), counts[i] + 1);
+		guest_fini(&g);
+	}
+	assert_int_equal(counts[0], 100 * 1001 / 2);
+	assert_int_equal(counts[0], counts[1]);
+	assert_int_equal(tsc[0], tsc[1]);
+}
+
 static void expect_refused(const struct vm_config *cfg, const char *part)
 {
 	struct err *e = NULL;
@@ -303,6 +340,10 @@ static void test_refused(void **state)
 	cfg = g.cfg;
 	cfg.n_cpus = 0;
 	expect_refused(&cfg, "CPUs");
+	cfg = g.cfg;
+	cfg.driven = true;
+	cfg.n_cpus = 2;
+	expect_refused(&cfg, "driven");
 	cfg = g.cfg;
 	cfg.mem_size = 64 * KiB;
 	expect_refused(&cfg, "1 MiB");
@@ -372,7 +413,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_no_reboot),  cmocka_unit_test(test_triple_fault),
 		cmocka_unit_test(test_smp),	   cmocka_unit_test(test_pause),
 		cmocka_unit_test(test_two),	   cmocka_unit_test(test_cycles),
-		cmocka_unit_test(test_public_api),
+		cmocka_unit_test(test_public_api), cmocka_unit_test(test_driven),
 	};
 
 	if (argc > 1)

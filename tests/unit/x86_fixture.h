@@ -164,7 +164,7 @@ static void fix_protect(void *o, uint64_t ram_off)
 static struct fixture *fix_new(const char *model, unsigned n)
 {
 	struct fixture *f = xzalloc(sizeof(*f));
-	struct page_ops ops = { fix_protect, f };
+	struct page_ops ops = { .protect = fix_protect, .opaque = f };
 	struct err *e = NULL;
 
 	f->log = log_create();

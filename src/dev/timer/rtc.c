@@ -59,17 +59,14 @@ struct rtc {
 	struct mem_map *map;
 };
 
-static int64_t host_time(void)
+static int64_t host_time(const struct rtc *r)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_REALTIME, &ts);
-	return ts.tv_sec * NS_PER_S + ts.tv_nsec;
+	return vclock_time_of_day(r->dev.env->clock);
 }
 
 static int64_t rtc_time(const struct rtc *r)
 {
-	return host_time() + r->offset;
+	return host_time(r) + r->offset;
 }
 
 /* fraction - nanoseconds into the present second. */
@@ -153,7 +150,7 @@ static void cmos_to_time(struct rtc *r, int64_t frac)
 	/* 64-bit nanoseconds end in 2262; a guest may name a later year. */
 	if (s > INT64_C(9000000000) || s < -INT64_C(9000000000))
 		return;
-	r->offset = s * NS_PER_S + frac - host_time();
+	r->offset = s * NS_PER_S + frac - host_time(r);
 }
 
 static void irq_update(struct rtc *r)

@@ -19,6 +19,8 @@
  * path, which ends the block when it was its own (NEXT_SLOW).
  * - after STI, MOV SS and POP SS the next instruction runs in a block of its own (BLOCK_ONE),
  * entered without looking at events; so does every instruction while c->single.
+ * - counted running (run_insns) keeps EV_STEP set, so that each block comes back here, runs a block
+ * only when all of it is wanted, and else one instruction of it (BLOCK_ONE).
  *
  * Threads: a vCPU's thread owns its struct interp_cpu.  inject and kick only set event bits.  What
  * other threads change of a vCPU (translations, debugger's points) they change while it is stopped.
@@ -33,11 +35,6 @@
 #include "x86/cpuid.h"
 #include "x86/debug.h"
 
-struct interp_vm {
-	struct x86_vm vm;
-	struct interp_cpu **cpus;
-};
-
 /* The vCPU that this thread runs, for callbacks that must know whether they come from one. */
 static _Thread_local struct x86_cpu *running;
 
@@ -51,7 +48,7 @@ static struct interp_cpu *cpu_of(struct engine_vm *vm, unsigned cpu)
 	return vm_of(vm)->cpus[cpu];
 }
 
-static struct x86_cpu *running_in(const struct x86_vm *vm)
+struct x86_cpu *interp_running_in(const struct x86_vm *vm)
 {
 	return running && running->vm == vm ? running : NULL;
 }
@@ -174,21 +171,34 @@ static void log_block(struct x86_cpu *c, const struct block *b)
 		   r[X86_R13], r[X86_R14], r[X86_R15], c->s.rip, x86_rflags(c));
 }
 
-const struct insn *interp_enter(struct x86_cpu *c)
+/* The instruction at s.rip alone, whatever waits. */
+static const struct insn *enter_one(struct x86_cpu *c)
 {
 	struct interp_cpu *v = interp_of(c);
-	bool one = c->single || c->s.sti_shadow || c->s.movss_shadow;
 	const struct block *b;
 
 	v->ip = NULL;
 	c->s.sti_shadow = c->s.movss_shadow = false;
-	if (one) {
-		b = interp_block(c, true);
-		c->code_base = linear(c, c->s.rip) & ~(PAGE_SIZE - 1);
-	} else {
-		c->s.rflags &= ~RFLAGS_RF;
-		b = find(c);
-	}
+	b = interp_block(c, true);
+	c->code_base = linear(c, c->s.rip) & ~(PAGE_SIZE - 1);
+	if (unlikely(c->log->mask & (1u << LOG_EXEC | 1u << LOG_CPU)))
+		log_block(c, b);
+	v->cur = b;
+	return b->insn;
+}
+
+const struct insn *interp_enter(struct x86_cpu *c)
+{
+	struct interp_cpu *v = interp_of(c);
+	const struct block *b;
+
+	if (c->single || c->s.sti_shadow || c->s.movss_shadow)
+		return enter_one(c);
+	v->ip = NULL;
+	c->s.rflags &= ~RFLAGS_RF;
+	b = find(c);
+	if (unlikely(b->n_insns > interp_left(v)))
+		return enter_one(c);
 	if (unlikely(c->log->mask & (1u << LOG_EXEC | 1u << LOG_CPU)))
 		log_block(c, b);
 	v->cur = b;
@@ -208,7 +218,7 @@ static void execute_one(struct x86_cpu *c)
 
 	do {
 		v->retry = false;
-		execute(c, interp_enter(c));
+		execute(c, enter_one(c));
 	} while (v->retry);
 }
 
@@ -257,10 +267,18 @@ static void step(struct interp_cpu *v)
 }
 
 /* --- the run loop --- */
+bool interp_debugged(const struct interp_cpu *v)
+{
+	const struct x86_debug *d = v->cpu.debug;
+
+	return d->step || d->n_bp || v->n_bps || v->cpu.log->mask & (1u << LOG_EXEC | 1u << LOG_CPU);
+}
+
 static void set_step_event(struct interp_cpu *v)
 {
 	struct x86_cpu *c = &v->cpu;
-	bool want = c->single || c->log->mask & (1u << LOG_EXEC | 1u << LOG_CPU);
+	bool want = c->single || interp_counted(v) ||
+		    c->log->mask & (1u << LOG_EXEC | 1u << LOG_CPU);
 
 	if (want == !!(interp_events(c) & EV_STEP))
 		return;
@@ -270,23 +288,71 @@ static void set_step_event(struct interp_cpu *v)
 		atomic_fetch_and(&c->events, ~EV_STEP);
 }
 
-static enum engine_exit exit_reason(struct interp_cpu *v)
+enum engine_exit interp_exit_reason(struct interp_cpu *v)
 {
 	struct x86_cpu *c = &v->cpu;
 
 	v->stats.exits++;
 	if (c->shutdown)
 		return ENGINE_EXIT_SHUTDOWN;
-	if (interp_events(c) & X86_EV_EXIT) {
+	if (!interp_counted(v) && interp_events(c) & X86_EV_EXIT) {
 		x86_event_clear(c, X86_EV_EXIT);
 		return ENGINE_EXIT_KICK;
 	}
+	if (c->s.mp_state == X86_MP_RUNNABLE)
+		return ENGINE_EXIT_DONE;
 	if (c->s.mp_state == X86_MP_HALTED) {
 		x86_kvmpv_halt(c);
 		v->asleep = true;
 		return ENGINE_EXIT_HALT;
 	}
 	return ENGINE_EXIT_SIPI;
+}
+
+bool interp_poll(struct interp_cpu *v)
+{
+	struct x86_cpu *c = &v->cpu;
+
+	if (!interp_left(v))
+		return true;
+	if (!c->shutdown && !c->s.exc_pending && c->s.mp_state == X86_MP_RUNNABLE &&
+	    !(interp_events(c) & ~EV_STEP))
+		return false;
+	return interp_counted(v) ? x86_poll_inner(c) : x86_poll_events(c);
+}
+
+static void forget_addresses(struct interp_cpu *v)
+{
+	v->cpu.tlb_changed = false;
+	v->epoch++;
+	v->stats.epochs++;
+}
+
+void interp_turn(struct interp_cpu *v)
+{
+	struct x86_cpu *c = &v->cpu;
+
+	if (c->tlb_changed)
+		forget_addresses(v);
+	set_tag(v);
+	if (c->single)
+		step(v);
+	else
+		execute(c, interp_enter(c));
+}
+
+void interp_one(struct interp_cpu *v)
+{
+	struct x86_cpu *c = &v->cpu;
+
+	if (c->tlb_changed)
+		forget_addresses(v);
+	set_tag(v);
+	c->s.rflags &= ~RFLAGS_RF;
+	do {
+		v->retry = false;
+		execute(c, enter_one(c));
+	} while (v->retry);
 }
 
 static enum engine_exit loop(struct interp_cpu *v, jmp_buf *unwind)
@@ -300,28 +366,17 @@ static enum engine_exit loop(struct interp_cpu *v, jmp_buf *unwind)
 			v->stop = false;
 			return ENGINE_EXIT_DEBUG;
 		}
-		if (c->shutdown || c->s.exc_pending || c->s.mp_state != X86_MP_RUNNABLE ||
-		    interp_events(c) & ~EV_STEP)
-			if (x86_poll_events(c))
-				return exit_reason(v);
-		if (c->tlb_changed) {
-			c->tlb_changed = false;
-			v->epoch++;
-			v->stats.epochs++;
-		}
+		if (interp_poll(v))
+			return interp_exit_reason(v);
 		c->unwind = unwind;
-		set_tag(v);
 		set_step_event(v);
-		if (c->single)
-			step(v);
-		else
-			execute(c, interp_enter(c));
+		interp_turn(v);
 	}
 }
 
 /* An instruction raised: what it had retired of its block counts, then the exception is delivered.
  */
-static void unwound(struct interp_cpu *v)
+void interp_unwound(struct interp_cpu *v)
 {
 	struct x86_cpu *c = &v->cpu;
 
@@ -332,17 +387,15 @@ static void unwound(struct interp_cpu *v)
 	if (v->ip)
 		c->icount += interp_index(c, v->ip);
 	v->ip = NULL;
+	v->raised++;
 	x86_deliver(c);
 	if (v->stepping)
 		step_done(v);
 }
 
-static enum engine_exit interp_run(struct engine_vm *vm, unsigned cpu)
+void interp_begin(struct interp_cpu *v)
 {
-	struct interp_cpu *v = cpu_of(vm, cpu);
 	struct x86_cpu *c = &v->cpu;
-	enum engine_exit why;
-	jmp_buf unwind;
 
 	running = c;
 	x86_excl_enter(c);
@@ -353,12 +406,49 @@ static enum engine_exit interp_run(struct engine_vm *vm, unsigned cpu)
 	v->stepping = false;
 	v->bp_skip = v->bp_stopped && linear(c, c->s.rip) == v->bp_at && interp_bp_at(v, v->bp_at);
 	v->bp_stopped = false;
-	if (_setjmp(unwind))
-		unwound(v);
-	why = loop(v, &unwind);
-	c->unwind = NULL;
-	x86_excl_leave(c);
+}
+
+void interp_end(struct interp_cpu *v)
+{
+	v->cpu.unwind = NULL;
+	x86_excl_leave(&v->cpu);
 	running = NULL;
+}
+
+enum engine_exit interp_run(struct engine_vm *vm, unsigned cpu)
+{
+	struct interp_cpu *v = cpu_of(vm, cpu);
+	enum engine_exit why;
+	jmp_buf unwind;
+
+	interp_begin(v);
+	if (_setjmp(unwind))
+		interp_unwound(v);
+	why = loop(v, &unwind);
+	interp_end(v);
+	return why;
+}
+
+enum engine_exit interp_run_insns(struct engine_vm *vm, unsigned cpu, uint64_t max, uint64_t *done)
+{
+	struct interp_cpu *v = cpu_of(vm, cpu);
+	enum engine_exit why;
+
+	interp_count(v, max);
+	why = interp_run(vm, cpu);
+	*done = interp_count_end(v);
+	return why;
+}
+
+enum engine_exit interp_take_events(struct engine_vm *vm, unsigned cpu)
+{
+	struct interp_cpu *v = cpu_of(vm, cpu);
+	enum engine_exit why = ENGINE_EXIT_DONE;
+
+	interp_begin(v);
+	if (x86_poll_events(&v->cpu))
+		why = interp_exit_reason(v);
+	interp_end(v);
 	return why;
 }
 
@@ -388,7 +478,7 @@ const struct insn *interp_bp_check(struct x86_cpu *c, const struct insn *i)
 	return NULL;
 }
 
-static void interp_debug(struct engine_vm *vm, unsigned cpu, const struct engine_debug *d)
+void interp_debug(struct engine_vm *vm, unsigned cpu, const struct engine_debug *d)
 {
 	struct interp_cpu *v = cpu_of(vm, cpu);
 	struct x86_debug *xd = v->cpu.debug;
@@ -411,13 +501,13 @@ static void interp_debug(struct engine_vm *vm, unsigned cpu, const struct engine
 	interp_cache_flush(v);
 }
 
-static void interp_debug_hit(struct engine_vm *vm, unsigned cpu, struct engine_debug_hit *out)
+void interp_debug_hit(struct engine_vm *vm, unsigned cpu, struct engine_debug_hit *out)
 {
 	*out = cpu_of(vm, cpu)->hit;
 }
 
 /* --- from outside --- */
-static void interp_inject(struct engine_vm *vm, unsigned cpu, enum engine_signal sig, uint32_t arg)
+void interp_inject(struct engine_vm *vm, unsigned cpu, enum engine_signal sig, uint32_t arg)
 {
 	struct x86_cpu *c = &cpu_of(vm, cpu)->cpu;
 
@@ -441,12 +531,12 @@ static void interp_inject(struct engine_vm *vm, unsigned cpu, enum engine_signal
 	}
 }
 
-static void interp_kick(struct engine_vm *vm, unsigned cpu)
+void interp_kick(struct engine_vm *vm, unsigned cpu)
 {
 	x86_event_set(&cpu_of(vm, cpu)->cpu, X86_EV_EXIT);
 }
 
-static bool interp_has_work(struct engine_vm *vm, unsigned cpu)
+bool interp_has_work(struct engine_vm *vm, unsigned cpu)
 {
 	struct x86_cpu *c = &cpu_of(vm, cpu)->cpu;
 	uint32_t ev = atomic_load(&c->events) & ~EV_STEP;
@@ -462,12 +552,12 @@ static bool interp_has_work(struct engine_vm *vm, unsigned cpu)
 	return ev & X86_EV_INTR && c->s.rflags & RFLAGS_IF;
 }
 
-static void interp_get(struct engine_vm *vm, unsigned cpu, struct x86_state *out)
+void interp_get(struct engine_vm *vm, unsigned cpu, struct x86_state *out)
 {
 	x86_cpu_get(&cpu_of(vm, cpu)->cpu, out);
 }
 
-static void interp_set(struct engine_vm *vm, unsigned cpu, const struct x86_state *in)
+void interp_set(struct engine_vm *vm, unsigned cpu, const struct x86_state *in)
 {
 	struct interp_cpu *v = cpu_of(vm, cpu);
 
@@ -482,10 +572,10 @@ static void interp_set(struct engine_vm *vm, unsigned cpu, const struct x86_stat
  * device do it, before its next instruction).  RAM never goes away, and readers of the map see the
  * new one.
  */
-static void interp_map_changed(struct engine_vm *vm)
+void interp_map_changed(struct engine_vm *vm)
 {
 	struct x86_vm *xv = &vm_of(vm)->vm;
-	struct x86_cpu *self = running_in(xv);
+	struct x86_cpu *self = interp_running_in(xv);
 
 	if (!lock_none_held()) {
 		for (unsigned n = 0; n < xv->n_cpus; n++)
@@ -498,10 +588,10 @@ static void interp_map_changed(struct engine_vm *vm)
 	x86_excl_end(xv, self);
 }
 
-static void protect(void *opaque, uint64_t ram_off)
+void interp_protect(void *opaque, uint64_t ram_off)
 {
 	struct interp_vm *iv = opaque;
-	struct x86_cpu *self = running_in(&iv->vm);
+	struct x86_cpu *self = interp_running_in(&iv->vm);
 
 	x86_excl_begin(&iv->vm, self);
 	for (unsigned n = 0; n < iv->vm.n_cpus; n++)
@@ -509,18 +599,18 @@ static void protect(void *opaque, uint64_t ram_off)
 	x86_excl_end(&iv->vm, self);
 }
 
-static bool interp_translate(struct engine_vm *vm, unsigned cpu, uint64_t va, gpa *out)
+bool interp_translate(struct engine_vm *vm, unsigned cpu, uint64_t va, gpa *out)
 {
 	return x86_translate(&cpu_of(vm, cpu)->cpu, va, out);
 }
 
-static void interp_report(struct engine_vm *vm, unsigned cpu,
+void interp_report(struct engine_vm *vm, unsigned cpu,
 			  void (*emit)(void *opaque, const char *line), void *opaque)
 {
 	x86_report(&cpu_of(vm, cpu)->cpu, emit, opaque);
 }
 
-static uint64_t interp_insns(struct engine_vm *vm)
+uint64_t interp_insns(struct engine_vm *vm)
 {
 	struct interp_vm *iv = vm_of(vm);
 	uint64_t sum = 0;
@@ -530,7 +620,7 @@ static uint64_t interp_insns(struct engine_vm *vm)
 	return sum;
 }
 
-static void interp_stats(struct engine_vm *vm, void (*emit)(void *opaque, const char *line),
+void interp_stats(struct engine_vm *vm, void (*emit)(void *opaque, const char *line),
 			 void *opaque)
 {
 	struct interp_vm *iv = vm_of(vm);
@@ -551,10 +641,8 @@ static void interp_stats(struct engine_vm *vm, void (*emit)(void *opaque, const 
 }
 
 /* --- life --- */
-static void cpu_destroy(struct interp_cpu *v)
+void interp_cpu_clear(struct interp_cpu *v)
 {
-	if (!v)
-		return;
 	if (v->cpu.debug) {
 		free(v->cpu.debug->bp);
 		free(v->cpu.debug);
@@ -563,44 +651,32 @@ static void cpu_destroy(struct interp_cpu *v)
 	bounce_pool_destroy(v->bounce);
 	interp_cache_fini(v);
 	free(v->bps);
-	free(v);
 }
 
-static int cpu_create(struct interp_cpu **out, struct interp_vm *iv, unsigned index, struct err **e)
+int interp_cpu_setup(struct interp_cpu *v, struct interp_vm *iv, unsigned index, struct err **e)
 {
-	struct interp_cpu *v = xzalloc_aligned(64, align_up(sizeof(*v), 64));
 	int r;
 
-	*out = v;
-	v->ivm = iv;
 	x86_state_reset(&v->cpu.s, index == 0, x86_cpuid_signature(iv->vm.cpuid));
 	x86_cpu_init(&v->cpu, &iv->vm, index, index);
-	v->cpu.engine = v;
 	v->cpu.debug = xzalloc(sizeof(*v->cpu.debug));
 	v->epoch = 1;
+	v->limit = UINT64_MAX;
+	iv->cpus[index] = v;
+	iv->vm.cpus[index] = &v->cpu;
 	r = bounce_pool_create(&v->bounce, e);
 	return r ? r : interp_cache_init(v, e);
 }
 
-static void interp_vm_fini(struct engine_vm *vm)
+void interp_vm_clear(struct interp_vm *iv)
 {
-	struct interp_vm *iv = vm_of(vm);
-
-	if (!iv)
-		return;
-	for (unsigned n = 0; n < iv->vm.n_cpus; n++)
-		cpu_destroy(iv->cpus[n]);
 	x86_excl_fini(&iv->vm);
 	free(iv->vm.cpus);
 	free(iv->cpus);
-	free(iv);
 }
 
-static int interp_vm_init(struct engine_vm **out, const struct engine_config *cfg, struct err **e)
+void interp_vm_setup(struct interp_vm *iv, const struct engine_config *cfg)
 {
-	struct interp_vm *iv = xzalloc(sizeof(*iv));
-	int r = 0;
-
 	iv->vm = (struct x86_vm){
 		.mem = cfg->mem,
 		.log = cfg->log,
@@ -612,16 +688,40 @@ static int interp_vm_init(struct engine_vm **out, const struct engine_config *cf
 	};
 	iv->vm.cpus = xcalloc(cfg->n_cpus, sizeof(*iv->vm.cpus));
 	iv->cpus = xcalloc(cfg->n_cpus, sizeof(*iv->cpus));
-	r = x86_excl_init(&iv->vm);
+	x86_excl_init(&iv->vm);
+}
+
+static void interp_vm_fini(struct engine_vm *vm)
+{
+	struct interp_vm *iv = vm_of(vm);
+
+	if (!iv)
+		return;
+	for (unsigned n = 0; n < iv->vm.n_cpus; n++) {
+		if (iv->cpus[n])
+			interp_cpu_clear(iv->cpus[n]);
+		free(iv->cpus[n]);
+	}
+	interp_vm_clear(iv);
+	free(iv);
+}
+
+static int interp_vm_init(struct engine_vm **out, const struct engine_config *cfg, struct err **e)
+{
+	struct interp_vm *iv = xzalloc(sizeof(*iv));
+	int r = 0;
+
+	interp_vm_setup(iv, cfg);
 	for (unsigned n = 0; !r && n < cfg->n_cpus; n++) {
-		r = cpu_create(&iv->cpus[n], iv, n, e);
-		iv->vm.cpus[n] = &iv->cpus[n]->cpu;
+		struct interp_cpu *v = xzalloc_aligned(64, align_up(sizeof(*v), 64));
+
+		r = interp_cpu_setup(v, iv, n, e);
 	}
 	if (r) {
 		interp_vm_fini((struct engine_vm *)iv);
 		return r;
 	}
-	mem_set_page_ops(cfg->mem, &(struct page_ops){.protect = protect, .opaque = iv});
+	mem_set_page_ops(cfg->mem, &(struct page_ops){.protect = interp_protect, .opaque = iv});
 	*out = (struct engine_vm *)iv;
 	return 0;
 }
@@ -637,6 +737,8 @@ const struct engine_ops engine_interp = {
 	.vm_init = interp_vm_init,
 	.vm_fini = interp_vm_fini,
 	.run = interp_run,
+	.take_events = interp_take_events,
+	.run_insns = interp_run_insns,
 	.inject = interp_inject,
 	.kick = interp_kick,
 	.has_work = interp_has_work,

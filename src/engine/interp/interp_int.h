@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "engine/engine.h"
+#include "engine/interp/vcpu.h"
 #include "x86/bounce.h"
 #include "x86/cpu.h"
 #include "x86/decode.h"
@@ -91,53 +92,6 @@ struct block {
 #define BLOCK_ONE (1u << 31) /* block.mode: a single instruction */
 #define BLOCK_MAX 64 /* instructions */
 #define BLOCK_SLOTS (BLOCK_MAX + 8)
-
-/* interp_cpu.cpu.events: leave guest code at each block's end (single-stepping); never set by
- * others. */
-#define EV_STEP (1u << 31)
-
-/* The jump cache: blocks by linear address, for indirect branches. */
-#define JUMP_BITS 12
-struct jump {
-	uint64_t lin;
-	uint64_t tag;
-	const struct block *to;
-	uint64_t spare;
-};
-
-struct interp_stats {
-	uint64_t blocks, decoded, flushes, lookups, finds, stale, epochs, exits;
-};
-
-struct interp_vm;
-
-struct interp_cpu {
-	struct interp_vm *ivm;
-	struct block **hash;
-	uint8_t *arena;
-	size_t arena_used;
-	uint32_t epoch; /* raised to forget everything kept by linear address */
-	struct mem_page io_page; /* page of blocks that are not in RAM; never changes */
-	struct bounce_pool *bounce;
-	struct interp_stats stats;
-	struct engine_debug_hit hit;
-	uint64_t *bps; /* debugger's execution breakpoints, linear addresses */
-	unsigned n_bps;
-	uint64_t bp_at; /* where the last run() stopped at one (bp_stopped): the next run() must not
-			 */
-	bool bp_stopped, bp_skip;
-	bool stop; /* leave run() with ENGINE_EXIT_DEBUG */
-	bool stepping; /* inside step() */
-	bool retry; /* a step did nothing: the block was not valid any more */
-	bool asleep;
-	bool excl_lock; /* inside x86_excl_begin/end for a locked instruction */
-	struct jump *jumps;
-	/* Hot from here on. */
-	const struct insn *ip; /* instruction that runs a slow path: for icount when it unwinds */
-	const struct block *cur; /* the running block */
-	uint64_t tag; /* epoch and mode: validity of links and jumps */
-	struct x86_cpu cpu;
-};
 
 static inline struct interp_cpu *interp_of(struct x86_cpu *c)
 {

@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The code cache of a vCPU: translated blocks, by RAM offset and mode, and the links between them.
+ *
+ * Code memory is one memfd mapped twice, writable and executable, so that it is never both at one
+ * address.  Blocks are appended; when code memory or the arena of what describes it is full,
+ * everything but the stubs is dropped.  A block is entered only by its own vCPU's thread, so nothing
+ * here waits for anybody.
+ *
+ * A block is right while the generations of its pages are what mem_code_mark() gave when it was
+ * translated.  Translated code does not compare them: whoever raises one lists the page in each
+ * vCPU's `raised` and asks for its attention, and the vCPU forgets the page's blocks before it runs
+ * another one.  To forget a block is to lead the branches that were linked to it back to their
+ * stubs, and to take it out of the hash and the jump cache; its bytes stay until the next reset.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include "base/err.h"
+#include "engine/dbt/dbt_int.h"
+
+#define ARENA_PART 2 /* the arena is as large as this part of the code memory */
+
+static int map_code(struct dbt_cache *k, struct err **e)
+{
+	int fd = memfd_create("doppel-code", MFD_CLOEXEC), r = 0;
+	uint8_t *rx;
+
+	if (fd < 0)
+		return err_set(e, errno, "cannot create memory for code: %s", strerror(errno));
+	if (ftruncate(fd, (off_t)k->size) < 0)
+		r = -errno;
+	k->rw = mmap(NULL, k->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	rx = mmap(NULL, k->size, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
+	if (!r && (k->rw == MAP_FAILED || rx == MAP_FAILED))
+		r = -errno;
+	close(fd);
+	if (r)
+		return err_set(e, -r, "cannot map executable memory: %s", strerror(-r));
+	k->rx = rx - k->rw;
+	return 0;
+}
+
+int cache_create(struct dbt_cpu *v, size_t size, struct err **e)
+{
+	struct dbt_cache *k = &v->cache;
+	int r;
+
+	k->size = size;
+	k->arena_size = size / ARENA_PART;
+	k->max = (unsigned)(size / 256);
+	r = map_code(k, e);
+	if (r)
+		return r;
+	k->hash = xcalloc(1u << TB_HASH_BITS, sizeof(*k->hash));
+	k->pages = xcalloc(1u << TB_PAGE_HASH_BITS, sizeof(*k->pages));
+	k->order = xcalloc(k->max, sizeof(*k->order));
+	k->arena = mmap(NULL, k->arena_size, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (k->arena == MAP_FAILED) {
+		k->arena = NULL;
+		return err_set(e, ENOMEM, "no memory for the code cache");
+	}
+	stubs_emit(v);
+	k->stubs = k->used;
+	jump_clear(v);
+	return 0;
+}
+
+void cache_destroy(struct dbt_cpu *v)
+{
+	struct dbt_cache *k = &v->cache;
+
+	if (k->rw && k->rw != MAP_FAILED) {
+		munmap(k->rw + k->rx, k->size);
+		munmap(k->rw, k->size);
+	}
+	if (k->arena)
+		munmap(k->arena, k->arena_size);
+	free(k->hash);
+	free(k->pages);
+	free(k->order);
+}
+
+void cache_reset(struct dbt_cpu *v)
+{
+	struct dbt_cache *k = &v->cache;
+
+	memset(k->hash, 0, sizeof(*k->hash) << TB_HASH_BITS);
+	memset(k->pages, 0, sizeof(*k->pages) << TB_PAGE_HASH_BITS);
+	k->used = k->stubs;
+	k->arena_used = 0;
+	k->n = 0;
+	k->generation++;
+	v->stats.flushes++;
+	jump_clear(v);
+}
+
+void *cache_alloc(struct dbt_cpu *v, size_t size)
+{
+	struct dbt_cache *k = &v->cache;
+	void *p = k->arena + k->arena_used;
+
+	size = align_up(size, 8);
+	if (size > k->arena_size - k->arena_used)
+		return NULL;
+	k->arena_used += size;
+	return p;
+}
+
+/* --- finding --- */
+static struct tb **bucket(struct dbt_cache *k, uint64_t ram_off, uint32_t mode)
+{
+	uint64_t h = (ram_off ^ (uint64_t)mode << 40) * UINT64_C(0x9e3779b97f4a7c15);
+
+	return &k->hash[h >> (64 - TB_HASH_BITS)];
+}
+
+static struct tb **page_list(struct dbt_cache *k, uint64_t ram_page)
+{
+	uint64_t h = ram_page * UINT64_C(0x9e3779b97f4a7c15);
+
+	return &k->pages[h >> (64 - TB_PAGE_HASH_BITS)];
+}
+
+struct tb *cache_find(struct dbt_cpu *v, uint64_t ram_off, uint32_t mode)
+{
+	struct tb *b = *bucket(&v->cache, ram_off, mode);
+
+	while (b && (b->ram_off != ram_off || b->mode != mode))
+		b = b->hash_next;
+	return b;
+}
+
+static struct tb **next_of(struct tb *b, uint64_t ram_page)
+{
+	return &b->page_next[b->ram_page[0] != ram_page];
+}
+
+void cache_add(struct dbt_cpu *v, struct tb *b)
+{
+	struct dbt_cache *k = &v->cache;
+	struct tb **at = bucket(k, b->ram_off, b->mode);
+
+	b->hash_next = *at;
+	*at = b;
+	for (unsigned n = 0; n < 2 && b->ram_page[n] != NO_PAGE; n++) {
+		at = page_list(k, b->ram_page[n]);
+		b->page_next[n] = *at;
+		*at = b;
+	}
+	k->order[k->n++] = b;
+	v->stats.blocks++;
+	v->stats.insns += b->n_insns;
+	v->stats.bytes += b->host_len;
+}
+
+/* The last block that begins at or before the address. */
+struct tb *cache_at(struct dbt_cpu *v, const uint8_t *rx, unsigned *insn)
+{
+	struct dbt_cache *k = &v->cache;
+	unsigned lo = 0, hi = k->n, off;
+	struct tb *b;
+	uint32_t at;
+
+	while (lo < hi) {
+		unsigned mid = (lo + hi) / 2;
+
+		if (k->order[mid]->far <= rx)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	if (!lo)
+		return NULL;
+	b = k->order[lo - 1];
+	if ((uint64_t)(rx - b->far) >= b->host_len)
+		return NULL;
+	at = (uint32_t)(rx - b->far);
+	off = 0;
+	for (unsigned n = 0, host = b->map_skip; n < b->n_insns; n++) {
+		host += get_le16(b->map + 3 * n);
+		if (at < host)
+			break;
+		off += b->map[3 * n + 2];
+	}
+	*insn = (unsigned)PAGE_OFFSET(b->ram_off) + off;
+	return b;
+}
+
+/* --- links --- */
+static void set_jump(struct dbt_cpu *v, struct tb_link *l, const uint8_t *rx_target)
+{
+	uint8_t *at = (uint8_t *)l + l->jump;
+
+	put_le32(at, (uint32_t)(rx_target - (at + 4 + v->cache.rx)));
+}
+
+/* The page that a branch to another one expects.  It is none while the branch leads to its stub, which
+ * must not be reached by way of the check: code_base is the target's by then. */
+static void set_check(struct tb_link *l, uint32_t x)
+{
+	if (l->check)
+		put_le32((uint8_t *)l + l->check, l->neg ? -x : x);
+}
+
+void cache_link(struct dbt_cpu *v, struct tb_link *l, struct tb *to, bool other_page)
+{
+	struct tb_site *s;
+
+	if (v->stress & DBT_STRESS_NO_LINK)
+		return;
+	s = cache_alloc(v, sizeof(*s));
+	if (!s)
+		return;
+	*s = (struct tb_site){ to->sites, l };
+	to->sites = s;
+	set_check(l, (uint32_t)to->ram_page[0] + 1);
+	set_jump(v, l, tb_entry(to, (enum tb_entry)l->how));
+	v->stats.links++;
+}
+
+static void unlink_all(struct dbt_cpu *v, struct tb *b)
+{
+	for (struct tb_site *s = b->sites; s; s = s->next) {
+		/* It may have been linked elsewhere since. */
+		uint8_t *at = (uint8_t *)s->link + s->link->jump;
+		const uint8_t *to = at + 4 + v->cache.rx + (int32_t)get_le32(at);
+
+		if (to == tb_entry(b, (enum tb_entry)s->link->how)) {
+			set_jump(v, s->link, (uint8_t *)s->link + s->link->stub + v->cache.rx);
+			set_check(s->link, LINK_NO_PAGE);
+			v->stats.unlinks++;
+		}
+	}
+	b->sites = NULL;
+}
+
+static void forget(struct dbt_cpu *v, struct tb *b)
+{
+	struct tb **at = bucket(&v->cache, b->ram_off, b->mode);
+
+	while (*at && *at != b)
+		at = &(*at)->hash_next;
+	if (*at)
+		*at = b->hash_next;
+	unlink_all(v, b);
+	b->dead = true;
+	v->stats.stale++;
+}
+
+void cache_invalidate(struct dbt_cpu *v, uint64_t ram_page)
+{
+	struct tb **at = page_list(&v->cache, ram_page), *b;
+	bool any = false;
+
+	while ((b = *at)) {
+		if (b->ram_page[0] != ram_page && b->ram_page[1] != ram_page) {
+			/* In this list by its other page, or by chance of the hash. */
+			at = page_list(&v->cache, b->ram_page[0]) ==
+					     page_list(&v->cache, ram_page)
+				     ? &b->page_next[0]
+				     : &b->page_next[1];
+			continue;
+		}
+		*at = *next_of(b, ram_page);
+		if (!b->dead)
+			forget(v, b);
+		any = true;
+	}
+	if (any)
+		jump_clear(v);
+}
+
+void cache_raised(struct dbt_cpu *v)
+{
+	uint64_t page[DBT_RAISED];
+	unsigned n;
+
+	while (atomic_exchange_explicit(&v->raised.lock, 1, memory_order_acquire))
+		__builtin_ia32_pause();
+	n = atomic_load_explicit(&v->raised.n, memory_order_relaxed);
+	if (n <= DBT_RAISED)
+		memcpy(page, v->raised.page, n * sizeof(*page));
+	atomic_store_explicit(&v->raised.n, 0, memory_order_relaxed);
+	atomic_store_explicit(&v->raised.lock, 0, memory_order_release);
+	v->stats.pages_raised += n;
+	if (n > DBT_RAISED)
+		cache_reset(v);
+	else
+		for (unsigned i = 0; i < n; i++)
+			cache_invalidate(v, page[i]);
+}

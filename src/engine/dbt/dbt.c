@@ -1,0 +1,440 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The binary translator: guest and host speak the same instruction set, so most of a block is its
+ * own instructions, with registers renamed and memory operands led through a table.
+ *
+ * A vCPU of the translator is one of the interpreter's and more.  The run loop deals with what waits
+ * (events, modified code), finds or makes the block at s.rip and enters it; translated code goes
+ * from block to block by itself and comes back with a reason (enum dbt_exit), all guest registers
+ * stored.  Whatever is not translated, faults, or cannot be done in a table access is one instruction of
+ * the interpreter (interp_one), after which the next block is found.  Code that is not
+ * translated at all (16-bit, segmented, virtual-8086, single-stepped) is interpreted by blocks;
+ * with a debugger's breakpoints, all of it is (interp_run).
+ *
+ * Threads: a vCPU's blocks, tables and links are its own thread's.  Others set its event bits, list
+ * pages whose code was written to (raised), and take fast writes away while all are stopped
+ * (x86_excl_begin).
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include "base/err.h"
+#include "engine/dbt/dbt.h"
+#include "engine/dbt/dbt_int.h"
+#include "x86/sys.h"
+
+#define CACHE_SIZE (64 * MiB) /* of all vCPUs */
+#define CACHE_MIN (4 * MiB)
+#define CACHE_TINY (256 * KiB)
+#define FLUSH_EVERY 500 /* blocks, under stress */
+
+const uint8_t dbt_host_reg[16] = {
+	X86_RAX, 10, X86_RDX, X86_RBX, 13, X86_RBP, X86_RSI, X86_RDI,
+	8, 9, NO_REG, NO_REG, 12, NO_REG, NO_REG, NO_REG,
+};
+
+struct dbt_vm {
+	struct interp_vm in; /* first: its functions take the engine_vm */
+	struct dbt_cpu **cpus;
+};
+
+static struct dbt_vm *vm_of(struct engine_vm *vm)
+{
+	return (struct dbt_vm *)vm;
+}
+
+/* --- mode --- */
+static bool unlimited(const struct x86_segment *s)
+{
+	return s->limit == UINT32_MAX && (s->attr & (SEG_P | SEG_S | SEG_TYPE_CODE | SEG_TYPE_E |
+						     SEG_TYPE_W)) == (SEG_P | SEG_S | SEG_TYPE_W);
+}
+
+uint32_t dbt_mode(const struct x86_cpu *c)
+{
+	const struct x86_state *s = &c->s;
+	uint32_t m = c->mode | DBT_MODE_VIEW(x86_view_now(c));
+
+	if (!(s->cr0 & (CR0_EM | CR0_TS))) {
+		m |= DBT_MODE_X87;
+		if (s->cr4 & CR4_OSFXSR)
+			m |= DBT_MODE_SSE;
+	}
+	if (!(s->cr0 & CR0_TS) && (s->cr4 & CR4_OSXSAVE) &&
+	    (s->xcr0 & (XCR0_SSE | XCR0_AVX)) == (XCR0_SSE | XCR0_AVX))
+		m |= DBT_MODE_AVX;
+	if (!(m & X86_MODE_CS64) && unlimited(&s->seg[X86_FS]) && unlimited(&s->seg[X86_GS]))
+		m |= DBT_MODE_FSGS;
+	if (x86_cpl(s) == 0)
+		m |= DBT_MODE_CPL0;
+	return m;
+}
+
+/* Is code of this mode translated? */
+static bool translated(uint32_t m)
+{
+	uint32_t flat32 = X86_MODE_CS32 | X86_MODE_SS32 | X86_MODE_FLAT;
+
+	if (!(m & X86_MODE_PE) || (m & X86_MODE_V86) || !(m & (X86_MODE_CPL3 | DBT_MODE_CPL0)))
+		return false;
+	return (m & X86_MODE_CS64) || (m & flat32) == flat32;
+}
+
+/* The mode may be another one now. */
+static void update_mode(struct dbt_cpu *v)
+{
+	v->mode = dbt_mode(&v->in.cpu);
+	lst_view(v);
+	jump_retag(v);
+}
+
+/* --- running --- */
+static uint64_t wrap(const struct dbt_cpu *v, uint64_t rip)
+{
+	return v->mode & X86_MODE_CS64 ? rip : (uint32_t)rip;
+}
+
+/* The block at s.rip, or NULL when the interpreter must run what is there.  May unwind. */
+static struct tb *find(struct dbt_cpu *v)
+{
+	struct x86_cpu *c = &v->in.cpu;
+	uint64_t lin = wrap(v, c->s.rip), ram_off;
+	const uint8_t *page;
+	struct tb *b = jump_find(v, lin);
+
+	if (b)
+		return b;
+	if ((v->mode & X86_MODE_CS64) && !x86_canonical(lin))
+		return NULL;
+	page = x86_fetch_page(c, lin, &ram_off);
+	if (!page)
+		return NULL;
+	lst_exec(v, lin);
+	if ((v->stress & DBT_STRESS_FLUSH) && v->stats.blocks % FLUSH_EVERY == 0)
+		cache_reset(v);
+	return xlate_block(v, lin, page, ram_off | PAGE_OFFSET(lin));
+}
+
+/* Instructions of b that were completed before it was left. */
+static unsigned retired(const struct dbt_cpu *v, const struct tb *b, enum dbt_exit why)
+{
+	unsigned n = 0, off = (unsigned)PAGE_OFFSET(b->ram_off);
+
+	while (off != INFO_OFF(v->f.info) && n < b->n_insns)
+		off += b->map[3 * n++ + 2];
+	return n + (why == DBT_EXIT_LINK || why == DBT_EXIT_JUMP);
+}
+
+static enum dbt_exit enter(struct dbt_cpu *v, struct tb *b)
+{
+	typedef enum dbt_exit enter_fn(struct dbt_frame *f, const uint8_t *code);
+	enum dbt_exit why;
+
+	v->f.code_base = wrap(v, v->in.cpu.s.rip) & ~(PAGE_SIZE - 1);
+	v->in.cpu.s.rflags &= ~RFLAGS_RF;
+	dbt_fpu_load(v);
+	fault_enter(v);
+	why = ((enter_fn *)(uintptr_t)v->cache.stub.enter)(&v->f, b->body);
+	fault_leave();
+	if (!fpu_lazy())
+		fpu_claim();
+	v->stats.exits[why]++;
+	if (unlikely(interp_counted(&v->in)))
+		v->in.cpu.icount += retired(v, b, why);
+	return why;
+}
+
+static void insn_rip(struct dbt_cpu *v)
+{
+	v->in.cpu.s.rip = wrap(v, v->f.code_base + INFO_OFF(v->f.info));
+}
+
+/* An indirect branch: where it leads.  To where no code can be, the branch itself raises. */
+static bool take_jump(struct dbt_cpu *v)
+{
+	struct x86_cpu *c = &v->in.cpu;
+
+	if (likely(!(v->mode & X86_MODE_CS64) || x86_canonical(v->f.target))) {
+		c->s.rip = wrap(v, v->f.target);
+		return true;
+	}
+	insn_rip(v);
+	c->s.gpr[X86_RSP] += (uint64_t)(int64_t)((int32_t)v->f.info >> 12);
+	return false;
+}
+
+/* A direct branch whose target is not translated: do so, and link it. */
+static void take_link(struct dbt_cpu *v)
+{
+	struct tb *b;
+
+	v->in.cpu.s.rip = v->f.target;
+	if (atomic_load_explicit(&v->in.cpu.attn, memory_order_relaxed))
+		return;
+	b = find(v);
+	if (b && v->link_generation == v->cache.generation)
+		cache_link(v, v->link, b, v->link->check);
+}
+
+static void after_exit(struct dbt_cpu *v, enum dbt_exit why)
+{
+	switch (why) {
+	case DBT_EXIT_POLL:
+		insn_rip(v);
+		break;
+	case DBT_EXIT_INSN:
+	case DBT_EXIT_FAULT:
+		insn_rip(v);
+		interp_one(&v->in);
+		break;
+	case DBT_EXIT_JUMP:
+		if (!take_jump(v))
+			interp_one(&v->in);
+		break;
+	case DBT_EXIT_LINK:
+		take_link(v);
+		break;
+	case DBT_EXIT_RIP:
+	case DBT_EXIT_COUNT:
+		break;
+	}
+}
+
+static void turn(struct dbt_cpu *v)
+{
+	struct x86_cpu *c = &v->in.cpu;
+	struct tb *b;
+
+	if (c->single || c->s.sti_shadow || c->s.movss_shadow || !translated(dbt_mode(c))) {
+		interp_turn(&v->in);
+		return;
+	}
+	update_mode(v);
+	b = find(v);
+	if (b && b->n_insns <= interp_left(&v->in))
+		after_exit(v, enter(v, b));
+	else
+		interp_one(&v->in);
+}
+
+static enum engine_exit loop(struct dbt_cpu *v, jmp_buf *unwind)
+{
+	struct x86_cpu *c = &v->in.cpu;
+
+	for (;;) {
+		c->unwind = unwind;
+		v->in.ip = NULL;
+		/* Before what it stands for is read. */
+		atomic_store(&c->attn, 0);
+		if (atomic_load_explicit(&v->raised.n, memory_order_relaxed))
+			cache_raised(v);
+		if (interp_poll(&v->in))
+			return interp_exit_reason(&v->in);
+		c->unwind = unwind;
+		turn(v);
+	}
+}
+
+static enum engine_exit dbt_run(struct engine_vm *vm, unsigned cpu)
+{
+	struct dbt_cpu *v = vm_of(vm)->cpus[cpu];
+	enum engine_exit why;
+	jmp_buf unwind;
+
+	if (interp_debugged(&v->in))
+		return interp_run(vm, cpu);
+	interp_begin(&v->in);
+	atomic_fetch_or(&v->in.cpu.events, EV_STEP);
+	if (_setjmp(unwind)) {
+		fault_leave();
+		interp_unwound(&v->in);
+	}
+	why = loop(v, &unwind);
+	fpu_claim();
+	interp_end(&v->in);
+	return why;
+}
+
+static enum engine_exit dbt_run_insns(struct engine_vm *vm, unsigned cpu, uint64_t max,
+				      uint64_t *done)
+{
+	struct dbt_cpu *v = vm_of(vm)->cpus[cpu];
+	enum engine_exit why;
+
+	if (!(v->stress & DBT_STRESS_NO_LINK)) {
+		v->stress |= DBT_STRESS_NO_LINK;
+		cache_reset(v);
+	}
+	interp_count(&v->in, max);
+	why = dbt_run(vm, cpu);
+	*done = interp_count_end(&v->in);
+	return why;
+}
+
+/* --- modified code: by any thread, under the code lock --- */
+static void raise_in(struct dbt_cpu *v, uint64_t page)
+{
+	unsigned n;
+
+	while (atomic_exchange_explicit(&v->raised.lock, 1, memory_order_acquire))
+		__builtin_ia32_pause();
+	n = atomic_load_explicit(&v->raised.n, memory_order_relaxed);
+	if (n < DBT_RAISED)
+		v->raised.page[n] = page;
+	if (n <= DBT_RAISED)
+		atomic_store_explicit(&v->raised.n, n + 1, memory_order_relaxed);
+	atomic_store_explicit(&v->raised.lock, 0, memory_order_release);
+	atomic_store(&v->in.cpu.attn, 1);
+}
+
+static void raised(void *opaque, uint64_t ram_off)
+{
+	struct dbt_vm *dv = opaque;
+
+	for (unsigned n = 0; n < dv->in.vm.n_cpus; n++)
+		if (dv->cpus[n])
+			raise_in(dv->cpus[n], ram_off >> PAGE_SHIFT);
+}
+
+/* --- statistics --- */
+static void dbt_stats(struct engine_vm *vm, void (*emit)(void *opaque, const char *line),
+		      void *opaque)
+{
+	char line[512];
+
+	for (unsigned n = 0; n < vm_of(vm)->in.vm.n_cpus; n++) {
+		const struct dbt_cpu *v = vm_of(vm)->cpus[n];
+		const struct dbt_stats *s = &v->stats;
+
+		snprintf(line, sizeof(line),
+			 "cpu %u: blocks %lu, insns %lu, code bytes %lu, cache flushes %lu, "
+			 "links %lu, unlinks %lu, stale %lu, pages raised %lu, jump misses %lu, "
+			 "table fills %lu, table flushes %lu, table resets %lu, CR3 loads %lu, "
+			 "host faults %lu",
+			 n, s->blocks, s->insns, s->bytes, s->flushes, s->links, s->unlinks,
+			 s->stale, s->pages_raised, s->jump_misses, s->fills, s->lst_flushes,
+			 s->lst_resets, s->spaces, s->host_faults);
+		emit(opaque, line);
+		snprintf(line, sizeof(line),
+			 "cpu %u: exits: poll %lu, insn %lu, fault %lu, link %lu, jump %lu, "
+			 "rip %lu",
+			 n, s->exits[DBT_EXIT_POLL], s->exits[DBT_EXIT_INSN],
+			 s->exits[DBT_EXIT_FAULT], s->exits[DBT_EXIT_LINK],
+			 s->exits[DBT_EXIT_JUMP], s->exits[DBT_EXIT_RIP]);
+		emit(opaque, line);
+	}
+	interp_stats(vm, emit, opaque);
+}
+
+/* --- life --- */
+static void cpu_destroy(struct dbt_cpu *v)
+{
+	if (!v)
+		return;
+	lst_destroy(v);
+	cache_destroy(v);
+	free(v->xlate);
+	interp_cpu_clear(&v->in);
+	munmap(v, sizeof(*v));
+}
+
+static size_t cache_size(const struct dbt_cpu *v, unsigned n_cpus)
+{
+	if (v->stress & DBT_STRESS_SMALL_CACHE)
+		return CACHE_TINY;
+	return align_up(max_u64(CACHE_SIZE / n_cpus, CACHE_MIN), PAGE_SIZE);
+}
+
+static void frame_init(struct dbt_cpu *v)
+{
+	static const uint8_t bits[] = { 1, 2, 3, 4, 5, 6, PAGE_SHIFT };
+
+	for (unsigned n = 0; n < ARRAY_SIZE(bits); n++)
+		v->f.low_mask[n] = BIT(bits[n]) - 1;
+	v->f.self = v;
+}
+
+static int cpu_create(struct dbt_vm *dv, unsigned index, struct err **e)
+{
+	struct dbt_cpu *v = mmap(NULL, sizeof(*v), PROT_READ | PROT_WRITE,
+				 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int r;
+
+	if (v == MAP_FAILED)
+		return err_set(e, ENOMEM, "no memory for a processor");
+	dv->cpus[index] = v;
+	v->stress = dbt_stress();
+	r = interp_cpu_setup(&v->in, &dv->in, index, e);
+	if (r)
+		return r;
+	fault_install(); /* before those of bounce stubs, which are there now */
+	v->xlate = xlate_create();
+	frame_init(v);
+	dbt_fpu_init(v);
+	r = lst_create(v, dv->in.vm.n_cpus, e);
+	return r ? r : cache_create(v, cache_size(v, dv->in.vm.n_cpus), e);
+}
+
+static void dbt_vm_fini(struct engine_vm *vm)
+{
+	struct dbt_vm *dv = vm_of(vm);
+
+	if (!dv)
+		return;
+	for (unsigned n = 0; n < dv->in.vm.n_cpus; n++)
+		cpu_destroy(dv->cpus[n]);
+	interp_vm_clear(&dv->in);
+	free(dv->cpus);
+	free(dv);
+}
+
+static int dbt_vm_init(struct engine_vm **out, const struct engine_config *cfg, struct err **e)
+{
+	struct dbt_vm *dv = xzalloc(sizeof(*dv));
+	int r = 0;
+
+	interp_vm_setup(&dv->in, cfg);
+	dv->cpus = xcalloc(cfg->n_cpus, sizeof(*dv->cpus));
+	for (unsigned n = 0; !r && n < cfg->n_cpus; n++)
+		r = cpu_create(dv, n, e);
+	if (r) {
+		dbt_vm_fini((struct engine_vm *)dv);
+		return r;
+	}
+	mem_set_page_ops(cfg->mem, &(struct page_ops){
+		.protect = interp_protect, .raised = raised, .opaque = dv });
+	*out = (struct engine_vm *)dv;
+	return 0;
+}
+
+static int dbt_probe(struct err **e)
+{
+	__builtin_cpu_init();
+	if (!__builtin_cpu_supports("bmi2") || !__builtin_cpu_supports("avx"))
+		return err_set(e, ENOTSUP, "the translator needs a processor with BMI2 and AVX");
+	return 0;
+}
+
+const struct engine_ops engine_dbt = {
+	.name = "dbt",
+	.probe = dbt_probe,
+	.vm_init = dbt_vm_init,
+	.vm_fini = dbt_vm_fini,
+	.run = dbt_run,
+	.take_events = interp_take_events,
+	.run_insns = dbt_run_insns,
+	.inject = interp_inject,
+	.kick = interp_kick,
+	.has_work = interp_has_work,
+	.get = interp_get,
+	.set = interp_set,
+	.map_changed = interp_map_changed,
+	.debug = interp_debug,
+	.debug_hit = interp_debug_hit,
+	.translate = interp_translate,
+	.report = interp_report,
+	.insns = interp_insns,
+	.stats = dbt_stats,
+};

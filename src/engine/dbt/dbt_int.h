@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * Inside the translator: the vCPU, translated blocks, and what the files offer each other.
+ * Theory of operation: dbt.c; address translation: lst.c; the code's register use: below.
+ *
+ * While translated code runs, the host's RSP points at struct dbt_frame, with a stack for helpers
+ * below it, and guest general registers are where dbt_host_reg[] says; the others are in
+ * struct x86_state, a constant distance from the frame.  Arithmetic flags are in the host's flags,
+ * vector and x87 registers in their own (base/fpu.h).
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/fpu.h"
+#include "base/lock.h"
+#include "engine/dbt/emit.h"
+#include "engine/interp/vcpu.h"
+#include "x86/decode.h"
+#include "x86/mmu.h"
+
+struct tb;
+struct xlate;
+struct dbt_cpu;
+
+/* --- registers --- */
+#define T1 X86_RCX /* for jrcxz, and shifts by CL */
+#define T0 14
+#define T2 11
+#define RR 15 /* read table of the view in use */
+/* Host register of each guest register, or NO_REG: it is in struct x86_state. */
+extern const uint8_t dbt_host_reg[16];
+#define DBT_MAPPED UINT16_C(0x13ff) /* guest registers that have one */
+
+/* --- the frame --- */
+#define DBT_STACK (64 * KiB)
+
+struct dbt_frame {
+	uint64_t code_base;	  /* linear page of the running block */
+	uint64_t vpn_mask;	  /* for pext: linear address bits 47..12 */
+	uint64_t lst_w;		  /* write table of the view in use */
+	uint64_t lst_x;		  /* execute table likewise */
+	uint64_t jump_mask;	  /* for pext: which address bits index the jump cache */
+	uint64_t jump_untag;	  /* minus the tag of jump cache entries that are valid now */
+	uint64_t low_mask[7];	  /* [n]: low n bits */
+	uint32_t info;		  /* of an exit: INFO_* */
+	uint32_t reason;	  /* enum dbt_exit */
+	uint64_t tmp;		  /* scratch of one instruction */
+	uint64_t target;	  /* of an indirect jump that missed */
+	uint64_t resume;	  /* where a helper's stub goes on */
+	uint64_t fdp;		  /* linear address of the last x87 memory operand */
+	uint64_t x87_base;	  /* linear page of the last block that executed one */
+	uint64_t fop;		  /* and the opcode, as the guest has it */
+	uint64_t host_rsp;
+	uint64_t view_r;	  /* value of RR */
+	struct dbt_cpu *self;
+};
+
+/* info: offset of the instruction in its page, and for helpers what they need. */
+#define INFO_OFF(i) ((i) & 0xfff)
+
+enum dbt_exit {
+	DBT_EXIT_POLL,	 /* something waits: at the instruction info names */
+	DBT_EXIT_INSN,	 /* the interpreter is to run the instruction info names */
+	DBT_EXIT_FAULT,	 /* the same, after a host fault */
+	DBT_EXIT_LINK,	 /* a direct branch whose target is not translated: v->link */
+	DBT_EXIT_JUMP,	 /* an indirect one: frame.target */
+	DBT_EXIT_RIP,	 /* a helper has set s.rip: find its block */
+	DBT_EXIT_COUNT
+};
+
+/* --- linear shadow tables (lst.c) --- */
+#define LST_SPACES_MAX 8
+
+struct lst_ent {
+	uint64_t index; /* in the tables */
+	uint64_t ram_page;
+};
+
+struct lst_list {
+	struct lst_ent *e;
+	unsigned n;
+};
+
+struct lst_tab { /* one pair of tables: reads and writes, of one view and address space */
+	uint64_t *r, *w; /* delta from linear to host address by page number, 0: not known */
+	uint64_t *touched, *big; /* bit per 512 entries: used; made from larger pages */
+	bool huge; /* something larger than those */
+	struct lst_list ng, g; /* filled entries: not global; global */
+};
+
+struct lst_code { /* one execute table: RAM page number + 1, 0: not known */
+	uint32_t *x;
+	struct lst_list ng, g;
+};
+
+struct lst_space {
+	uint16_t pcid;
+	uint64_t used; /* for LRU */
+	struct lst_tab user, su; /* su: supervisor with user pages; its upper half is sup's */
+	struct lst_code code;
+	uint32_t epoch; /* raised when code may have moved */
+};
+
+struct lst {
+	void *map;
+	size_t map_size;
+	unsigned n_spaces, cur;
+	uint64_t clock;
+	struct lst_space space[LST_SPACES_MAX];
+	struct lst_tab sup; /* supervisor pages only */
+	struct lst_code sup_code;
+	uint32_t sup_epoch;
+	bool sup_low_code; /* supervisor code below the middle was noted */
+	unsigned touched; /* table pages in use */
+};
+
+/* --- translated blocks (cache.c) --- */
+/* A direct branch in translated code, as data beside its stub. */
+struct tb_link {
+	int32_t jump;	/* from here to the rel32 field of the branch */
+	int32_t stub;	/* from here to the stub, which the branch leads to while not linked */
+	int32_t target; /* from code_base to the target */
+	int32_t check;	/* from here to the imm32 of the check of another page, or 0 */
+	uint8_t how;	/* enum tb_entry of the target to lead to */
+	bool neg;	/* the check holds minus (page number + 1) */
+};
+
+enum tb_entry { TB_BODY, TB_POLL };
+
+struct tb_site { /* an incoming link of a block */
+	struct tb_site *next;
+	struct tb_link *link; /* in the writable mapping */
+};
+
+struct tb {
+	struct tb *hash_next;
+	struct tb *page_next[2]; /* of the lists of its pages */
+	uint64_t ram_off;
+	uint64_t ram_page[2]; /* page numbers; [1]: of a last instruction that crosses, or none */
+	uint32_t mode;
+	uint32_t gen[2];
+	struct tb_site *sites;
+	const uint8_t *far; /* T0 = its linear address: sets code_base, then polls */
+	const uint8_t *poll, *body;
+	uint32_t host_len; /* from far */
+	uint16_t n_insns, bytes;
+	bool dead;
+	const uint8_t *map; /* per instruction: host bytes (2, little-endian), guest bytes (1) */
+	uint16_t map_skip; /* host bytes before the first instruction */
+};
+#define NO_PAGE UINT64_MAX
+#define LINK_NO_PAGE UINT32_C(0x80000000) /* no entry of an execute table */
+
+#define JUMP_CACHE 8192
+#define TB_HASH_BITS 15
+#define TB_PAGE_HASH_BITS 12
+#define DBT_RAISED 64
+
+struct dbt_stats {
+	uint64_t blocks, insns, bytes, flushes, links, unlinks, fills, jump_misses, stale, pages_raised;
+	uint64_t lst_flushes, lst_resets, spaces, host_faults, exits[DBT_EXIT_COUNT];
+};
+
+struct dbt_stubs { /* where they run (stubs.c) */
+	const uint8_t *enter;
+	const uint8_t *exit[DBT_EXIT_COUNT];
+	const uint8_t *fill[2]; /* T0 = address, T2 = where to go on: fill the table */
+	const uint8_t *link;	/* T2 = struct tb_link */
+	const uint8_t *jump;	/* T0 = target */
+	const uint8_t *call;	/* a helper that ends the block: T2 = its function */
+};
+
+#define DBT_STRESS_SMALL_CACHE BIT(0)
+#define DBT_STRESS_FLUSH BIT(1)
+#define DBT_STRESS_NO_LINK BIT(2)
+#define DBT_STRESS_ONE_INSN BIT(3)
+#define DBT_STRESS_EXACT_FLAGS BIT(4)
+
+struct dbt_cache {
+	uint8_t *rw;
+	ptrdiff_t rx; /* rw + rx is where it runs */
+	size_t size, used, stubs; /* stubs: what reset keeps */
+	struct tb **hash, **pages;
+	struct tb **order; /* by host address */
+	unsigned n, max;
+	uint8_t *arena; /* struct tb, sites, maps */
+	size_t arena_size, arena_used;
+	uint32_t generation; /* raised by each reset */
+	struct dbt_stubs stub;
+};
+
+struct dbt_cpu {
+	uint8_t stack[DBT_STACK];
+	struct dbt_frame f; /* RSP points here */
+	uint64_t jump_key[JUMP_CACHE]; /* tag - linear address */
+	const uint8_t *jump_code[JUMP_CACHE];
+	struct fpu_guest fpu;
+	struct lst lst;
+	struct dbt_cache cache;
+	struct xlate *xlate;
+	struct tb_link *link; /* of DBT_EXIT_LINK, in the writable mapping */
+	uint32_t link_generation;
+	uint32_t mode; /* dbt_mode() when translated code was entered last */
+	uint32_t jump_tags; /* tags given out */
+	struct { uint32_t mode, epoch; uint16_t tag; } tag[16]; /* what they mean */
+	unsigned tag_next;
+	unsigned stress;
+	struct { /* pages whose code was written to, by any thread */
+		_Atomic uint32_t lock;
+		_Atomic unsigned n; /* DBT_RAISED + 1: too many to list */
+		uint64_t page[DBT_RAISED];
+	} raised;
+	struct dbt_stats stats;
+	struct interp_cpu in;
+};
+
+static inline struct dbt_cpu *dbt_of(struct x86_cpu *c)
+{
+	return container_of(c, struct dbt_cpu, in.cpu);
+}
+
+/* Memory operands in translated code: a field of the frame, of the vCPU, of the jump cache. */
+#define FRAME(field) em_base(X86_RSP, (int32_t)offsetof(struct dbt_frame, field))
+#define FRAME_OFF(field) \
+	((int32_t)((ptrdiff_t)offsetof(struct dbt_cpu, field) - (ptrdiff_t)offsetof(struct dbt_cpu, f)))
+#define CPU(field) em_base(X86_RSP, FRAME_OFF(in.cpu.field))
+
+/* --- mode: key of blocks --- */
+#define DBT_VIEW(m) ((enum x86_view)((m) >> 12 & 3))
+#define DBT_MODE_VIEW(v) ((uint32_t)(v) << 12)
+#define DBT_MODE_X87 BIT(16)	/* x87 and MMX instructions do not raise #NM or #UD */
+#define DBT_MODE_SSE BIT(17)
+#define DBT_MODE_AVX BIT(18)
+#define DBT_MODE_FSGS BIT(19)	/* not 64-bit code: FS and GS have no limits */
+#define DBT_MODE_CPL0 BIT(20)
+uint32_t dbt_mode(const struct x86_cpu *c);
+
+/* --- lst.c --- */
+int lst_create(struct dbt_cpu *v, unsigned n_cpus, struct err **e);
+void lst_destroy(struct dbt_cpu *v);
+/* lst_fill - make an access to va fast; false: it needs the interpreter. */
+bool lst_fill(struct dbt_cpu *v, uint64_t va, bool write);
+/* lst_exec - RAM page number of va's page for execution in the mode of v->mode, or NO_PAGE: not
+ * known, and not to be had without raising or outside of RAM. */
+uint64_t lst_exec(struct dbt_cpu *v, uint64_t va);
+/* lst_view - set what translated code sees for v->mode. */
+void lst_view(struct dbt_cpu *v);
+/* lst_epoch - changes when code may have moved, in what v->mode sees. */
+uint32_t lst_epoch(const struct dbt_cpu *v);
+extern const struct x86_tlb_ops dbt_tlb_ops;
+
+/* --- cache.c --- */
+int cache_create(struct dbt_cpu *v, size_t size, struct err **e);
+void cache_destroy(struct dbt_cpu *v);
+void cache_reset(struct dbt_cpu *v);
+/* cache_find - the valid block at that place, or NULL. */
+struct tb *cache_find(struct dbt_cpu *v, uint64_t ram_off, uint32_t mode);
+/* cache_add - enter a finished block: its code is the host_len bytes at far. */
+void cache_add(struct dbt_cpu *v, struct tb *b);
+void *cache_alloc(struct dbt_cpu *v, size_t size); /* NULL: reset first */
+/* cache_code - the block that the host address lies in, or NULL; *insn: offset of the instruction. */
+struct tb *cache_at(struct dbt_cpu *v, const uint8_t *rx, unsigned *insn);
+void cache_link(struct dbt_cpu *v, struct tb_link *l, struct tb *to, bool other_page);
+/* cache_invalidate - forget the blocks of a RAM page. */
+void cache_invalidate(struct dbt_cpu *v, uint64_t ram_page);
+/* cache_raised - forget what the page list in v->raised says. */
+void cache_raised(struct dbt_cpu *v);
+static inline const uint8_t *tb_entry(const struct tb *b, enum tb_entry how)
+{
+	return how == TB_POLL ? b->poll : b->body;
+}
+
+/* --- stubs.c --- */
+void stubs_emit(struct dbt_cpu *v);
+
+/* --- xlate.c --- */
+/* xlate_block - translate the code at lin, whose page is at host address `page`.  May unwind. */
+struct xlate *xlate_create(void); /* free() releases */
+struct tb *xlate_block(struct dbt_cpu *v, uint64_t lin, const uint8_t *page, uint64_t ram_off);
+
+/* --- jump.c: from one block to the next; general registers only --- */
+void jump_retag(struct dbt_cpu *v);
+void jump_clear(struct dbt_cpu *v);
+/* jump_find - the block for the linear address in the present mode, if translated. */
+struct tb *jump_find(struct dbt_cpu *v, uint64_t lin);
+/* Helpers that stubs call: where to go on, or NULL for the run loop. */
+const uint8_t *jump_missed(struct dbt_cpu *v);
+const uint8_t *jump_link(struct dbt_cpu *v, struct tb_link *rx_link);
+bool jump_fill_r(struct dbt_cpu *v, uint64_t va);
+bool jump_fill_w(struct dbt_cpu *v, uint64_t va);
+
+/* --- fpu.c --- */
+void dbt_fpu_init(struct dbt_cpu *v);
+void dbt_fpu_load(struct dbt_cpu *v);
+
+/* --- fault.c --- */
+void fault_install(void);
+void fault_enter(struct dbt_cpu *v); /* this thread runs v's code until fault_leave */
+void fault_leave(void);
+
+/* --- stress.c --- */
+unsigned dbt_stress(void); /* DBT_STRESS_* that the environment asks for */

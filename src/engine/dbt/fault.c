@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Host faults in translated code.  What a copied instruction raises on the host is the guest's doing:
+ * #DE, unmasked floating-point exceptions, misaligned vector operands, and addresses that are
+ * not canonical.  The instruction has changed nothing, so the handler sends the thread to an exit
+ * that stores the guest's registers, and the interpreter runs the instruction and raises what it must.
+ *
+ * Other faults go to the handler that was there before, which is that of bounce stubs.
+ */
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <ucontext.h>
+#include "engine/dbt/dbt_int.h"
+
+static _Thread_local struct dbt_cpu *volatile entered;
+
+static const int signals[] = { SIGSEGV, SIGFPE, SIGBUS, SIGILL };
+static struct sigaction before[ARRAY_SIZE(signals)];
+
+static void pass_on(int sig, siginfo_t *info, void *context)
+{
+	for (unsigned n = 0; n < ARRAY_SIZE(signals); n++)
+		if (signals[n] == sig)
+			before[n].sa_sigaction(sig, info, context);
+}
+
+static void handler(int sig, siginfo_t *info, void *context)
+{
+	ucontext_t *uc = context;
+	greg_t *regs = uc->uc_mcontext.gregs;
+	struct dbt_cpu *v = entered;
+	unsigned insn;
+
+	if (!v || info->si_code <= 0 ||
+	    !cache_at(v, (const uint8_t *)regs[REG_RIP], &insn)) {
+		pass_on(sig, info, context);
+		return;
+	}
+	v->f.info = insn;
+	v->stats.host_faults++;
+	regs[REG_RIP] = (greg_t)v->cache.stub.exit[DBT_EXIT_FAULT];
+	regs[REG_EFL] &= ~(greg_t)(RFLAGS_TF | RFLAGS_DF);
+}
+
+static void install_once(void)
+{
+	struct sigaction sa;
+
+	memset(&sa, 0, sizeof(sa));
+	sa.sa_sigaction = handler;
+	sa.sa_flags = SA_SIGINFO | SA_ONSTACK;
+	sigemptyset(&sa.sa_mask);
+	for (unsigned n = 0; n < ARRAY_SIZE(signals); n++) {
+		bug_on(sigaction(signals[n], &sa, &before[n]) < 0);
+		bug_on(!(before[n].sa_flags & SA_SIGINFO));
+	}
+}
+
+void fault_install(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, install_once);
+}
+
+void fault_enter(struct dbt_cpu *v)
+{
+	entered = v;
+}
+
+void fault_leave(void)
+{
+	entered = NULL;
+}

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * From one block to the next, where translated code cannot go on alone.
+ *
+ * The jump cache maps linear addresses to code for indirect branches.  Its entries carry a tag that
+ * stands for a mode and an epoch of the address space (lst.c); a process switch changes the tag, and
+ * switching back finds the entries again.  Tags are 16 bits in the address's upper ones, and
+ * given out anew when all are used.
+ *
+ * Everything here runs with guest vector state in the registers: general registers only, nothing
+ * that raises.
+ */
+#include "engine/dbt/dbt_int.h"
+
+#define CACHE_BITS 13
+_Static_assert(JUMP_CACHE == 1 << CACHE_BITS, "");
+
+void jump_clear(struct dbt_cpu *v)
+{
+	/* No sum of this and a linear address of the slot is a tag: tags have the low bits clear. */
+	for (unsigned n = 0; n < JUMP_CACHE; n++)
+		v->jump_key[n] = 1 - (uint64_t)n;
+	v->f.jump_mask = JUMP_CACHE - 1;
+}
+
+void jump_retag(struct dbt_cpu *v)
+{
+	uint32_t mode = v->mode, epoch = lst_epoch(v);
+
+	for (unsigned n = 0; n < ARRAY_SIZE(v->tag); n++) {
+		if (v->tag[n].tag && v->tag[n].mode == mode && v->tag[n].epoch == epoch) {
+			v->f.jump_untag = -((uint64_t)v->tag[n].tag << 48);
+			return;
+		}
+	}
+	if (v->jump_tags == UINT16_MAX) {
+		v->jump_tags = 0;
+		for (unsigned n = 0; n < ARRAY_SIZE(v->tag); n++)
+			v->tag[n].tag = 0;
+		jump_clear(v);
+	}
+	v->jump_tags++;
+	v->tag[v->tag_next].mode = mode;
+	v->tag[v->tag_next].epoch = epoch;
+	v->tag[v->tag_next].tag = (uint16_t)v->jump_tags;
+	v->tag_next = (v->tag_next + 1) % ARRAY_SIZE(v->tag);
+	v->f.jump_untag = -((uint64_t)v->jump_tags << 48);
+}
+
+static bool gens_hold(const struct dbt_cpu *v, const struct tb *b)
+{
+	const struct mem_page *p = mem_pages(v->in.cpu.vm->mem);
+
+	for (unsigned n = 0; n < 2 && b->ram_page[n] != NO_PAGE; n++)
+		if (mem_code_gen(&p[b->ram_page[n]]) != b->gen[n])
+			return false;
+	return true;
+}
+
+struct tb *jump_find(struct dbt_cpu *v, uint64_t lin)
+{
+	uint64_t page = lst_exec(v, lin);
+	struct tb *b;
+
+	if (page == NO_PAGE)
+		return NULL;
+	b = cache_find(v, page << PAGE_SHIFT | PAGE_OFFSET(lin), v->mode);
+	/* Its page's raise is in the list, so it will be forgotten there. */
+	return b && gens_hold(v, b) ? b : NULL;
+}
+
+static uint64_t linear(const struct dbt_cpu *v, uint64_t rip)
+{
+	return v->mode & X86_MODE_CS64 ? rip : (uint32_t)rip;
+}
+
+/* Counted running wants to see every block. */
+static bool must_return(struct dbt_cpu *v)
+{
+	return atomic_load_explicit(&v->in.cpu.attn, memory_order_relaxed) ||
+	       interp_counted(&v->in);
+}
+
+const uint8_t *jump_missed(struct dbt_cpu *v)
+{
+	uint64_t lin = linear(v, v->f.target);
+	struct tb *b;
+	unsigned slot;
+
+	v->stats.jump_misses++;
+	if (must_return(v))
+		return NULL;
+	b = jump_find(v, lin);
+	if (!b)
+		return NULL;
+	slot = (unsigned)(lin & (JUMP_CACHE - 1));
+	if (!(v->stress & DBT_STRESS_NO_LINK)) {
+		v->jump_key[slot] = -v->f.jump_untag - lin;
+		v->jump_code[slot] = b->far;
+	}
+	return b->far;
+}
+
+const uint8_t *jump_link(struct dbt_cpu *v, struct tb_link *rx_link)
+{
+	struct tb_link *l = (struct tb_link *)((uint8_t *)rx_link - v->cache.rx);
+	uint64_t lin = linear(v, v->f.code_base + (uint64_t)(int64_t)l->target);
+	struct tb *b;
+
+	v->link = l;
+	v->link_generation = v->cache.generation;
+	v->f.target = lin;
+	if (must_return(v))
+		return NULL;
+	b = jump_find(v, lin);
+	if (!b)
+		return NULL;
+	cache_link(v, l, b, l->check);
+	v->f.code_base = lin & ~(PAGE_SIZE - 1);
+	return tb_entry(b, (enum tb_entry)l->how);
+}
+
+bool jump_fill_r(struct dbt_cpu *v, uint64_t va)
+{
+	return lst_fill(v, va, false);
+}
+
+bool jump_fill_w(struct dbt_cpu *v, uint64_t va)
+{
+	return lst_fill(v, va, true);
+}

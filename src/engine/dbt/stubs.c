@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The code between translated blocks and C: written once at the head of the cache.
+ *
+ * enter(frame, code): keep the host's registers and stack, load the guest's, go.
+ * exit[reason]: store the guest's, back to whom called enter, with the reason.
+ * Helpers (fill, link, jump): store the guest's general registers and flags, call C on the stack below
+ * the frame, load them again, go on.  Vector registers stay the guest's all the time, so the C they
+ * call is compiled for general registers only.
+ */
+#include "engine/dbt/dbt_int.h"
+
+static const uint8_t callee_saved[] = { X86_RBX, X86_RBP, 12, 13, 14, 15 };
+
+static struct emem gpr(unsigned guest)
+{
+	return em_base(X86_RSP, FRAME_OFF(in.cpu.s.gpr) + 8 * (int32_t)guest);
+}
+
+/* Uses RAX after it is stored. */
+static void store_guest(struct code *a)
+{
+	for (unsigned g = 0; g < 16; g++)
+		if (dbt_host_reg[g] != NO_REG)
+			e_store(a, gpr(g), dbt_host_reg[g]);
+	e8(a, 0x9f); /* lahf */
+	e8(a, 0x0f), e8(a, 0x90), e8(a, 0xc0); /* seto al */
+	e8(a, 0x66);
+	e_rm(a, 0, 0x89, X86_RAX, CPU(fl));
+}
+
+static void load_guest(struct code *a)
+{
+	e_0f_rm(a, 0, 0xb7, X86_RAX, CPU(fl)); /* movzx */
+	e8(a, 0x04), e8(a, 0x7f); /* add al, 0x7f: OF = bit 0 */
+	e8(a, 0x9e); /* sahf */
+	for (unsigned g = 0; g < 16; g++)
+		if (dbt_host_reg[g] != NO_REG)
+			e_load(a, dbt_host_reg[g], gpr(g));
+	e_load(a, RR, FRAME(view_r));
+}
+
+static void pop(struct code *a, unsigned reg)
+{
+	if (reg >= 8)
+		e8(a, 0x41);
+	e8(a, 0x58 | (reg & 7));
+}
+
+static void push(struct code *a, unsigned reg)
+{
+	if (reg >= 8)
+		e8(a, 0x41);
+	e8(a, 0x50 | (reg & 7));
+}
+
+/* To whoever called enter. */
+static void leave(struct code *a)
+{
+	e_load(a, X86_RSP, FRAME(host_rsp));
+	for (unsigned n = ARRAY_SIZE(callee_saved); n-- > 0;)
+		pop(a, callee_saved[n]);
+	e8(a, 0xc3);
+}
+
+static void emit_enter(struct code *a)
+{
+	for (unsigned n = 0; n < ARRAY_SIZE(callee_saved); n++)
+		push(a, callee_saved[n]);
+	e_store(a, em_base(X86_RDI, offsetof(struct dbt_frame, host_rsp)), X86_RSP);
+	e_mov(a, X86_RSP, X86_RDI);
+	e_mov(a, T2, X86_RSI);
+	load_guest(a);
+	e_jmp_reg(a, T2);
+}
+
+static void emit_exit(struct code *a, enum dbt_exit reason)
+{
+	store_guest(a);
+	e_mov_imm(a, X86_RAX, reason);
+	leave(a);
+}
+
+static void call_c(struct code *a, const void *fn)
+{
+	e_load(a, X86_RDI, FRAME(self));
+	e_mov_imm(a, X86_RAX, (uint64_t)(uintptr_t)fn);
+	e_call_reg(a, X86_RAX);
+}
+
+/* Fill the table for the address in T0, go on at T2 to try again. */
+static void emit_fill(struct code *a, const void *fn)
+{
+	uint8_t *slow;
+
+	e_store(a, FRAME(resume), T2);
+	store_guest(a);
+	e_mov(a, X86_RSI, T0);
+	call_c(a, fn);
+	e8(a, 0x84), e8(a, 0xc0); /* test al, al */
+	slow = e_jcc(a, CC_Z);
+	load_guest(a);
+	e_jmp_mem(a, FRAME(resume));
+	e_patch(a, slow, e_here(a));
+	e_mov_imm(a, X86_RAX, DBT_EXIT_INSN);
+	leave(a);
+}
+
+/* C says where to go on, or that the run loop must look. */
+static void emit_ask(struct code *a, const void *fn, enum dbt_exit reason)
+{
+	uint8_t *leaves;
+
+	store_guest(a);
+	e_mov(a, X86_RSI, T2);
+	call_c(a, fn);
+	e_test(a, X86_RAX);
+	leaves = e_jcc(a, CC_Z);
+	e_store(a, FRAME(resume), X86_RAX);
+	load_guest(a);
+	e_load(a, T0, FRAME(target));
+	e_jmp_mem(a, FRAME(resume));
+	e_patch(a, leaves, e_here(a));
+	e_mov_imm(a, X86_RAX, reason);
+	leave(a);
+}
+
+void stubs_emit(struct dbt_cpu *v)
+{
+	struct dbt_cache *k = &v->cache;
+	struct code a = { .p = k->rw, .end = k->rw + k->size, .rx = k->rx };
+	struct dbt_stubs *s = &k->stub;
+
+	s->enter = e_here(&a);
+	emit_enter(&a);
+	for (unsigned n = 0; n < DBT_EXIT_COUNT; n++) {
+		s->exit[n] = e_here(&a);
+		emit_exit(&a, (enum dbt_exit)n);
+	}
+	s->fill[0] = e_here(&a);
+	emit_fill(&a, jump_fill_r);
+	s->fill[1] = e_here(&a);
+	emit_fill(&a, jump_fill_w);
+	s->link = e_here(&a);
+	emit_ask(&a, jump_link, DBT_EXIT_LINK);
+	s->jump = e_here(&a);
+	e_store(&a, FRAME(target), T0);
+	emit_ask(&a, jump_missed, DBT_EXIT_JUMP);
+	bug_on(a.full);
+	k->used = align_up((size_t)(a.p - k->rw), 64);
+}

@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Translating a block.
+ *
+ * A block is a run of instructions of one page, up to an unconditional branch, an instruction for
+ * the interpreter, or XLATE_MAX; conditional branches leave it on the side.  It is decoded
+ * first, then the arithmetic flags that matter before each instruction are found from the end
+ * to the head (looking into the blocks it leads to inside the page), then code is written
+ * in one pass, with what rarely runs behind it.
+ *
+ * What is kept true: at every instruction's head all guest registers are where dbt_host_reg says,
+ * so that any instruction can be the last one.  An instruction commits nothing before its last
+ * access has been translated.
+ *
+ * Guest bytes are marked (mem/page.h) before they are read, those that were only looked at for
+ * flags too: when they change, the block goes.
+ */
+#include <string.h>
+#include "engine/dbt/xlate_int.h"
+
+#define LOOK_AHEAD 6
+#define CHUNK 64 /* granularity of code marks */
+
+static xlate_fn xl_nop, xl_plain;
+
+static xlate_fn *const handlers[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
+#define XLATE(mnemonic, fn) [ZYDIS_MNEMONIC_##mnemonic] = xl_##fn,
+#include "engine/dbt/xlate.def"
+#undef XLATE
+};
+
+static void xl_nop(struct xlate *x, const struct xinsn *i)
+{
+}
+
+/* Without operands: as it is. */
+static void xl_plain(struct xlate *x, const struct xinsn *i)
+{
+	for (unsigned n = 0; n < i->d.len; n++)
+		e8(&x->a, i->d.bytes[n]);
+}
+
+struct cold *xl_cold(struct xlate *x, enum cold_kind kind, uint8_t *jump)
+{
+	struct cold *c = &x->cold[x->n_cold];
+
+	if (x->n_cold < COLD_MAX - 1)
+		x->n_cold++;
+	else
+		x->a.full = true;
+	*c = (struct cold){ .kind = kind, .jump = jump, .info = x->i->off };
+	return c;
+}
+
+void xl_exit(struct xlate *x, const struct xinsn *i)
+{
+	e_store32_imm(&x->a, FRAME(info), i->off);
+	e_jmp_to(&x->a, x->v->cache.stub.exit[DBT_EXIT_INSN]);
+	x->ended = true;
+}
+
+/* --- decoding --- */
+/* Mark [from, to) of the page as decoded; false when it has changed since the block began. */
+static bool mark(struct xlate *x, unsigned from, unsigned to)
+{
+	uint64_t base = x->ram_off & ~(PAGE_SIZE - 1);
+
+	from = (unsigned)align_down(from, CHUNK);
+	to = (unsigned)min_u64(align_up(to, CHUNK), PAGE_SIZE);
+	if (from >= x->marked[0] && to <= x->marked[1])
+		return true;
+	if (mem_code_mark(x->c->vm->mem, base + from, to - from) != x->tb->gen[0])
+		return false;
+	/* Keep one interval: what lies apart from it is marked again each time. */
+	if (from <= x->marked[1] && to > x->marked[1])
+		x->marked[1] = to;
+	return true;
+}
+
+static enum x86_decode_status decode_at(struct xlate *x, struct x86_decoded *d, unsigned off)
+{
+	return x86_decode(d, x->c->vm->cpuid, x->mode, x->page + off,
+			  min_u64(PAGE_SIZE - off, X86_INSN_MAX));
+}
+
+/* The block's first instruction begins in this page and goes on in the next. */
+static enum x86_decode_status decode_crossing(struct xlate *x, struct xinsn *i)
+{
+	uint64_t next = (x->lin & ~(PAGE_SIZE - 1)) + PAGE_SIZE, ram_off;
+	unsigned head = (unsigned)PAGE_SIZE - i->off;
+	uint8_t buf[X86_INSN_MAX];
+	const uint8_t *page;
+
+	if (!x->code64)
+		next = (uint32_t)next;
+	page = x86_fetch_page(x->c, next, &ram_off);
+	if (!page)
+		return X86_DECODE_MORE;
+	x->tb->ram_page[1] = ram_off >> PAGE_SHIFT;
+	x->tb->gen[1] = mem_code_mark(x->c->vm->mem, ram_off, sizeof(buf) - head);
+	memcpy(buf, x->page + i->off, head);
+	memcpy(buf + head, page, sizeof(buf) - head);
+	return x86_decode(&i->d, x->c->vm->cpuid, x->mode, buf, sizeof(buf));
+}
+
+/* Does nothing after it belong to the block? */
+static bool ends_block(const struct xinsn *i)
+{
+	switch (i->d.insn.mnemonic) {
+	case ZYDIS_MNEMONIC_JMP:
+	case ZYDIS_MNEMONIC_CALL:
+	case ZYDIS_MNEMONIC_RET:
+		return true;
+	default:
+		return !handlers[i->d.insn.mnemonic] && !i->copy;
+	}
+}
+
+static void log_insn(struct xlate *x, const struct xinsn *i)
+{
+	char text[128];
+	uint64_t lin = (x->lin & ~(PAGE_SIZE - 1)) + i->off;
+
+	log_printf(x->c->log, "in_asm %u: %012lx: %s\n", x->c->index, lin,
+		   i->bad ? "(bad)" : x86_disasm(&i->d, lin, text, sizeof(text)));
+}
+
+/* False: the block ends before this one. */
+static bool decode_one(struct xlate *x, unsigned off)
+{
+	struct xinsn *i = &x->in[x->n];
+	enum x86_decode_status st;
+
+	i->off = (uint16_t)off;
+	i->bad = i->copy = false;
+	st = decode_at(x, &i->d, off);
+	if (st == X86_DECODE_MORE && PAGE_SIZE - off < X86_INSN_MAX) {
+		if (x->n)
+			return false;
+		st = decode_crossing(x, i);
+	}
+	i->bad = st != X86_DECODE_OK;
+	if (i->bad)
+		i->d.len = 1;
+	else
+		i->copy = xl_can_copy(x, &i->d);
+	if (log_on(x->c->log, LOG_IN_ASM))
+		log_insn(x, i);
+	x->n++;
+	return true;
+}
+
+static void decode_run(struct xlate *x)
+{
+	unsigned off = (unsigned)PAGE_OFFSET(x->lin);
+	unsigned max = x->v->stress & DBT_STRESS_ONE_INSN ? 1 : XLATE_MAX;
+	const struct xinsn *i;
+
+	x->n = 0;
+	while (x->n < max && off < PAGE_SIZE && mark(x, off, off + X86_INSN_MAX) &&
+	       decode_one(x, off)) {
+		i = &x->in[x->n - 1];
+		off = xl_next(i);
+		if (i->bad || ends_block(i) || off > PAGE_SIZE)
+			break;
+	}
+	x->tb->n_insns = (uint16_t)x->n;
+	x->tb->bytes = (uint16_t)(off - PAGE_OFFSET(x->lin));
+}
+
+/* --- flags --- */
+static bool is_transfer(const struct x86_decoded *d)
+{
+	return d->insn.mnemonic == ZYDIS_MNEMONIC_CALL || d->insn.mnemonic == ZYDIS_MNEMONIC_RET ||
+	       d->insn.mnemonic == ZYDIS_MNEMONIC_JMP;
+}
+
+/* Does it lead to a place that it says itself? */
+static bool is_direct(const struct x86_decoded *d)
+{
+	return d->insn.mnemonic != ZYDIS_MNEMONIC_RET &&
+	       d->op[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
+}
+
+/* Flags that matter at a place of this page: as far as a few instructions tell. */
+static unsigned live_at(struct xlate *x, int64_t off)
+{
+	unsigned live = 0, open = FLAGS_ALL; /* open: not killed so far */
+	struct x86_decoded d;
+
+	for (unsigned n = 0; n < LOOK_AHEAD && open; n++) {
+		if (off < 0 || off >= (int64_t)PAGE_SIZE - X86_INSN_MAX ||
+		    !mark(x, (unsigned)off, (unsigned)off + X86_INSN_MAX) ||
+		    decode_at(x, &d, (unsigned)off) != X86_DECODE_OK)
+			break;
+		if (!handlers[d.insn.mnemonic] && !xl_can_copy(x, &d))
+			break;
+		live |= flags_read(&d) & open;
+		open &= ~flags_kill(&d);
+		if (is_transfer(&d)) {
+			if (!is_direct(&d))
+				break;
+			off += d.op[0].imm.value.s;
+		} else if (d.insn.meta.category == ZYDIS_CATEGORY_COND_BR) {
+			break;
+		}
+		off += d.len;
+	}
+	return live | open;
+}
+
+static unsigned live_after_branch(struct xlate *x, const struct xinsn *i)
+{
+	if (!is_direct(&i->d))
+		return FLAGS_ALL;
+	return live_at(x, (int64_t)xl_next(i) + i->d.op[0].imm.value.s);
+}
+
+static unsigned live_after_block(struct xlate *x)
+{
+	const struct xinsn *i = &x->in[x->n - 1];
+
+	if (i->bad || (!handlers[i->d.insn.mnemonic] && !i->copy))
+		return FLAGS_ALL;
+	if (is_transfer(&i->d))
+		return live_after_branch(x, i);
+	return live_at(x, xl_next(i));
+}
+
+static void find_live(struct xlate *x)
+{
+	bool exact = x->v->stress & DBT_STRESS_EXACT_FLAGS;
+	unsigned live = exact ? FLAGS_ALL : live_after_block(x);
+
+	x->live_out = (uint16_t)live;
+	for (unsigned n = x->n; n-- > 0;) {
+		struct xinsn *i = &x->in[n];
+
+		if (exact || i->bad || (!handlers[i->d.insn.mnemonic] && !i->copy)) {
+			live = FLAGS_ALL;
+		} else {
+			if (i->d.insn.meta.category == ZYDIS_CATEGORY_COND_BR && live != FLAGS_ALL)
+				live |= live_after_branch(x, i);
+			live = (live & ~flags_kill(&i->d)) | flags_read(&i->d);
+		}
+		i->live = (uint16_t)live;
+	}
+}
+
+/* --- writing --- */
+static void write_one(struct xlate *x, const struct xinsn *i)
+{
+	xlate_fn *fn = i->bad ? xl_exit : handlers[i->d.insn.mnemonic];
+
+	x->i = i;
+	if (x->tb->ram_page[1] != NO_PAGE)
+		xl_check_second(x);
+	if (!fn)
+		fn = i->copy ? xl_copy : xl_exit;
+	fn(x, i);
+}
+
+/* Code of the block; map gets host and guest bytes of each instruction. */
+static void write_code(struct xlate *x, uint8_t *map)
+{
+	struct tb *b = x->tb;
+	const uint8_t *at;
+
+	x->i = &x->in[0];
+	x->n_cold = 0;
+	x->sp_aligned = x->ended = x->x87_noted = false;
+	xl_prologue(x);
+	at = e_here(&x->a);
+	b->map_skip = (uint16_t)(at - b->far);
+	for (unsigned n = 0; n < x->n && !x->ended; n++) {
+		write_one(x, &x->in[n]);
+		put_le16(map + 3 * n, (uint16_t)(e_here(&x->a) - at));
+		map[3 * n + 2] = x->in[n].d.len;
+		at = e_here(&x->a);
+		b->n_insns = (uint16_t)(n + 1);
+	}
+	if (!x->ended) {
+		x->i = &x->in[x->n - 1];
+		xl_goto(x, (int32_t)xl_next(x->i));
+	}
+	xl_cold_code(x);
+	b->host_len = (uint32_t)(e_here(&x->a) - b->far);
+}
+
+/* Branches inside the page whose target is there already. */
+static void link_known(struct xlate *x)
+{
+	struct tb *b = x->tb, *to;
+
+	for (unsigned n = 0; n < x->n_cold; n++) {
+		struct cold *c = &x->cold[n];
+
+		if (c->kind != COLD_LINK || c->check || !c->link)
+			continue;
+		to = cache_find(x->v, (b->ram_page[0] << PAGE_SHIFT) + (uint64_t)c->target, b->mode);
+		if (to && to->ram_page[1] == NO_PAGE && to->gen[0] == b->gen[0])
+			cache_link(x->v, c->link, to, false);
+	}
+}
+
+static struct tb *new_tb(struct xlate *x)
+{
+	struct dbt_cpu *v = x->v;
+	struct tb *b = v->cache.n < v->cache.max ? cache_alloc(v, sizeof(*b)) : NULL;
+
+	if (!b)
+		return NULL;
+	*b = (struct tb){
+		.ram_off = x->ram_off,
+		.ram_page = { x->ram_off >> PAGE_SHIFT, NO_PAGE },
+		.mode = x->mode,
+	};
+	return b;
+}
+
+/* False: there is no room, all is to be dropped and begun again. */
+static bool try_block(struct xlate *x)
+{
+	struct dbt_cache *k = &x->v->cache;
+	unsigned off = (unsigned)align_down(PAGE_OFFSET(x->lin), CHUNK);
+	uint8_t *map;
+
+	do {
+		x->tb = new_tb(x);
+		if (!x->tb)
+			return false;
+		x->tb->gen[0] = mem_code_mark(x->c->vm->mem,
+					      (x->ram_off & ~(PAGE_SIZE - 1)) + off, CHUNK);
+		x->marked[0] = off;
+		x->marked[1] = off + CHUNK;
+		decode_run(x);
+		/* Not even one: the page changed meanwhile. */
+	} while (!x->n);
+	find_live(x);
+	map = cache_alloc(x->v, 3 * x->n);
+	if (!map)
+		return false;
+	x->a = (struct code){ .p = k->rw + k->used, .end = k->rw + k->size, .rx = k->rx };
+	write_code(x, map);
+	if (x->a.full)
+		return false;
+	x->tb->map = map;
+	k->used = align_up((size_t)(x->a.p - k->rw), 16);
+	cache_add(x->v, x->tb);
+	link_known(x);
+	return true;
+}
+
+struct tb *xlate_block(struct dbt_cpu *v, uint64_t lin, const uint8_t *page, uint64_t ram_off)
+{
+	struct xlate *x = v->xlate;
+
+	fpu_claim();
+	x->v = v;
+	x->c = &v->in.cpu;
+	x->mode = v->mode;
+	x->code64 = v->mode & X86_MODE_CS64;
+	x->page = page;
+	x->lin = lin;
+	x->ram_off = ram_off;
+	while (!try_block(x))
+		cache_reset(v);
+	return x->tb;
+}
+
+struct xlate *xlate_create(void)
+{
+	return xzalloc(sizeof(struct xlate));
+}

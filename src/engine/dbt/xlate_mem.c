@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Memory operands: from a guest's address to [linear + distance] on the host.
+ *
+ *	lea T0, [address]		not when it is a register
+ *	test T0b, size-1; jnz		aligned accesses cross no page; others are looked at (cold)
+ *	pext T1, T0, [vpn_mask]
+ *	mov T1, [RR + T1*8]		for a write: mov T2, [lst_w]; mov T1, [T2 + T1*8]
+ *	test T1, T1; jz			cold: fill the entry, try again
+ *
+ * When arithmetic flags are live, pext and jrcxz take the place of test and jcc.
+ */
+#include "engine/dbt/xlate_int.h"
+
+static bool flat_segment(const struct xlate *x, unsigned seg, bool write)
+{
+	if (x->code64)
+		return true;
+	if (seg >= X86_FS)
+		return x->mode & DBT_MODE_FSGS;
+	return !write || seg != X86_CS;
+}
+
+/* Host register with guest register r in it; temp is loaded where it has none. */
+static unsigned in_reg(struct xlate *x, ZydisRegister r, unsigned temp)
+{
+	unsigned g = xl_reg_num(r);
+
+	if (dbt_host_reg[g] != NO_REG)
+		return dbt_host_reg[g];
+	e_load(&x->a, temp, xl_home(g));
+	return temp;
+}
+
+static unsigned rip_relative(struct xlate *x, const struct xinsn *i, unsigned w, int64_t disp)
+{
+	int64_t d = disp + xl_next(i);
+
+	e_load(&x->a, T0, FRAME(code_base));
+	if (d == (int32_t)d) {
+		e_lea(&x->a, w, T0, em_base(T0, (int32_t)d));
+	} else {
+		e_mov_imm(&x->a, T1, (uint64_t)d);
+		e_lea(&x->a, w, T0, em_sum(T0, T1));
+	}
+	return T0;
+}
+
+static void add_segment(struct xlate *x, unsigned seg)
+{
+	e_load(&x->a, T1,
+	       em_base(X86_RSP, FRAME_OFF(in.cpu.s.seg) +
+					(int32_t)(seg * sizeof(struct x86_segment) +
+						  offsetof(struct x86_segment, base))));
+	e_lea(&x->a, x->code64, T0, em_sum(T0, T1));
+}
+
+unsigned xl_addr(struct xlate *x, const struct xinsn *i)
+{
+	const struct x86_decoded *d = &i->d;
+	const ZydisDecodedOperandMem *m = &d->op[d->mem].mem;
+	unsigned seg = (unsigned)(m->segment - ZYDIS_REGISTER_ES), w = d->addrsize == 8;
+	bool based = seg >= X86_FS;
+	struct emem e = { NO_REG, NO_REG, 0, (int32_t)m->disp.value };
+
+	if (d->addrsize == 2 || !flat_segment(x, seg, d->mem_write))
+		return NO_REG;
+	if (m->base == ZYDIS_REGISTER_RIP || m->base == ZYDIS_REGISTER_EIP) {
+		rip_relative(x, i, w, m->disp.value);
+	} else if (m->base == ZYDIS_REGISTER_NONE && m->index == ZYDIS_REGISTER_NONE) {
+		e_mov_imm(&x->a, T0, w ? (uint64_t)m->disp.value : (uint32_t)m->disp.value);
+	} else {
+		if (m->base != ZYDIS_REGISTER_NONE)
+			e.base = (uint8_t)in_reg(x, m->base, T0);
+		if (m->index != ZYDIS_REGISTER_NONE) {
+			e.index = (uint8_t)in_reg(x, m->index, T1);
+			e.scale = (uint8_t)__builtin_ctz(m->scale ? m->scale : 1);
+		}
+		if (w && !based && e.index == NO_REG && !e.disp)
+			return e.base;
+		e_lea(&x->a, w, T0, e);
+	}
+	if (based)
+		add_segment(x, seg);
+	return T0;
+}
+
+/* test reg8, mask */
+static void test_low(struct code *a, unsigned reg, unsigned mask)
+{
+	e8(a, 0x40 | reg >> 3);
+	e8(a, 0xf6);
+	e_modrm_reg(a, 0, reg);
+	e8(a, mask);
+}
+
+/* To the returned field's target unless the low n bits of reg are 0. */
+static uint8_t *unless_aligned(struct xlate *x, unsigned reg, unsigned n)
+{
+	struct code *a = &x->a;
+	uint8_t *ok, *jump;
+
+	if (xl_dead(x)) {
+		test_low(a, reg, (1u << n) - 1);
+		return e_jcc(a, CC_NZ);
+	}
+	e_pext(a, T1, reg, xl_low_mask(n - 1));
+	ok = e_jrcxz(a);
+	jump = e_jmp(a);
+	e_patch8(a, ok);
+	return jump;
+}
+
+static void check_alignment(struct xlate *x, unsigned ea, unsigned size, unsigned how)
+{
+	unsigned n = 32 - (unsigned)__builtin_clz(size - 1);
+	struct cold *c;
+
+	if (how & XL_STACK) {
+		if (!x->sp_aligned)
+			xl_cold(x, COLD_EXIT,
+				unless_aligned(x, dbt_host_reg[X86_RSP], x->code64 ? 3 : 2));
+		x->sp_aligned = true;
+		return;
+	}
+	c = xl_cold(x, how & XL_WHOLE ? COLD_EXIT : COLD_ALIGN, unless_aligned(x, ea, n));
+	c->ea = (uint8_t)ea;
+	c->size = (uint8_t)size;
+	c->back = e_here(&x->a);
+}
+
+void xl_access(struct xlate *x, unsigned ea, unsigned size, unsigned how)
+{
+	struct code *a = &x->a;
+	uint8_t *miss, *over, *none;
+	struct cold *c;
+
+	if (size > 1 && !(how & XL_ALIGNED))
+		check_alignment(x, ea, size, how);
+	e_pext(a, T1, ea, FRAME(vpn_mask));
+	if (how & XL_WRITE)
+		e_load(a, T2, FRAME(lst_w));
+	e_load(a, T1, em_index(how & XL_WRITE ? T2 : RR, T1, 3, 0));
+	if (xl_dead(x)) {
+		e_test(a, T1);
+		miss = e_jcc(a, CC_Z);
+	} else {
+		none = e_jrcxz(a);
+		over = e_jmp8(a);
+		e_patch8(a, none);
+		miss = e_jmp(a);
+		e_patch8(a, over);
+	}
+	c = xl_cold(x, COLD_FILL, miss);
+	c->ea = (uint8_t)ea;
+	c->write = how & XL_WRITE;
+	c->back = x->retry;
+}
