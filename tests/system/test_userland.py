@@ -144,7 +144,7 @@ cat /usr/lib/python3.11/[a-m]*.py | head -c 600000 >text
 for p in "gzip -9n" "bzip2" "xz -2" "zstd -q -7"; do
 	$p -c <text >packed; sha256sum <packed; ${p%% *} -dc <packed | cmp - text && echo same
 done
-7z a -bd -mmt1 -mx3 x.7z text >/dev/null && 7z t x.7z | grep -c Ok
+7zz a -bd -mmt1 -mx3 x.7z text >/dev/null && 7zz t x.7z | grep -c Ok
 """
 
 SQLITE = r"""
@@ -205,7 +205,8 @@ def wrapped(job):
     """A job as a shell sees it: its output between markers that are not in the text itself."""
     return (f"mkdir -p /tmp/{job.name} && cd /tmp/{job.name} && cat >job <<'END-OF-JOB'\n"
             f"{job.script}\nEND-OF-JOB\n"
-            f'echo "@""@ {job.name}"; sh job 2>&1 </dev/null; echo "@""@ end $?"; '
+            f'sh job >out.log 2>&1 </dev/null; s=$?; echo "@""@ {job.name}"; cat out.log; '
+            f'echo "@""@ end $s"; '
             f"cd /; rm -rf /tmp/{job.name}\n")
 
 
