@@ -53,6 +53,8 @@ bool vclock_manual(const struct vclock *c);
 int64_t vclock_time_of_day(const struct vclock *c);
 /* vclock_tsc - guest TSC at TSC offset 0: host TSC less the time stopped.  vclock_tsc_khz: its rate. */
 uint64_t vclock_tsc(const struct vclock *c);
+/* vclock_tsc_offset - what it is ahead of the host's TSC, while guest time runs. */
+uint64_t vclock_tsc_offset(const struct vclock *c);
 uint32_t vclock_tsc_khz(const struct vclock *c);
 
 /*

@@ -194,6 +194,11 @@ uint64_t vclock_tsc(const struct vclock *c)
 	return tsc;
 }
 
+uint64_t vclock_tsc_offset(const struct vclock *c)
+{
+	return -atomic_load(&c->tsc_base);
+}
+
 uint32_t vclock_tsc_khz(const struct vclock *c)
 {
 	return c->tsc_khz;

@@ -38,6 +38,7 @@ struct engine_config {
 	unsigned n_cpus;
 	const struct x86_host_ops *host;
 	void *host_opaque;
+	const char *stress; /* for tests: engine-specific names joined by '+', or NULL */
 };
 
 /* Break and watchpoints of a debugger, one set for all vCPUs of a VM. */

@@ -95,6 +95,7 @@ static int create_engine(struct vm *vm, const struct vm_config *cfg, struct err 
 		.n_cpus = vm->n_cpus,
 		.host = &vm_host_ops,
 		.host_opaque = vm,
+		.stress = cfg->accel_stress,
 	};
 	const struct engine_ops *engine = cfg->accel ? engine_find(cfg->accel) : engine_list()[0];
 	int r;

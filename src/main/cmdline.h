@@ -33,6 +33,7 @@ struct cmdline {
 	bool nographic, nodefaults;
 	uint64_t timeout_ms; /* 0: none */
 	struct cmd_use timeout;
+	const char *slower; /* why the engine that was to run cannot, or NULL */
 	const char *fallback; /* engines that were asked for but are not there, for a warning; or
 				 NULL */
 

@@ -308,10 +308,12 @@ static void launch_banner(const struct launch *l)
 
 	for (size_t i = 0; i < l->n_chardevs; i++)
 		console |= chardev_is_mux(l->chardevs[i]);
-	if (l->c->fallback)
+	if (l->c->slower)
+		why = xasprintf("slower: %s", l->c->slower);
+	else if (l->c->fallback)
 		why = xasprintf("not there yet: %s", l->c->fallback);
 	else
-		why = xstrdup(l->c->accel.opt ? "asked for" : "the only engine so far");
+		why = xstrdup(l->c->accel.opt ? "asked for" : "translator: KVM is not there yet");
 	fprintf(stderr, "doppel %s: engine %s (%s)%s\n", DOPPEL_VERSION, engine->name, why,
 		console ? "; Ctrl-a x leaves, Ctrl-a h helps" : "");
 	free(why);

@@ -77,16 +77,28 @@ static int check_cpu(struct cmdline *c, struct err **e)
 	return r;
 }
 
-/* Without a wish, or when no wish can be met, the interpreter runs the machine. */
+/* Without a wish that can be met: the translator, or where the host lacks what that needs, the
+ * interpreter, which needs nothing.  Either is said in one line (doppel run: in its first). */
 static void default_engine(struct cmdline *c)
 {
-	if (c->cfg.accel)
+	const char *name = c->cfg.accel ? c->cfg.accel : "dbt";
+	struct err *why = NULL;
+
+	if (engine_find(name)->probe(&why)) {
+		c->slower = cmdline_own(c, xstrdup(err_msg(why)));
+		err_free(&why);
+		name = "interp";
+	}
+	c->cfg.accel = name;
+	if (c->friendly)
 		return;
-	c->cfg.accel = "interp";
-	if (c->fallback && !c->friendly) /* whose first line says so */
-		fprintf(stderr, "%s: warning: %s%s%s: not there yet: %s; using the interpreter\n",
-			c->prog, c->accel.opt, c->accel.arg ? " " : "",
-			c->accel.arg ? c->accel.arg : "", c->fallback);
+	if (c->fallback)
+		fprintf(stderr, "%s: warning: %s%s%s: not there yet: %s; using the %s\n", c->prog,
+			c->accel.opt, c->accel.arg ? " " : "", c->accel.arg ? c->accel.arg : "",
+			c->fallback, c->slower ? "interpreter" : "translator");
+	if (c->slower)
+		fprintf(stderr, "%s: warning: %s; using the interpreter, which is slower\n", c->prog,
+			c->slower);
 }
 
 static void add_serial(struct cmdline *c, const char *arg)

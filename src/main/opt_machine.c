@@ -69,7 +69,7 @@ static int accel_want_list(struct cmdline *c, const char *list, struct err **e)
 int opt_accel(struct cmdline *c, const struct cmd_use *use, struct err **e)
 {
 	struct kvlist l = {0};
-	const char *name, *thread;
+	const char *name, *thread, *stress;
 	int r;
 
 	if (!strcmp(use->arg, "help")) {
@@ -82,6 +82,9 @@ int opt_accel(struct cmdline *c, const struct cmd_use *use, struct err **e)
 		name = kv_get(&l, "accel");
 		r = accel_want_list(c, name ? name : "", e);
 	}
+	stress = kv_get(&l, "stress");
+	if (stress)
+		c->cfg.accel_stress = cmdline_own(c, xstrdup(stress));
 	thread = kv_get(&l, "thread");
 	if (!r && thread && strcmp(thread, "multi"))
 		r = err_set(e, EINVAL, "'thread' can only be 'multi'");

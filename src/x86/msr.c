@@ -268,6 +268,7 @@ static void tsc_jump(struct x86_cpu *c, uint64_t delta)
 	c->s.tsc_offset += delta;
 	c->s.tsc_adjust += delta;
 	kvmpv_tsc_changed(c);
+	fpu_claim();
 	if (has(c, X86_FEAT_TSC_DEADLINE) &&
 	    h->apic_rdmsr(c->vm->host_opaque, c->index, MSR_TSC_DEADLINE, &deadline) && deadline)
 		h->apic_wrmsr(c->vm->host_opaque, c->index, MSR_TSC_DEADLINE, deadline);

@@ -31,63 +31,19 @@
 #define FLUSH_EVERY 500 /* blocks, under stress */
 
 const uint8_t dbt_host_reg[16] = {
-	X86_RAX, 10, X86_RDX, X86_RBX, 13, X86_RBP, X86_RSI, X86_RDI,
-	8, 9, NO_REG, NO_REG, 12, NO_REG, NO_REG, NO_REG,
+	X86_RAX, 12, X86_RDX, X86_RBX, 13, X86_RBP, X86_RSI, X86_RDI,
+	8, 9, 10, NO_REG, NO_REG, NO_REG, NO_REG, NO_REG,
 };
 
 struct dbt_vm {
 	struct interp_vm in; /* first: its functions take the engine_vm */
 	struct dbt_cpu **cpus;
+	unsigned stress;
 };
 
 static struct dbt_vm *vm_of(struct engine_vm *vm)
 {
 	return (struct dbt_vm *)vm;
-}
-
-/* --- mode --- */
-static bool unlimited(const struct x86_segment *s)
-{
-	return s->limit == UINT32_MAX && (s->attr & (SEG_P | SEG_S | SEG_TYPE_CODE | SEG_TYPE_E |
-						     SEG_TYPE_W)) == (SEG_P | SEG_S | SEG_TYPE_W);
-}
-
-uint32_t dbt_mode(const struct x86_cpu *c)
-{
-	const struct x86_state *s = &c->s;
-	uint32_t m = c->mode | DBT_MODE_VIEW(x86_view_now(c));
-
-	if (!(s->cr0 & (CR0_EM | CR0_TS))) {
-		m |= DBT_MODE_X87;
-		if (s->cr4 & CR4_OSFXSR)
-			m |= DBT_MODE_SSE;
-	}
-	if (!(s->cr0 & CR0_TS) && (s->cr4 & CR4_OSXSAVE) &&
-	    (s->xcr0 & (XCR0_SSE | XCR0_AVX)) == (XCR0_SSE | XCR0_AVX))
-		m |= DBT_MODE_AVX;
-	if (!(m & X86_MODE_CS64) && unlimited(&s->seg[X86_FS]) && unlimited(&s->seg[X86_GS]))
-		m |= DBT_MODE_FSGS;
-	if (x86_cpl(s) == 0)
-		m |= DBT_MODE_CPL0;
-	return m;
-}
-
-/* Is code of this mode translated? */
-static bool translated(uint32_t m)
-{
-	uint32_t flat32 = X86_MODE_CS32 | X86_MODE_SS32 | X86_MODE_FLAT;
-
-	if (!(m & X86_MODE_PE) || (m & X86_MODE_V86) || !(m & (X86_MODE_CPL3 | DBT_MODE_CPL0)))
-		return false;
-	return (m & X86_MODE_CS64) || (m & flat32) == flat32;
-}
-
-/* The mode may be another one now. */
-static void update_mode(struct dbt_cpu *v)
-{
-	v->mode = dbt_mode(&v->in.cpu);
-	lst_view(v);
-	jump_retag(v);
 }
 
 /* --- running --- */
@@ -134,6 +90,7 @@ static enum dbt_exit enter(struct dbt_cpu *v, struct tb *b)
 
 	v->f.code_base = wrap(v, v->in.cpu.s.rip) & ~(PAGE_SIZE - 1);
 	v->in.cpu.s.rflags &= ~RFLAGS_RF;
+	v->entered = b;
 	dbt_fpu_load(v);
 	fault_enter(v);
 	why = ((enter_fn *)(uintptr_t)v->cache.stub.enter)(&v->f, b->body);
@@ -143,12 +100,14 @@ static enum dbt_exit enter(struct dbt_cpu *v, struct tb *b)
 	v->stats.exits[why]++;
 	if (unlikely(interp_counted(&v->in)))
 		v->in.cpu.icount += retired(v, b, why);
+	v->entered = NULL;
 	return why;
 }
 
 static void insn_rip(struct dbt_cpu *v)
 {
 	v->in.cpu.s.rip = wrap(v, v->f.code_base + INFO_OFF(v->f.info));
+	x86_update_ac(&v->in.cpu);
 }
 
 /* An indirect branch: where it leads.  To where no code can be, the branch itself raises. */
@@ -184,14 +143,13 @@ static void after_exit(struct dbt_cpu *v, enum dbt_exit why)
 	case DBT_EXIT_POLL:
 		insn_rip(v);
 		break;
-	case DBT_EXIT_INSN:
 	case DBT_EXIT_FAULT:
 		insn_rip(v);
 		interp_one(&v->in);
 		break;
 	case DBT_EXIT_JUMP:
 		if (!take_jump(v))
-			interp_one(&v->in);
+			interp_one(&v->in); /* which raises */
 		break;
 	case DBT_EXIT_LINK:
 		take_link(v);
@@ -207,11 +165,11 @@ static void turn(struct dbt_cpu *v)
 	struct x86_cpu *c = &v->in.cpu;
 	struct tb *b;
 
-	if (c->single || c->s.sti_shadow || c->s.movss_shadow || !translated(dbt_mode(c))) {
+	if (c->single || c->s.sti_shadow || c->s.movss_shadow || !run_translated(dbt_mode(c))) {
 		interp_turn(&v->in);
 		return;
 	}
-	update_mode(v);
+	run_update(v);
 	b = find(v);
 	if (b && b->n_insns <= interp_left(&v->in))
 		after_exit(v, enter(v, b));
@@ -227,7 +185,8 @@ static enum engine_exit loop(struct dbt_cpu *v, jmp_buf *unwind)
 		c->unwind = unwind;
 		v->in.ip = NULL;
 		/* Before what it stands for is read. */
-		atomic_store(&c->attn, 0);
+		if (atomic_load_explicit(&c->attn, memory_order_relaxed))
+			atomic_store(&c->attn, 0);
 		if (atomic_load_explicit(&v->raised.n, memory_order_relaxed))
 			cache_raised(v);
 		if (interp_poll(&v->in))
@@ -247,8 +206,12 @@ static enum engine_exit dbt_run(struct engine_vm *vm, unsigned cpu)
 		return interp_run(vm, cpu);
 	interp_begin(&v->in);
 	atomic_fetch_or(&v->in.cpu.events, EV_STEP);
+	run_set_tsc(v);
 	if (_setjmp(unwind)) {
 		fault_leave();
+		if (v->entered && interp_counted(&v->in))
+			v->in.cpu.icount += retired(v, v->entered, DBT_EXIT_RIP);
+		v->entered = NULL;
 		interp_unwound(&v->in);
 	}
 	why = loop(v, &unwind);
@@ -299,6 +262,31 @@ static void raised(void *opaque, uint64_t ram_off)
 }
 
 /* --- statistics --- */
+/* What the interpreter ran most. */
+static void stats_insns(const struct dbt_stats *s, unsigned cpu,
+			void (*emit)(void *opaque, const char *line), void *opaque)
+{
+	uint64_t below = UINT64_MAX;
+	char line[256];
+	int len = snprintf(line, sizeof(line), "cpu %u: interpreted:", cpu);
+
+	for (unsigned k = 0; k < 12; k++) {
+		unsigned best = 0;
+
+		for (unsigned n = 1; n <= ZYDIS_MNEMONIC_MAX_VALUE; n++)
+			if (s->by_insn[n] < below && s->by_insn[n] > (best ? s->by_insn[best] : 0))
+				best = n;
+		if (!best || len >= (int)sizeof(line))
+			break;
+		below = s->by_insn[best];
+		len += snprintf(line + len, sizeof(line) - (size_t)len, " %s %lu,",
+				ZydisMnemonicGetString((ZydisMnemonic)best), below);
+	}
+	snprintf(line + min_u64((uint64_t)len, sizeof(line) - 24), 24, " accesses %lu",
+		 s->by_insn[0]);
+	emit(opaque, line);
+}
+
 static void dbt_stats(struct engine_vm *vm, void (*emit)(void *opaque, const char *line),
 		      void *opaque)
 {
@@ -318,12 +306,13 @@ static void dbt_stats(struct engine_vm *vm, void (*emit)(void *opaque, const cha
 			 s->lst_resets, s->spaces, s->host_faults);
 		emit(opaque, line);
 		snprintf(line, sizeof(line),
-			 "cpu %u: exits: poll %lu, insn %lu, fault %lu, link %lu, jump %lu, "
-			 "rip %lu",
-			 n, s->exits[DBT_EXIT_POLL], s->exits[DBT_EXIT_INSN],
-			 s->exits[DBT_EXIT_FAULT], s->exits[DBT_EXIT_LINK],
-			 s->exits[DBT_EXIT_JUMP], s->exits[DBT_EXIT_RIP]);
+			 "cpu %u: exits: poll %lu, fault %lu, link %lu, jump %lu, return %lu; "
+			 "in place: insns %lu, calls %lu",
+			 n, s->exits[DBT_EXIT_POLL], s->exits[DBT_EXIT_FAULT],
+			 s->exits[DBT_EXIT_LINK],
+			 s->exits[DBT_EXIT_JUMP], s->exits[DBT_EXIT_RIP], s->in_place, s->calls);
 		emit(opaque, line);
+		stats_insns(s, n, emit, opaque);
 	}
 	interp_stats(vm, emit, opaque);
 }
@@ -350,10 +339,16 @@ static size_t cache_size(const struct dbt_cpu *v, unsigned n_cpus)
 static void frame_init(struct dbt_cpu *v)
 {
 	static const uint8_t bits[] = { 1, 2, 3, 4, 5, 6, PAGE_SHIFT };
+	uint64_t no = RFLAGS_RF | RFLAGS_VM;
 
 	for (unsigned n = 0; n < ARRAY_SIZE(bits); n++)
 		v->f.low_mask[n] = BIT(bits[n]) - 1;
 	v->f.self = v;
+	v->f.not_if = ~(uint64_t)RFLAGS_IF;
+	v->f.not_ac = ~(uint64_t)RFLAGS_AC;
+	v->f.arith = RFLAGS_ARITH;
+	v->f.not_arith = ~(RFLAGS_ARITH | no);
+	v->mode = UINT32_MAX;
 }
 
 static int cpu_create(struct dbt_vm *dv, unsigned index, struct err **e)
@@ -365,7 +360,7 @@ static int cpu_create(struct dbt_vm *dv, unsigned index, struct err **e)
 	if (v == MAP_FAILED)
 		return err_set(e, ENOMEM, "no memory for a processor");
 	dv->cpus[index] = v;
-	v->stress = dbt_stress();
+	v->stress = dv->stress;
 	r = interp_cpu_setup(&v->in, &dv->in, index, e);
 	if (r)
 		return r;
@@ -393,10 +388,11 @@ static void dbt_vm_fini(struct engine_vm *vm)
 static int dbt_vm_init(struct engine_vm **out, const struct engine_config *cfg, struct err **e)
 {
 	struct dbt_vm *dv = xzalloc(sizeof(*dv));
-	int r = 0;
+	int r;
 
 	interp_vm_setup(&dv->in, cfg);
 	dv->cpus = xcalloc(cfg->n_cpus, sizeof(*dv->cpus));
+	r = stress_parse(cfg->stress, &dv->stress, e);
 	for (unsigned n = 0; !r && n < cfg->n_cpus; n++)
 		r = cpu_create(dv, n, e);
 	if (r) {
@@ -414,7 +410,7 @@ static int dbt_probe(struct err **e)
 	__builtin_cpu_init();
 	if (!__builtin_cpu_supports("bmi2") || !__builtin_cpu_supports("avx"))
 		return err_set(e, ENOTSUP, "the translator needs a processor with BMI2 and AVX");
-	return 0;
+	return lst_probe(e);
 }
 
 const struct engine_ops engine_dbt = {

@@ -30,7 +30,6 @@ struct dbt_cpu;
 #define RR 15 /* read table of the view in use */
 /* Host register of each guest register, or NO_REG: it is in struct x86_state. */
 extern const uint8_t dbt_host_reg[16];
-#define DBT_MAPPED UINT16_C(0x13ff) /* guest registers that have one */
 
 /* --- the frame --- */
 #define DBT_STACK (64 * KiB)
@@ -53,19 +52,25 @@ struct dbt_frame {
 	uint64_t fop;		  /* and the opcode, as the guest has it */
 	uint64_t host_rsp;
 	uint64_t view_r;	  /* value of RR */
+	uint64_t tsc_add;	  /* guest's TSC minus the host's */
+	uint64_t not_if, not_ac;  /* all bits but that one, for pext and pdep */
+	uint64_t arith, not_arith; /* of RFLAGS, likewise; RF and VM are in neither */
+	struct dbt_view { /* of the two supervisor views, for STAC and CLAC */
+		uint64_t r, w, untag;
+	} view[2]; /* [1]: with user pages */
 	struct dbt_cpu *self;
 };
 
 /* info: offset of the instruction in its page, and for helpers what they need. */
 #define INFO_OFF(i) ((i) & 0xfff)
+#define INFO_MNEMONIC(i) ((i) >> 12) /* of run_insn: which is not translated, or 0 */
 
 enum dbt_exit {
 	DBT_EXIT_POLL,	 /* something waits: at the instruction info names */
-	DBT_EXIT_INSN,	 /* the interpreter is to run the instruction info names */
-	DBT_EXIT_FAULT,	 /* the same, after a host fault */
+	DBT_EXIT_FAULT,	 /* a host fault: the interpreter is to run the instruction info names */
 	DBT_EXIT_LINK,	 /* a direct branch whose target is not translated: v->link */
 	DBT_EXIT_JUMP,	 /* an indirect one: frame.target */
-	DBT_EXIT_RIP,	 /* a helper has set s.rip: find its block */
+	DBT_EXIT_RIP,	 /* a helper has set s.rip */
 	DBT_EXIT_COUNT
 };
 
@@ -112,6 +117,7 @@ struct lst {
 	struct lst_code sup_code;
 	uint32_t sup_epoch;
 	bool sup_low_code; /* supervisor code below the middle was noted */
+	bool moved; /* another space is in use: lst_view must look */
 	unsigned touched; /* table pages in use */
 };
 
@@ -153,13 +159,14 @@ struct tb {
 #define LINK_NO_PAGE UINT32_C(0x80000000) /* no entry of an execute table */
 
 #define JUMP_CACHE 8192
-#define TB_HASH_BITS 15
+#define TB_HASH_BITS 17
 #define TB_PAGE_HASH_BITS 12
 #define DBT_RAISED 64
 
 struct dbt_stats {
 	uint64_t blocks, insns, bytes, flushes, links, unlinks, fills, jump_misses, stale, pages_raised;
-	uint64_t lst_flushes, lst_resets, spaces, host_faults, exits[DBT_EXIT_COUNT];
+	uint64_t by_insn[ZYDIS_MNEMONIC_MAX_VALUE + 1]; /* run by the interpreter: what is not translated */
+	uint64_t in_place, calls, lst_flushes, lst_resets, spaces, host_faults, exits[DBT_EXIT_COUNT];
 };
 
 struct dbt_stubs { /* where they run (stubs.c) */
@@ -168,7 +175,8 @@ struct dbt_stubs { /* where they run (stubs.c) */
 	const uint8_t *fill[2]; /* T0 = address, T2 = where to go on: fill the table */
 	const uint8_t *link;	/* T2 = struct tb_link */
 	const uint8_t *jump;	/* T0 = target */
-	const uint8_t *call;	/* a helper that ends the block: T2 = its function */
+	const uint8_t *insn;	/* the interpreter runs the instruction that info names */
+	const uint8_t *call;	/* T2 = a dbt_helper, which runs it and sets s.rip */
 };
 
 #define DBT_STRESS_SMALL_CACHE BIT(0)
@@ -199,9 +207,11 @@ struct dbt_cpu {
 	struct lst lst;
 	struct dbt_cache cache;
 	struct xlate *xlate;
+	const struct tb *entered; /* while translated code runs: what the run loop entered */
 	struct tb_link *link; /* of DBT_EXIT_LINK, in the writable mapping */
 	uint32_t link_generation;
 	uint32_t mode; /* dbt_mode() when translated code was entered last */
+	uint32_t epoch; /* lst_epoch() of the jump tag in use */
 	uint32_t jump_tags; /* tags given out */
 	struct { uint32_t mode, epoch; uint16_t tag; } tag[16]; /* what they mean */
 	unsigned tag_next;
@@ -234,9 +244,27 @@ static inline struct dbt_cpu *dbt_of(struct x86_cpu *c)
 #define DBT_MODE_AVX BIT(18)
 #define DBT_MODE_FSGS BIT(19)	/* not 64-bit code: FS and GS have no limits */
 #define DBT_MODE_CPL0 BIT(20)
+#define DBT_MODE_TSC BIT(21)	/* RDTSC may be inline */
+#define DBT_MODE_SMAP BIT(22)
 uint32_t dbt_mode(const struct x86_cpu *c);
 
+/* --- run.c: what translated code calls to go on by itself; general registers only --- */
+/* run_update - the mode, address space or TSC may be another one now. */
+void run_update(struct dbt_cpu *v);
+/* run_set_tsc - guest time or the TSC offset may have changed. */
+void run_set_tsc(struct dbt_cpu *v);
+/* run_translated - is code of this mode translated? */
+bool run_translated(uint32_t mode);
+/* Instructions as functions: they set s.rip to where execution goes on, and may unwind. */
+typedef void dbt_helper(struct x86_cpu *c, uint64_t next);
+dbt_helper run_syscall, run_sysret, run_iret;
+/* Where to go on, or NULL for the run loop, which s.rip is exact for. */
+const uint8_t *run_insn(struct dbt_cpu *v);
+const uint8_t *run_call(struct dbt_cpu *v, dbt_helper *fn);
+
 /* --- lst.c --- */
+/* lst_probe - can the tables of a vCPU be reserved here? */
+int lst_probe(struct err **e);
 int lst_create(struct dbt_cpu *v, unsigned n_cpus, struct err **e);
 void lst_destroy(struct dbt_cpu *v);
 /* lst_fill - make an access to va fast; false: it needs the interpreter. */
@@ -300,4 +328,5 @@ void fault_enter(struct dbt_cpu *v); /* this thread runs v's code until fault_le
 void fault_leave(void);
 
 /* --- stress.c --- */
-unsigned dbt_stress(void); /* DBT_STRESS_* that the environment asks for */
+/* stress_parse - DBT_STRESS_* that list and the environment's DOPPEL_DBT_STRESS name, joined by '+'. */
+int stress_parse(const char *list, unsigned *out, struct err **e);

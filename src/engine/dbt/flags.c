@@ -31,7 +31,7 @@ unsigned flags_kill(const struct x86_decoded *d)
 	const ZydisAccessedFlags *f = d->insn.cpu_flags;
 	unsigned sure;
 
-	if (!f || d->rep || d->repne)
+	if (!f || d->insn.meta.category == ZYDIS_CATEGORY_STRINGOP)
 		return 0;
 	sure = (f->modified | f->set_0 | f->set_1) & FLAGS_ALL;
 	switch (d->insn.mnemonic) {

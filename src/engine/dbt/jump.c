@@ -23,16 +23,11 @@ void jump_clear(struct dbt_cpu *v)
 	v->f.jump_mask = JUMP_CACHE - 1;
 }
 
-void jump_retag(struct dbt_cpu *v)
+static uint64_t tag_of(struct dbt_cpu *v, uint32_t mode, uint32_t epoch)
 {
-	uint32_t mode = v->mode, epoch = lst_epoch(v);
-
-	for (unsigned n = 0; n < ARRAY_SIZE(v->tag); n++) {
-		if (v->tag[n].tag && v->tag[n].mode == mode && v->tag[n].epoch == epoch) {
-			v->f.jump_untag = -((uint64_t)v->tag[n].tag << 48);
-			return;
-		}
-	}
+	for (unsigned n = 0; n < ARRAY_SIZE(v->tag); n++)
+		if (v->tag[n].tag && v->tag[n].mode == mode && v->tag[n].epoch == epoch)
+			return v->tag[n].tag;
 	if (v->jump_tags == UINT16_MAX) {
 		v->jump_tags = 0;
 		for (unsigned n = 0; n < ARRAY_SIZE(v->tag); n++)
@@ -44,7 +39,22 @@ void jump_retag(struct dbt_cpu *v)
 	v->tag[v->tag_next].epoch = epoch;
 	v->tag[v->tag_next].tag = (uint16_t)v->jump_tags;
 	v->tag_next = (v->tag_next + 1) % ARRAY_SIZE(v->tag);
-	v->f.jump_untag = -((uint64_t)v->jump_tags << 48);
+	return v->jump_tags;
+}
+
+void jump_retag(struct dbt_cpu *v)
+{
+	uint32_t plain = v->mode & ~DBT_MODE_VIEW(3);
+	unsigned view = DBT_VIEW(v->mode);
+
+	v->f.jump_untag = -(tag_of(v, v->mode, v->epoch) << 48);
+	if (view == X86_VIEW_USER)
+		return;
+	for (unsigned n = 0; n < 2; n++)
+		v->f.view[n].untag =
+			-(tag_of(v, plain | DBT_MODE_VIEW(X86_VIEW_SUPER + n), v->epoch) << 48);
+	/* The first tag may have been given anew. */
+	v->f.jump_untag = v->f.view[view - X86_VIEW_SUPER].untag;
 }
 
 static bool gens_hold(const struct dbt_cpu *v, const struct tb *b)
@@ -93,6 +103,7 @@ const uint8_t *jump_missed(struct dbt_cpu *v)
 	b = jump_find(v, lin);
 	if (!b)
 		return NULL;
+	dbt_fpu_load(v);
 	slot = (unsigned)(lin & (JUMP_CACHE - 1));
 	if (!(v->stress & DBT_STRESS_NO_LINK)) {
 		v->jump_key[slot] = -v->f.jump_untag - lin;
@@ -115,17 +126,27 @@ const uint8_t *jump_link(struct dbt_cpu *v, struct tb_link *rx_link)
 	b = jump_find(v, lin);
 	if (!b)
 		return NULL;
+	dbt_fpu_load(v);
 	cache_link(v, l, b, l->check);
 	v->f.code_base = lin & ~(PAGE_SIZE - 1);
 	return tb_entry(b, (enum tb_entry)l->how);
 }
 
+/* Page tables may lie in a device, whose code uses all registers. */
+static bool fill(struct dbt_cpu *v, uint64_t va, bool write)
+{
+	bool done = lst_fill(v, va, write);
+
+	dbt_fpu_load(v);
+	return done;
+}
+
 bool jump_fill_r(struct dbt_cpu *v, uint64_t va)
 {
-	return lst_fill(v, va, false);
+	return fill(v, va, false);
 }
 
 bool jump_fill_w(struct dbt_cpu *v, uint64_t va)
 {
-	return lst_fill(v, va, true);
+	return fill(v, va, true);
 }

@@ -124,21 +124,43 @@ static unsigned spaces_for(unsigned n_cpus)
 		       : (unsigned)min_u64((each - fixed) / SPACE_SIZE, LST_SPACES_MAX);
 }
 
+static void *reserve(size_t size, struct err **e)
+{
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (p != MAP_FAILED)
+		return p;
+	err_set(e, errno, "the translator cannot reserve %zu GiB of address space: %s", size >> 30,
+		strerror(errno));
+	return NULL;
+}
+
+int lst_probe(struct err **e)
+{
+	size_t size = TAB_SIZE + CODE_SIZE + SPACE_SIZE;
+	void *p = reserve(size, e);
+
+	if (!p)
+		return -ENOMEM;
+	munmap(p, size);
+	return 0;
+}
+
 int lst_create(struct dbt_cpu *v, unsigned n_cpus, struct err **e)
 {
 	struct lst *l = &v->lst;
 	uint8_t *p;
 	int r;
 
-	l->n_spaces = spaces_for(n_cpus);
-	l->map_size = TAB_SIZE + CODE_SIZE + l->n_spaces * SPACE_SIZE;
-	l->map = mmap(NULL, l->map_size, PROT_READ | PROT_WRITE,
-		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (l->map == MAP_FAILED) {
-		r = -errno;
-		l->map = NULL;
-		return err_set(e, -r, "cannot reserve %zu GiB of address space for translation: %s",
-			       l->map_size >> 30, strerror(-r));
+	/* Fewer spaces are slower, not wrong. */
+	for (l->n_spaces = spaces_for(n_cpus); !l->map; l->n_spaces /= 2) {
+		l->map_size = TAB_SIZE + CODE_SIZE + l->n_spaces * SPACE_SIZE;
+		l->map = reserve(l->map_size, l->n_spaces > 1 ? NULL : e);
+		if (l->map)
+			break;
+		if (l->n_spaces == 1)
+			return -ENOMEM;
 	}
 	madvise(l->map, l->map_size, MADV_NOHUGEPAGE);
 	madvise(l->map, l->map_size, MADV_DONTDUMP);
@@ -321,6 +343,7 @@ static void space(struct x86_cpu *c, uint16_t pcid, bool keep)
 	}
 	s->used = ++l->clock;
 	l->cur = (unsigned)(s - l->space);
+	l->moved = true;
 	if (l->sup_low_code) {
 		l->sup_low_code = false;
 		l->sup_epoch++;
@@ -494,11 +517,15 @@ uint64_t lst_exec(struct dbt_cpu *v, uint64_t va)
 void lst_view(struct dbt_cpu *v)
 {
 	struct lst_space *s = &v->lst.space[v->lst.cur];
-	enum x86_view view = DBT_VIEW(v->mode);
-	struct lst_tab *t = view == X86_VIEW_USER    ? &s->user
-			    : view == X86_VIEW_SUPER ? &v->lst.sup
-						     : &s->su;
+	struct lst_tab *t = &s->user;
 
+	if (DBT_VIEW(v->mode) != X86_VIEW_USER) {
+		v->f.view[0].r = (uint64_t)v->lst.sup.r;
+		v->f.view[0].w = (uint64_t)v->lst.sup.w;
+		v->f.view[1].r = (uint64_t)s->su.r;
+		v->f.view[1].w = (uint64_t)s->su.w;
+		t = DBT_VIEW(v->mode) == X86_VIEW_SUPER ? &v->lst.sup : &s->su;
+	}
 	v->f.view_r = (uint64_t)t->r;
 	v->f.lst_w = (uint64_t)t->w;
 	v->f.lst_x = (uint64_t)code_of(v)->x;

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Switches that make the translator do the rare things all the time (docs/translator.md). */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/err.h"
 #include "engine/dbt/dbt_int.h"
 
 static const struct {
@@ -13,13 +15,29 @@ static const struct {
 	{ "exact-flags", DBT_STRESS_EXACT_FLAGS },
 };
 
-unsigned dbt_stress(void)
+static int parse(const char *list, unsigned *out, struct err **e)
 {
-	const char *list = getenv("DOPPEL_DBT_STRESS");
-	unsigned bits = 0;
+	while (list && *list) {
+		size_t len = strcspn(list, "+");
+		unsigned n;
 
-	for (unsigned n = 0; list && n < ARRAY_SIZE(names); n++)
-		if (strstr(list, names[n].name))
-			bits |= names[n].bit;
-	return bits;
+		for (n = 0; n < ARRAY_SIZE(names); n++)
+			if (strlen(names[n].name) == len && !memcmp(names[n].name, list, len))
+				break;
+		if (n == ARRAY_SIZE(names))
+			return err_set(e, EINVAL,
+				       "no stress '%.*s' (small-cache, flush, no-link, one-insn, "
+				       "exact-flags)",
+				       (int)len, list);
+		*out |= names[n].bit;
+		list += len + (list[len] == '+');
+	}
+	return 0;
+}
+
+int stress_parse(const char *list, unsigned *out, struct err **e)
+{
+	int r = parse(list, out, e);
+
+	return r ? r : parse(getenv("DOPPEL_DBT_STRESS"), out, e);
 }

@@ -89,7 +89,7 @@ static void call_c(struct code *a, const void *fn)
 }
 
 /* Fill the table for the address in T0, go on at T2 to try again. */
-static void emit_fill(struct code *a, const void *fn)
+static void emit_fill(struct code *a, const void *fn, const uint8_t *insn)
 {
 	uint8_t *slow;
 
@@ -101,28 +101,29 @@ static void emit_fill(struct code *a, const void *fn)
 	slow = e_jcc(a, CC_Z);
 	load_guest(a);
 	e_jmp_mem(a, FRAME(resume));
-	e_patch(a, slow, e_here(a));
-	e_mov_imm(a, X86_RAX, DBT_EXIT_INSN);
-	leave(a);
+	e_patch(a, slow, insn); /* after whose store_guest */
 }
 
 /* C says where to go on, or that the run loop must look. */
-static void emit_ask(struct code *a, const void *fn, enum dbt_exit reason)
+static const uint8_t *emit_ask(struct code *a, const void *fn, enum dbt_exit reason)
 {
+	const uint8_t *stored;
 	uint8_t *leaves;
 
 	store_guest(a);
+	stored = e_here(a);
 	e_mov(a, X86_RSI, T2);
 	call_c(a, fn);
 	e_test(a, X86_RAX);
 	leaves = e_jcc(a, CC_Z);
 	e_store(a, FRAME(resume), X86_RAX);
 	load_guest(a);
-	e_load(a, T0, FRAME(target));
+	e_load(a, T0, FRAME(target)); /* for a block's far entry */
 	e_jmp_mem(a, FRAME(resume));
 	e_patch(a, leaves, e_here(a));
 	e_mov_imm(a, X86_RAX, reason);
 	leave(a);
+	return stored;
 }
 
 void stubs_emit(struct dbt_cpu *v)
@@ -130,6 +131,7 @@ void stubs_emit(struct dbt_cpu *v)
 	struct dbt_cache *k = &v->cache;
 	struct code a = { .p = k->rw, .end = k->rw + k->size, .rx = k->rx };
 	struct dbt_stubs *s = &k->stub;
+	const uint8_t *stored;
 
 	s->enter = e_here(&a);
 	emit_enter(&a);
@@ -137,15 +139,19 @@ void stubs_emit(struct dbt_cpu *v)
 		s->exit[n] = e_here(&a);
 		emit_exit(&a, (enum dbt_exit)n);
 	}
+	s->insn = e_here(&a);
+	stored = emit_ask(&a, run_insn, DBT_EXIT_RIP);
 	s->fill[0] = e_here(&a);
-	emit_fill(&a, jump_fill_r);
+	emit_fill(&a, jump_fill_r, stored);
 	s->fill[1] = e_here(&a);
-	emit_fill(&a, jump_fill_w);
+	emit_fill(&a, jump_fill_w, stored);
 	s->link = e_here(&a);
 	emit_ask(&a, jump_link, DBT_EXIT_LINK);
 	s->jump = e_here(&a);
 	e_store(&a, FRAME(target), T0);
 	emit_ask(&a, jump_missed, DBT_EXIT_JUMP);
+	s->call = e_here(&a);
+	emit_ask(&a, run_call, DBT_EXIT_RIP);
 	bug_on(a.full);
 	k->used = align_up((size_t)(a.p - k->rw), 64);
 }

@@ -48,14 +48,15 @@ struct cold *xl_cold(struct xlate *x, enum cold_kind kind, uint8_t *jump)
 		x->n_cold++;
 	else
 		x->a.full = true;
-	*c = (struct cold){ .kind = kind, .jump = jump, .info = x->i->off };
+	*c = (struct cold){ .kind = kind, .jump = jump, .info = x->i->off, .mode = x->mode };
 	return c;
 }
 
 void xl_exit(struct xlate *x, const struct xinsn *i)
 {
-	e_store32_imm(&x->a, FRAME(info), i->off);
-	e_jmp_to(&x->a, x->v->cache.stub.exit[DBT_EXIT_INSN]);
+	e_store32_imm(&x->a, FRAME(info),
+		      i->off | (i->bad ? 0 : (uint32_t)i->d.insn.mnemonic << 12));
+	e_jmp_to(&x->a, x->v->cache.stub.insn);
 	x->ended = true;
 }
 
@@ -110,19 +111,13 @@ static bool ends_block(const struct xinsn *i)
 	case ZYDIS_MNEMONIC_JMP:
 	case ZYDIS_MNEMONIC_CALL:
 	case ZYDIS_MNEMONIC_RET:
+	case ZYDIS_MNEMONIC_SYSCALL:
+	case ZYDIS_MNEMONIC_SYSRET:
+	case ZYDIS_MNEMONIC_IRETQ:
 		return true;
 	default:
 		return !handlers[i->d.insn.mnemonic] && !i->copy;
 	}
-}
-
-static void log_insn(struct xlate *x, const struct xinsn *i)
-{
-	char text[128];
-	uint64_t lin = (x->lin & ~(PAGE_SIZE - 1)) + i->off;
-
-	log_printf(x->c->log, "in_asm %u: %012lx: %s\n", x->c->index, lin,
-		   i->bad ? "(bad)" : x86_disasm(&i->d, lin, text, sizeof(text)));
 }
 
 /* False: the block ends before this one. */
@@ -144,8 +139,6 @@ static bool decode_one(struct xlate *x, unsigned off)
 		i->d.len = 1;
 	else
 		i->copy = xl_can_copy(x, &i->d);
-	if (log_on(x->c->log, LOG_IN_ASM))
-		log_insn(x, i);
 	x->n++;
 	return true;
 }
@@ -297,7 +290,7 @@ static void link_known(struct xlate *x)
 
 		if (c->kind != COLD_LINK || c->check || !c->link)
 			continue;
-		to = cache_find(x->v, (b->ram_page[0] << PAGE_SHIFT) + (uint64_t)c->target, b->mode);
+		to = cache_find(x->v, (b->ram_page[0] << PAGE_SHIFT) + (uint64_t)c->target, c->mode);
 		if (to && to->ram_page[1] == NO_PAGE && to->gen[0] == b->gen[0])
 			cache_link(x->v, c->link, to, false);
 	}
@@ -325,6 +318,7 @@ static bool try_block(struct xlate *x)
 	unsigned off = (unsigned)align_down(PAGE_OFFSET(x->lin), CHUNK);
 	uint8_t *map;
 
+	x->mode = x->v->mode;
 	do {
 		x->tb = new_tb(x);
 		if (!x->tb)
@@ -348,6 +342,7 @@ static bool try_block(struct xlate *x)
 	k->used = align_up((size_t)(x->a.p - k->rw), 16);
 	cache_add(x->v, x->tb);
 	link_known(x);
+	xlate_log(x);
 	return true;
 }
 
@@ -358,7 +353,6 @@ struct tb *xlate_block(struct dbt_cpu *v, uint64_t lin, const uint8_t *page, uin
 	fpu_claim();
 	x->v = v;
 	x->c = &v->in.cpu;
-	x->mode = v->mode;
 	x->code64 = v->mode & X86_MODE_CS64;
 	x->page = page;
 	x->lin = lin;

@@ -206,8 +206,8 @@ bool xl_can_copy(const struct xlate *x, const struct x86_decoded *d)
 {
 	uint32_t needs = 0;
 
-	if (!category_ok(d->insn.meta.category) || !mnemonic_ok(d->insn.mnemonic) || d->rep ||
-	    d->repne || (d->insn.attributes & ZYDIS_ATTRIB_IS_PRIVILEGED))
+	if (!category_ok(d->insn.meta.category) || !mnemonic_ok(d->insn.mnemonic) ||
+	    (d->insn.attributes & ZYDIS_ATTRIB_IS_PRIVILEGED))
 		return false;
 	/* Outside of 64-bit mode they leave registers 8 to 15 alone. */
 	if (!x->code64 && (d->insn.mnemonic == ZYDIS_MNEMONIC_VZEROALL ||

@@ -38,8 +38,7 @@ static void move_sp(struct xlate *x, int32_t by)
 	e_lea(&x->a, x->code64, H_RSP, em_base(H_RSP, by));
 }
 
-/* [T0 + T1] becomes the slot below RSP; RSP is not moved yet. */
-static void push_access(struct xlate *x)
+void xl_push_access(struct xlate *x)
 {
 	xl_begin(x);
 	e_lea(&x->a, x->code64, T0, em_base(H_RSP, -(int32_t)slot(x)));
@@ -103,7 +102,7 @@ void xl_push(struct xlate *x, const struct xinsn *i)
 		}
 		e_store(&x->a, FRAME(tmp), T2);
 	}
-	push_access(x);
+	xl_push_access(x);
 	if (imm) {
 		e_rm(&x->a, x->code64, 0xc7, 0, em_sum(T0, T1));
 		e32(&x->a, (uint32_t)i->d.op[0].imm.value.s);
@@ -349,7 +348,7 @@ void xl_jmp(struct xlate *x, const struct xinsn *i)
 
 static void push_return(struct xlate *x, const struct xinsn *i)
 {
-	push_access(x);
+	xl_push_access(x);
 	e_load(&x->a, T2, FRAME(code_base));
 	e_lea(&x->a, x->code64, T2, em_base(T2, (int32_t)xl_next(i)));
 	store_slot(x, em_sum(T0, T1), T2);
@@ -414,10 +413,10 @@ void xl_check_second(struct xlate *x)
 	}
 }
 
-static void to_exit(struct xlate *x, uint32_t info, enum dbt_exit why)
+static void to_stub(struct xlate *x, uint32_t info, const uint8_t *stub)
 {
 	e_store32_imm(&x->a, FRAME(info), info);
-	e_jmp_to(&x->a, x->v->cache.stub.exit[why]);
+	e_jmp_to(&x->a, stub);
 }
 
 static void cold_fill(struct xlate *x, struct cold *c)
@@ -442,7 +441,7 @@ static void cold_align(struct xlate *x, struct cold *c)
 	e_mov_imm(a, T2, 63);
 	e_sarx(a, T1, T1, T2);
 	stays = e_jrcxz(a);
-	to_exit(x, c->info, DBT_EXIT_INSN);
+	to_stub(x, c->info, x->v->cache.stub.insn);
 	e_patch8(a, stays);
 	e_jmp_to(a, c->back);
 }
@@ -489,10 +488,10 @@ static void cold_one(struct xlate *x, struct cold *c)
 		cold_align(x, c);
 		break;
 	case COLD_EXIT:
-		to_exit(x, c->info, DBT_EXIT_INSN);
+		to_stub(x, c->info, x->v->cache.stub.insn);
 		break;
 	case COLD_POLL:
-		to_exit(x, c->info, DBT_EXIT_POLL);
+		to_stub(x, c->info, x->v->cache.stub.exit[DBT_EXIT_POLL]);
 		break;
 	case COLD_LINK:
 		cold_link(x, c);
@@ -501,8 +500,7 @@ static void cold_one(struct xlate *x, struct cold *c)
 		goto_far(x, c->target, c->dead, c->info);
 		break;
 	case COLD_MISS:
-		e_store32_imm(&x->a, FRAME(info), c->info);
-		e_jmp_to(&x->a, x->v->cache.stub.jump);
+		to_stub(x, c->info, x->v->cache.stub.jump);
 		break;
 	}
 }

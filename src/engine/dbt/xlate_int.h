@@ -31,7 +31,7 @@ struct cold {
 	uint8_t *check; /* COLD_LINK: imm32 of the check of the page, or NULL */
 	const uint8_t *back;
 	int32_t target;
-	uint32_t info;
+	uint32_t info, mode;
 	uint8_t ea, size;
 	bool write, neg, dead;
 	enum tb_entry how;
@@ -106,12 +106,21 @@ xlate_fn xl_copy, xl_lea, xl_bt;
 bool xl_can_copy(const struct xlate *x, const struct x86_decoded *d);
 unsigned xl_reg_num(ZydisRegister r); /* of a general register, 0..15 */
 
+/* --- xlate_sys.c --- */
+xlate_fn xl_cli, xl_sti, xl_stac, xl_clac, xl_swapgs, xl_rdtsc, xl_rdtscp, xl_pushf;
+xlate_fn xl_syscall, xl_sysret, xl_iret;
+
 /* --- xlate_flow.c --- */
+/* xl_push_access - [T0 + T1] becomes the slot below RSP, which is not moved yet. */
+void xl_push_access(struct xlate *x);
 xlate_fn xl_push, xl_pop, xl_leave, xl_jcc, xl_jmp, xl_call, xl_ret, xl_jcxz, xl_loop;
 void xl_goto(struct xlate *x, int32_t target);
 void xl_prologue(struct xlate *x);
 void xl_cold_code(struct xlate *x);
 void xl_check_second(struct xlate *x);
+
+/* --- xlate_log.c --- */
+void xlate_log(struct xlate *x);
 
 /* --- flags.c --- */
 /* flags_read/flags_kill - arithmetic flags that an instruction needs; that are the same after it
