@@ -87,18 +87,18 @@ def check_equal(got, want, what):
 # --- test cases ------------------------------------------------------------------------------
 
 class Case:
-    def __init__(self, name, run, cost):
-        self.name, self.run, self.cost = name, run, cost
+    def __init__(self, name, run, cost, long):
+        self.name, self.run, self.cost, self.long = name, run, cost, long
 
 
 CASES = []
 
 
-def case(name, *args, cost=1):
+def case(name, *args, cost=1, long=False):
     """Register a function, with its arguments, as a test. Cost is about its seconds: the longest
-    are started first, so that they do not trail."""
+    are started first, so that they do not trail. Long ones are only run when asked for."""
     def register(function):
-        CASES.append(Case(name, lambda: function(*args), cost))
+        CASES.append(Case(name, lambda: function(*args), cost, long))
         return function
     return register
 
@@ -322,8 +322,9 @@ def run_to_end(command, timeout=60):
 class Linux(Process):
     """A Debian kernel with the busybox initramfs on the serial console."""
 
-    def __init__(self, kernel="cloud", machine="pc", smp=1, memory="512M", append="", options=()):
-        initrd = INITRD_I386 if kernel == "686-pae" else INITRD
+    def __init__(self, kernel="cloud", machine="pc", smp=1, memory="512M", append="", options=(),
+                 initrd=None):
+        initrd = initrd or (INITRD_I386 if kernel == "686-pae" else INITRD)
         super().__init__(EMULATOR + base_options() + [
             "-machine", machine, "-m", memory, "-smp", str(smp), "-serial", "stdio",
             "-kernel", KERNELS[kernel], "-initrd", initrd,

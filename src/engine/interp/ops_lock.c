@@ -3,8 +3,9 @@
  * Atomic read-modify-write (SDM 3A 8.1).  On plain RAM a locked guest instruction is the host's
  * locked instruction on the same bytes, so all vCPUs, whichever way they run, agree.  What has no
  * such address (device memory, two pages, pages with decoded code) is done as a plain sequence
- * while every other vCPU is stopped.  XCHG with memory is always locked; XADD and CMPXCHG with
- * memory are done the same with and without LOCK.
+ * while every other vCPU is stopped.  So is what lies across cache lines: hosts that detect split
+ * locks make each take milliseconds, or end the process.  XCHG with memory is always locked; XADD
+ * and CMPXCHG with memory are done the same with and without LOCK.
  */
 #include "engine/interp/ops.h"
 
@@ -27,30 +28,32 @@ static void lock_end(struct x86_cpu *c, const struct insn *i, uint64_t va, uint6
 	x86_excl_end(c->vm, c);
 }
 
+#define ACROSS_LINES(va, size) (((va)&63) + (size) > 64)
+
 /* LOCKED - handlers that run body on T *p, atomically against other vCPUs. */
-#define LOCKED_FAST(name, T, k, ...)                                \
-	static OP(name##_##T##_##k)                                 \
-	{                                                           \
-		uint64_t va = EA_##k;                               \
-		struct x86_tlb_entry *e = x86_tlb_slot(c->tlb, va); \
-		uint16_t f = c->fl;                                 \
-		T *p;                                               \
-                                                                    \
-		if (!TLB_HIT(e, wr, va, T))                         \
-			return name##_##T##_s(c, i);                \
-		p = (T *)(va + e->addend);                          \
-		{                                                   \
-			__VA_ARGS__;                                \
-		}                                                   \
-		c->fl = f;                                          \
-		NEXT;                                               \
+#define LOCKED_FAST(name, T, k, ...)                                       \
+	static OP(name##_##T##_##k)                                        \
+	{                                                                  \
+		uint64_t va = EA_##k;                                      \
+		struct x86_tlb_entry *e = x86_tlb_slot(c->tlb, va);        \
+		uint16_t f = c->fl;                                        \
+		T *p;                                                      \
+                                                                           \
+		if (!TLB_HIT(e, wr, va, T) || ACROSS_LINES(va, sizeof(T))) \
+			return name##_##T##_s(c, i);                       \
+		p = (T *)(va + e->addend);                                 \
+		{                                                          \
+			__VA_ARGS__;                                       \
+		}                                                          \
+		c->fl = f;                                                 \
+		NEXT;                                                      \
 	}
 #define LOCKED(name, T, ...)                                    \
 	static COLD OP(name##_##T##_s)                          \
 	{                                                       \
 		uint64_t va = interp_ea(c, i, sizeof(T), true); \
 		T *p = interp_rmw(c, i, va, sizeof(T)), m;      \
-		bool slow = !p;                                 \
+		bool slow = !p || ACROSS_LINES(va, sizeof(T));  \
 		uint16_t f = c->fl;                             \
                                                                 \
 		if (slow) {                                     \
@@ -238,7 +241,7 @@ OP(op_cmpxchg8b)
 	bool same;
 
 	p = interp_rmw(c, i, va, 8);
-	if (p) {
+	if (p && !ACROSS_LINES(va, 8)) {
 		m = expect;
 		same = __atomic_compare_exchange_n(p, &m, new, false, __ATOMIC_SEQ_CST,
 						   __ATOMIC_SEQ_CST);

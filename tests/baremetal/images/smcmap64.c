@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Code whose page changes under its linear address: by INVLPG, by CR3, with PCIDs and INVPCID; jumps
- * and instructions that lead into it; one page at two addresses; NX, absence, the supervisor bit and
- * SMEP put on pages that were run (SDM 3A 4.10). */
+/* Code whose page changes under its linear address: by INVLPG, by CR3, with PCIDs and INVPCID;
+ * jumps and instructions that lead into it; one page at two addresses; NX, absence, the supervisor
+ * bit and SMEP put on pages that were run (SDM 3A 4.10). */
 /* bm: bits=64 */
 #include "bm.h"
 
 #define WIN 0x80000000ul /* within reach of a direct jump: pages 0 to 15 */
-#define PAGE(n) (WIN + (n) * 4096ul)
+#define PAGE(n) (WIN + (n)*4096ul)
 #define NX (1ul << 63)
 #define CR4_PCIDE (1ul << 17)
 #define CR4_SMEP (1ul << 20)

@@ -222,19 +222,21 @@ void run_u(const char *snippet)
 	run(snippet, USER, UCODE, UDATA, bm_ustack);
 }
 
-ulong bm_scale = 1;
+ulong bm_scale = 1, bm_exact_flags = 1;
 
-/* "scale=N" on the command line that multiboot hands over. */
-static void read_scale(const uint32_t *info)
+/* "NAME=N" on the command line that multiboot hands over. */
+static void read_option(const char *s, const char *name, ulong *v)
 {
-	const char *s = info[0] & 4 ? (const char *)(ulong)info[4] : "";
+	size_t n = 0;
 
+	while (name[n])
+		n++;
 	for (; *s; s++) {
-		if (__builtin_memcmp(s, "scale=", 6))
+		if (__builtin_memcmp(s, name, n))
 			continue;
-		bm_scale = 0;
-		for (s += 6; *s >= '0' && *s <= '9'; s++)
-			bm_scale = bm_scale * 10 + (ulong)(*s - '0');
+		*v = 0;
+		for (s += n; *s >= '0' && *s <= '9'; s++)
+			*v = *v * 10 + (ulong)(*s - '0');
 		return;
 	}
 }
@@ -242,7 +244,10 @@ static void read_scale(const uint32_t *info)
 void bm_main(const uint32_t *info);
 void bm_main(const uint32_t *info)
 {
-	read_scale(info);
+	const char *options = info[0] & 4 ? (const char *)(ulong)info[4] : "";
+
+	read_option(options, "scale=", &bm_scale);
+	read_option(options, "exact_flags=", &bm_exact_flags);
 	outb(0x21, 0xff); /* no interrupts but those that an image asks for */
 	outb(0xa1, 0xff);
 	for (unsigned v = 0; v < 256; v++)

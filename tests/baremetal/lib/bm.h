@@ -99,6 +99,9 @@ void bm_done(void) __attribute__((noreturn));
 
 /* bm_scale - how often to do what is done many times: 1, or what the runner was told. */
 extern ulong bm_scale;
+/* bm_exact_flags - are flags that nothing will read right in the frame of a fault?  The
+ * translator's are only when it is told. */
+extern ulong bm_exact_flags;
 
 /* bm_tcg - running on QEMU's TCG: leave out what it does not survive. */
 bool bm_tcg(void);

@@ -2,6 +2,7 @@
 /* The other processors: from real mode to a loop that runs what it is given (SDM 3A 8.4). */
 #include "smp.h"
 
+#define VEC_WAKE 0xf1
 #define WAIT_CYCLES 300000000000ul /* a minute or two */
 
 extern const char tramp[], tramp_end[];
@@ -54,7 +55,14 @@ __asm__(".pushsection .text\n"
 static void (*volatile work)(unsigned id);
 volatile uint32_t smp_go, smp_finished;
 
-/* All run the function when smp_go becomes their round. */
+static bool wake_hook(struct regs *r)
+{
+	eoi();
+	return true;
+}
+
+/* All run the function when smp_go becomes their round, and are halted else: the host may have
+ * fewer processors. */
 void ap_main(unsigned id);
 void ap_main(unsigned id)
 {
@@ -64,7 +72,7 @@ void ap_main(unsigned id)
 	APIC(0xf0) = 0x1ff;
 	for (;;) {
 		while (smp_go == seen)
-			pause();
+			__asm__ volatile("sti\n\thlt\n\tcli" ::: "memory");
 		seen = smp_go;
 		work(id);
 		__atomic_fetch_add(&smp_finished, 1, __ATOMIC_SEQ_CST);
@@ -99,6 +107,8 @@ bool wait_for(volatile uint32_t *v, uint32_t want)
 
 void start_all(void)
 {
+	bm_hook[VEC_WAKE] = wake_hook;
+	APIC(0xf0) = 0x1ff;
 	__builtin_memcpy((void *)(ulong)TRAMPOLINE, tramp, (size_t)(tramp_end - tramp));
 	for (unsigned id = 1; id <= N_AP; id++) {
 		ipi(id, 0x4500); /* INIT, assert */
@@ -117,6 +127,7 @@ void others(void (*fn)(unsigned id))
 	smp_finished = 0;
 	work = fn;
 	__atomic_fetch_add(&smp_go, 1, __ATOMIC_SEQ_CST);
+	APIC(ICR_LO) = ALL_BUT_SELF | VEC_WAKE;
 }
 
 void all(void (*fn)(unsigned id))
