@@ -88,6 +88,7 @@ void cache_reset(struct dbt_cpu *v)
 {
 	struct dbt_cache *k = &v->cache;
 
+	fpu_claim(); /* FIP may be the address of code that goes */
 	memset(k->hash, 0, sizeof(*k->hash) << TB_HASH_BITS);
 	memset(k->pages, 0, sizeof(*k->pages) << TB_PAGE_HASH_BITS);
 	k->used = k->stubs;

@@ -77,7 +77,7 @@ enum dbt_exit {
 };
 
 /* --- linear shadow tables (lst.c) --- */
-#define LST_SPACES_MAX 8
+#define LST_SPACES_MAX 6 /* as many as Linux uses */
 
 struct lst_ent {
 	uint64_t index; /* in the tables */

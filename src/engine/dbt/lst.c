@@ -45,7 +45,7 @@
 #define CODE_SIZE (CODE_TABLE + 2 * LIST_SIZE)
 #define SPACE_SIZE (2 * TAB_SIZE + CODE_SIZE)
 #define TOUCHED_MAX 8192 /* table pages before all are given back */
-#define RESERVE_MAX (BIT(46) + BIT(45)) /* of all vCPUs: leaves a quarter of the host's addresses */
+#define RESERVE_MAX BIT(46) /* of all vCPUs: half of the host's addresses */
 
 static uint64_t index_of(uint64_t va)
 {

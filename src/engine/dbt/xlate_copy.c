@@ -574,11 +574,6 @@ static bool form_memory(struct xlate *x, const struct xinsn *i, struct plan *p)
 	if (ea == NO_REG)
 		return false;
 	xl_access(x, ea, d->mem_size, access_kind(x, d));
-	if (sets_x87_pointers(d)) {
-		e_store(&x->a, FRAME(fdp), ea);
-		e_store32_imm(&x->a, FRAME(fop),
-			      (d->insn.opcode & 7u) << 8 | d->bytes[d->insn.raw.modrm.offset]);
-	}
 	if (p->high) {
 		e_lea(&x->a, 1, T1, em_sum(ea, T1));
 		p->f.m = em_base(T1, 0);
@@ -591,10 +586,21 @@ static bool form_memory(struct xlate *x, const struct xinsn *i, struct plan *p)
 	return true;
 }
 
-/* FIP will say where in this block: note where the block is (fpu.c). */
-static void note_x87(struct xlate *x, const struct x86_decoded *d)
+/*
+ * What FIP, FDP and FOP will be made of (fpu.c): the block's page, the address of the operand and the
+ * opcode as the guest has them.  After the instruction: one that only raises what was pending is not
+ * the last one.  Uses T2.
+ */
+static void note_x87(struct xlate *x, const struct x86_decoded *d, unsigned ea)
 {
-	if (x->x87_noted || !sets_x87_pointers(d))
+	if (!sets_x87_pointers(d))
+		return;
+	if (ea != NO_REG) {
+		e_store(&x->a, FRAME(fdp), ea);
+		e_store32_imm(&x->a, FRAME(fop),
+			      (d->insn.opcode & 7u) << 8 | d->bytes[d->insn.raw.modrm.offset]);
+	}
+	if (x->x87_noted)
 		return;
 	x->x87_noted = true;
 	e_load(&x->a, T2, FRAME(code_base));
@@ -609,10 +615,10 @@ void xl_copy(struct xlate *x, const struct xinsn *i)
 		xl_exit(x, i);
 		return;
 	}
-	note_x87(x, &i->d);
 	load_spills(x, &p);
 	put_insn(&x->a, &i->d, &p.f, p.high);
 	store_spills(x, &p);
+	note_x87(x, &i->d, p.f.mem ? p.f.m.base : NO_REG);
 	note_sp(x, &i->d);
 }
 
