@@ -333,31 +333,11 @@ static bool is_short_inc(const struct x86_decoded *d)
 	return d->insn.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && (d->insn.opcode & 0xf0) == 0x40;
 }
 
-static void put_insn(struct code *a, const struct x86_decoded *d, struct form *f, bool no_rex)
-{
-	if (is_moffs(d)) {
-		f->reg = X86_RAX;
-		put_legacy(a, d, f, 0x88 | (d->insn.opcode & 1) | (d->mem == 1 ? 2 : 0), no_rex);
-		e_modrm_mem(a, X86_RAX, &f->m);
-	} else if (is_short_inc(d)) {
-		f->rm = f->opc;
-		f->opc = NO_REG;
-		put_legacy(a, d, f, 0xff, no_rex);
-		e_modrm_reg(a, d->insn.opcode >> 3 & 1, f->rm);
-	} else {
-		if (d->insn.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX)
-			put_vex(a, d, f);
-		else
-			put_legacy(a, d, f, d->insn.opcode, no_rex);
-		if (d->insn.attributes & ZYDIS_ATTRIB_HAS_MODRM)
-			put_modrm(a, d, f);
-		put_imm(a, d);
-	}
-}
-
 /* --- operands --- */
 struct plan {
 	struct form f;
+	uint8_t opcode;
+	bool home;	/* the memory operand is a register's place in struct x86_state */
 	bool high;	/* AH..BH: no REX prefix */
 	bool rcx_in;	/* T1 is to hold the guest's RCX */
 	bool rcx_out;	/* and is written */
@@ -369,7 +349,40 @@ struct plan {
 	unsigned n_spills;
 };
 
+static void put_insn(struct code *a, const struct x86_decoded *d, struct plan *p)
+{
+	struct form *f = &p->f;
+
+	if (is_moffs(d)) {
+		f->reg = X86_RAX;
+		put_legacy(a, d, f, 0x88 | (d->insn.opcode & 1) | (d->mem == 1 ? 2 : 0), p->high);
+		e_modrm_mem(a, X86_RAX, &f->m);
+	} else if (is_short_inc(d)) {
+		f->rm = f->opc; /* 32-bit code: no register is homed */
+		f->opc = NO_REG;
+		put_legacy(a, d, f, 0xff, p->high);
+		e_modrm_reg(a, d->insn.opcode >> 3 & 1, f->rm);
+	} else {
+		if (d->insn.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX)
+			put_vex(a, d, f);
+		else
+			put_legacy(a, d, f, p->opcode, p->high);
+		if (d->insn.attributes & ZYDIS_ATTRIB_HAS_MODRM)
+			put_modrm(a, d, f);
+		put_imm(a, d);
+	}
+}
+
 static const uint8_t temps[] = { T2, T1, T0 };
+
+/* XOR and SUB of a register and itself: what it was does not matter. */
+static bool is_zeroing(const struct x86_decoded *d)
+{
+	return (d->insn.mnemonic == ZYDIS_MNEMONIC_XOR || d->insn.mnemonic == ZYDIS_MNEMONIC_SUB) &&
+	       d->op[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+	       d->op[1].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+	       d->op[0].reg.value == d->op[1].reg.value && d->op[0].size >= 32;
+}
 
 /* BSF and BSR of 0 leave the register alone, which Zydis 4.0.0 does not say. */
 static bool partial_or_conditional(const struct x86_decoded *d, const ZydisDecodedOperand *o)
@@ -392,7 +405,7 @@ static uint8_t spill(struct plan *p, const struct x86_decoded *d, const ZydisDec
 		p->spill[n].temp = temps[n];
 		p->n_spills++;
 	}
-	p->spill[n].load |= partial_or_conditional(d, o);
+	p->spill[n].load |= partial_or_conditional(d, o) && !is_zeroing(d);
 	p->spill[n].store |= !!(o->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE);
 	return p->spill[n].temp;
 }
@@ -411,6 +424,56 @@ static uint8_t host_of(struct plan *p, const struct x86_decoded *d, const ZydisD
 	return dbt_host_reg[g] != NO_REG ? dbt_host_reg[g] : spill(p, d, o, g);
 }
 
+/* May the r/m register operand be a memory operand instead, with the same effect? */
+static bool home_ok(const struct x86_decoded *d, const ZydisDecodedOperand *o)
+{
+	if (d->mem >= 0 || is_zeroing(d))
+		return false;
+	/* A 32-bit result clears the upper half of a register. */
+	if ((o->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) && o->size == 32)
+		return false;
+	switch (d->insn.mnemonic) {
+	case ZYDIS_MNEMONIC_BT: /* of memory, the bit may lie anywhere */
+	case ZYDIS_MNEMONIC_BTS:
+	case ZYDIS_MNEMONIC_BTR:
+	case ZYDIS_MNEMONIC_BTC:
+	case ZYDIS_MNEMONIC_XCHG: /* locks */
+	case ZYDIS_MNEMONIC_XADD:
+	case ZYDIS_MNEMONIC_CMPXCHG:
+		return false;
+	default:
+		return true;
+	}
+}
+
+/* ADD to CMP and MOV have a form for each direction: with registers only, they are the same. */
+static bool has_directions(const struct x86_decoded *d)
+{
+	unsigned op = d->insn.opcode;
+
+	return d->mem < 0 && d->insn.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
+	       d->insn.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT &&
+	       ((op < 0x40 && (op & 7) < 4) || (op >= 0x88 && op <= 0x8b));
+}
+
+static bool homed(const ZydisDecodedOperand *o)
+{
+	return o->type == ZYDIS_OPERAND_TYPE_REGISTER && is_gpr(o->reg.value) &&
+	       !is_high(o->reg.value) && dbt_host_reg[xl_reg_num(o->reg.value)] == NO_REG;
+}
+
+/* Is it better with the operands in each other's field? */
+static bool turn_round(const struct x86_decoded *d)
+{
+	const ZydisDecodedOperand *reg, *rm;
+
+	if (!has_directions(d))
+		return false;
+	reg = &d->op[d->insn.opcode & 2 ? 0 : 1];
+	rm = &d->op[d->insn.opcode & 2 ? 1 : 0];
+	return homed(reg) && !homed(rm) && home_ok(d, reg);
+}
+
 static void find_high(struct plan *p, const struct x86_decoded *d)
 {
 	for (unsigned n = 0; n < d->insn.operand_count; n++)
@@ -419,10 +482,20 @@ static void find_high(struct plan *p, const struct x86_decoded *d)
 			p->high = true;
 }
 
-static void plan_register(struct plan *p, const struct x86_decoded *d, const ZydisDecodedOperand *o)
+static void plan_register(struct plan *p, const struct x86_decoded *d, const ZydisDecodedOperand *o,
+			  bool turned)
 {
 	enum field n = field_of(o);
 	ZydisRegister r = o->reg.value;
+
+	if (turned)
+		n = n == F_REG ? F_RM : n == F_RM ? F_REG : n;
+	if (n == F_RM && homed(o) && home_ok(d, o)) {
+		p->f.mem = p->home = true;
+		p->f.m = xl_home(xl_reg_num(r));
+		/* A byte register that needs a prefix needs none in memory. */
+		return;
+	}
 
 	if (is_gpr(r)) {
 		bool rcx = xl_reg_num(r) == X86_RCX;
@@ -442,23 +515,25 @@ static void plan_register(struct plan *p, const struct x86_decoded *d, const Zyd
 /* False: registers cannot be assigned. */
 static bool plan_make(struct plan *p, const struct x86_decoded *d)
 {
-	*p = (struct plan){ .f = { NO_REG, NO_REG, NO_REG, NO_REG, false, false, { 0 } } };
+	bool turned = turn_round(d);
+
+	*p = (struct plan){ .f = { NO_REG, NO_REG, NO_REG, NO_REG, false, d->mem >= 0, { 0 } },
+			    .opcode = turned ? d->insn.opcode ^ 2 : d->insn.opcode };
 	find_high(p, d);
 	for (unsigned n = 0; n < d->insn.operand_count; n++)
 		if (d->op[n].type == ZYDIS_OPERAND_TYPE_REGISTER)
-			plan_register(p, d, &d->op[n]);
-	p->f.mem = d->mem >= 0;
+			plan_register(p, d, &d->op[n], turned);
 	/* T2 first; T1 is the second, and RCX wants it too. */
 	if (p->rcx_in && p->n_spills > 1)
 		return false;
-	if (p->f.mem && (p->rcx_in || p->n_spills > 1))
+	if (d->mem >= 0 && (p->rcx_in || p->n_spills > 1))
 		p->fold = true;
-	if (p->f.mem && p->n_spills > 2)
+	if (d->mem >= 0 && p->n_spills > 2)
 		return false;
 	if (!p->high)
 		return true;
 	/* Without REX only the low eight registers can be named. */
-	if (p->f.mem && p->rcx_in)
+	if (d->mem >= 0 && p->rcx_in)
 		return false;
 	return !p->n_spills && !p->f.rex && (p->f.reg == NO_REG || p->f.reg < 8) &&
 	       (p->f.rm == NO_REG || p->f.rm < 8) && (p->f.opc == NO_REG || p->f.opc < 8);
@@ -611,18 +686,39 @@ void xl_copy(struct xlate *x, const struct xinsn *i)
 {
 	struct plan p;
 
-	if (!plan_make(&p, &i->d) || (p.f.mem && !form_memory(x, i, &p))) {
+	if (!plan_make(&p, &i->d) || (i->d.mem >= 0 && !form_memory(x, i, &p))) {
 		xl_exit(x, i);
 		return;
 	}
 	load_spills(x, &p);
-	put_insn(&x->a, &i->d, &p.f, p.high);
+	put_insn(&x->a, &i->d, &p);
 	store_spills(x, &p);
-	note_x87(x, &i->d, p.f.mem ? p.f.m.base : NO_REG);
+	note_x87(x, &i->d, i->d.mem >= 0 ? p.f.m.base : NO_REG);
 	note_sp(x, &i->d);
 }
 
 /* --- LEA: an address without an access --- */
+/* Its address as the host can form it in one operand; false: by xl_addr. */
+static bool lea_direct(const struct x86_decoded *d, struct emem *m)
+{
+	const ZydisDecodedOperandMem *o = &d->op[d->mem].mem;
+	uint8_t base = NO_REG, index = NO_REG;
+
+	if (o->base == ZYDIS_REGISTER_RIP || o->base == ZYDIS_REGISTER_EIP || d->addrsize == 2)
+		return false;
+	if (o->base != ZYDIS_REGISTER_NONE)
+		base = dbt_host_reg[xl_reg_num(o->base)];
+	if (o->index != ZYDIS_REGISTER_NONE)
+		index = dbt_host_reg[xl_reg_num(o->index)];
+	if ((base == NO_REG) != (o->base == ZYDIS_REGISTER_NONE) ||
+	    (index == NO_REG) != (o->index == ZYDIS_REGISTER_NONE))
+		return false;
+	*m = (struct emem){ base, index, o->scale ? (uint8_t)__builtin_ctz(o->scale) : 0,
+			    (int32_t)o->disp.value };
+	/* With 32-bit addresses the sum is cut before it is extended. */
+	return d->addrsize == 8 || d->opsize <= 4;
+}
+
 void xl_lea(struct xlate *x, const struct xinsn *i)
 {
 	const struct x86_decoded *d = &i->d;
@@ -632,13 +728,20 @@ void xl_lea(struct xlate *x, const struct xinsn *i)
 
 	/* Segments take no part. */
 	j.d.op[d->mem].mem.segment = ZYDIS_REGISTER_DS;
-	if (!plan_make(&p, d) || (ea = xl_addr(x, &j)) == NO_REG) {
+	if (!plan_make(&p, d)) {
 		xl_exit(x, i);
 		return;
 	}
-	p.f.m = em_base(ea, 0);
+	if (!lea_direct(d, &p.f.m)) {
+		ea = xl_addr(x, &j);
+		if (ea == NO_REG) {
+			xl_exit(x, i);
+			return;
+		}
+		p.f.m = em_base(ea, 0);
+	}
 	load_spills(x, &p);
-	put_insn(&x->a, d, &p.f, false);
+	put_insn(&x->a, d, &p);
 	store_spills(x, &p);
 	note_sp(x, d);
 }
