@@ -3,8 +3,7 @@
  * memcpy and its kin for general registers only.
  *
  * Those of the C library use vector registers, which may hold a guest's state (base/fpu.h), and the
- * compiler calls them for plain assignments.  These take their place in the whole program; they
- * are the processor's own string instructions, which are fast for what is longer than a few words.
+ * compiler calls them for plain assignments.  These take their place in the whole program.
  */
 #include <stdint.h>
 #include <string.h>
@@ -15,11 +14,22 @@ bool fpu_lazy(void)
 	return true;
 }
 
+/* Below this many bytes the string instructions' start costs more. */
+#define SHORT 192
+
 void *memcpy(void *restrict to, const void *restrict from, size_t n)
 {
-	void *d = to;
+	uint8_t *d = to;
+	const uint8_t *s = from;
 
-	__asm__ volatile("rep movsb" : "+D"(d), "+S"(from), "+c"(n) : : "memory");
+	if (n > SHORT) {
+		__asm__ volatile("rep movsb" : "+D"(d), "+S"(s), "+c"(n) : : "memory");
+		return to;
+	}
+	for (; n >= 8; n -= 8, d += 8, s += 8)
+		put_le64(d, get_le64(s));
+	while (n--)
+		*d++ = *s++;
 	return to;
 }
 
@@ -41,9 +51,17 @@ void *memmove(void *to, const void *from, size_t n)
 
 void *memset(void *to, int c, size_t n)
 {
-	void *d = to;
+	uint64_t v = (uint8_t)c * UINT64_C(0x0101010101010101);
+	uint8_t *d = to;
 
-	__asm__ volatile("rep stosb" : "+D"(d), "+c"(n) : "a"(c) : "memory");
+	if (n > SHORT) {
+		__asm__ volatile("rep stosb" : "+D"(d), "+c"(n) : "a"(c) : "memory");
+		return to;
+	}
+	for (; n >= 8; n -= 8, d += 8)
+		put_le64(d, v);
+	while (n--)
+		*d++ = (uint8_t)c;
 	return to;
 }
 

@@ -148,13 +148,21 @@ static void find_mem(struct x86_decoded *d)
 enum x86_decode_status x86_decode(struct x86_decoded *d, const struct x86_cpuid *m, uint32_t mode,
 				  const uint8_t *bytes, size_t len)
 {
-	ZydisDecoder z;
+	static _Thread_local struct {
+		uint64_t key; /* what decoder_init depends on; 0: none made yet */
+		ZydisDecoder z;
+	} last;
+	uint64_t key = BIT(63) | mode | (uint64_t)has(m, X86_FEAT_LZCNT) << 32 |
+		       (uint64_t)has(m, X86_FEAT_BMI1) << 33;
 	ZyanStatus st;
 
 	fpu_claim();
 	len = min_u64(len, X86_INSN_MAX);
-	decoder_init(&z, m, mode);
-	st = ZydisDecoderDecodeFull(&z, bytes, len, &d->insn, d->op);
+	if (last.key != key) {
+		decoder_init(&last.z, m, mode);
+		last.key = key;
+	}
+	st = ZydisDecoderDecodeFull(&last.z, bytes, len, &d->insn, d->op);
 	if (st == ZYDIS_STATUS_NO_MORE_DATA)
 		return len == X86_INSN_MAX ? X86_DECODE_LONG : X86_DECODE_MORE;
 	if (st == ZYDIS_STATUS_INSTRUCTION_TOO_LONG)

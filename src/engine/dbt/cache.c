@@ -140,6 +140,22 @@ static struct tb **next_of(struct tb *b, uint64_t ram_page)
 	return &b->page_next[b->ram_page[0] != ram_page];
 }
 
+/* Page faults one by one cost more than translating what fills a page. */
+#define READY_STEP (256 * KiB)
+void cache_prepare(struct dbt_cpu *v)
+{
+	struct dbt_cache *k = &v->cache;
+
+	while (k->ready < k->size && k->ready < k->used + READY_STEP / 2) {
+		size_t n = (size_t)min_u64(READY_STEP, k->size - k->ready);
+
+		/* A kernel that does not know this faults them in one by one. */
+		madvise(k->rw + k->ready, n, MADV_POPULATE_WRITE);
+		madvise(k->rw + k->rx + k->ready, n, MADV_POPULATE_READ);
+		k->ready += n;
+	}
+}
+
 void cache_add(struct dbt_cpu *v, struct tb *b)
 {
 	struct dbt_cache *k = &v->cache;
@@ -248,6 +264,7 @@ static void forget(struct dbt_cpu *v, struct tb *b)
 	if (*at)
 		*at = b->hash_next;
 	unlink_all(v, b);
+	jump_forget(v, b);
 	b->dead = true;
 	v->stats.stale++;
 }
@@ -255,7 +272,6 @@ static void forget(struct dbt_cpu *v, struct tb *b)
 void cache_invalidate(struct dbt_cpu *v, uint64_t ram_page)
 {
 	struct tb **at = page_list(&v->cache, ram_page), *b;
-	bool any = false;
 
 	while ((b = *at)) {
 		if (b->ram_page[0] != ram_page && b->ram_page[1] != ram_page) {
@@ -269,10 +285,7 @@ void cache_invalidate(struct dbt_cpu *v, uint64_t ram_page)
 		*at = *next_of(b, ram_page);
 		if (!b->dead)
 			forget(v, b);
-		any = true;
 	}
-	if (any)
-		jump_clear(v);
 }
 
 void cache_raised(struct dbt_cpu *v)

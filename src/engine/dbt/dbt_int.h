@@ -161,7 +161,7 @@ struct tb {
 #define NO_PAGE UINT64_MAX
 #define LINK_NO_PAGE UINT32_C(0x80000000) /* no entry of an execute table */
 
-#define JUMP_CACHE 8192
+#define JUMP_CACHE 16384
 #define TB_HASH_BITS 17
 #define TB_PAGE_HASH_BITS 12
 #define DBT_RAISED 64
@@ -172,15 +172,29 @@ struct dbt_stats {
 	uint64_t in_place, calls, lst_flushes, lst_resets, spaces, host_faults, exits[DBT_EXIT_COUNT];
 };
 
-struct dbt_stubs { /* where they run (stubs.c) */
+/*
+ * Where the stubs run (stubs.c).  Those marked "called" are reached by a call with data behind it: a
+ * word for frame.info and, where it goes on in the block, the distance to there from the data.
+ */
+#define STUB_SIZES 6 /* of accesses: stub_size() */
+struct dbt_stubs {
 	const uint8_t *enter;
-	const uint8_t *exit[DBT_EXIT_COUNT];
-	const uint8_t *fill[2]; /* T0 = address, T2 = where to go on: fill the table */
+	const uint8_t *fault;	/* after a host fault */
+	const uint8_t *poll;	/* called: something waits */
+	const uint8_t *fill[2]; /* called: fill the table for the address in T0; [1]: for a write */
+	/* called: go on unless an access at T0 crosses a page.  [0]: flags are in the frame */
+	const uint8_t *align[2][STUB_SIZES];
 	const uint8_t *link;	/* T2 = struct tb_link */
-	const uint8_t *jump;	/* T0 = target */
-	const uint8_t *insn;	/* the interpreter runs the instruction that info names */
+	const uint8_t *jump;	/* called: T0 = target */
+	const uint8_t *insn;	/* called: the interpreter runs the instruction */
 	const uint8_t *call;	/* T2 = a dbt_helper, which runs it and sets s.rip */
 };
+
+/* stub_size - which of dbt_stubs.align is for accesses of that size. */
+static inline unsigned stub_size(unsigned size)
+{
+	return size == 10 ? 5 : (unsigned)__builtin_ctz(size) - 1;
+}
 
 #define DBT_STRESS_SMALL_CACHE BIT(0)
 #define DBT_STRESS_FLUSH BIT(1)
@@ -192,6 +206,7 @@ struct dbt_cache {
 	uint8_t *rw;
 	ptrdiff_t rx; /* rw + rx is where it runs */
 	size_t size, used, stubs; /* stubs: what reset keeps */
+	size_t ready; /* code memory that is there in both mappings */
 	struct tb **hash, **pages;
 	struct tb **order; /* by host address */
 	unsigned n, max;
@@ -287,6 +302,8 @@ void cache_destroy(struct dbt_cpu *v);
 void cache_reset(struct dbt_cpu *v);
 /* cache_find - the valid block at that place, or NULL. */
 struct tb *cache_find(struct dbt_cpu *v, uint64_t ram_off, uint32_t mode);
+/* cache_prepare - have memory for the next block. */
+void cache_prepare(struct dbt_cpu *v);
 /* cache_add - enter a finished block: its code is the host_len bytes at far. */
 void cache_add(struct dbt_cpu *v, struct tb *b);
 void *cache_alloc(struct dbt_cpu *v, size_t size); /* NULL: reset first */
@@ -313,6 +330,7 @@ struct tb *xlate_block(struct dbt_cpu *v, uint64_t lin, const uint8_t *page, uin
 /* --- jump.c: from one block to the next; general registers only --- */
 void jump_retag(struct dbt_cpu *v);
 void jump_clear(struct dbt_cpu *v);
+void jump_forget(struct dbt_cpu *v, const struct tb *b);
 /* jump_find - the block for the linear address in the present mode, if translated. */
 struct tb *jump_find(struct dbt_cpu *v, uint64_t lin);
 /* Helpers that stubs call: where to go on, or NULL for the run loop. */

@@ -176,6 +176,12 @@ void e_jmp_to(struct code *a, const uint8_t *rx_target)
 	e_patch(a, e_jmp(a), rx_target);
 }
 
+void e_call_to(struct code *a, const uint8_t *rx_target)
+{
+	e8(a, 0xe8);
+	e_patch(a, hole32(a), rx_target);
+}
+
 void e_jmp_mem(struct code *a, struct emem m)
 {
 	e_rm(a, 0, 0xff, 4, m);

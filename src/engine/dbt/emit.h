@@ -144,6 +144,7 @@ uint8_t *e_jcc(struct code *a, unsigned cc);
 uint8_t *e_jrcxz(struct code *a); /* rel8: e_patch8 */
 uint8_t *e_jmp8(struct code *a);
 void e_jmp_to(struct code *a, const uint8_t *rx_target);
+void e_call_to(struct code *a, const uint8_t *rx_target);
 void e_jmp_mem(struct code *a, struct emem m);
 void e_jmp_reg(struct code *a, unsigned reg);
 void e_call_reg(struct code *a, unsigned reg);

@@ -39,7 +39,7 @@ static void handler(int sig, siginfo_t *info, void *context)
 	}
 	v->f.info = insn;
 	v->stats.host_faults++;
-	regs[REG_RIP] = (greg_t)v->cache.stub.exit[DBT_EXIT_FAULT];
+	regs[REG_RIP] = (greg_t)v->cache.stub.fault;
 	regs[REG_EFL] &= ~(greg_t)(RFLAGS_TF | RFLAGS_DF);
 }
 

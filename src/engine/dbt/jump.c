@@ -12,14 +12,27 @@
  */
 #include "engine/dbt/dbt_int.h"
 
-#define CACHE_BITS 13
+#define CACHE_BITS 14
 _Static_assert(JUMP_CACHE == 1 << CACHE_BITS, "");
+
+/* No sum of this key and a linear address of the slot is a tag: tags have the low bits clear. */
+static void slot_clear(struct dbt_cpu *v, unsigned slot)
+{
+	v->jump_key[slot] = 1 - (uint64_t)slot;
+}
+
+/* Its offset in the page is known, and that is most of the slot's number. */
+void jump_forget(struct dbt_cpu *v, const struct tb *b)
+{
+	for (unsigned slot = (unsigned)PAGE_OFFSET(b->ram_off); slot < JUMP_CACHE; slot += PAGE_SIZE)
+		if (v->jump_code[slot] == b->far)
+			slot_clear(v, slot);
+}
 
 void jump_clear(struct dbt_cpu *v)
 {
-	/* No sum of this and a linear address of the slot is a tag: tags have the low bits clear. */
 	for (unsigned n = 0; n < JUMP_CACHE; n++)
-		v->jump_key[n] = 1 - (uint64_t)n;
+		slot_clear(v, n);
 	v->f.jump_mask = JUMP_CACHE - 1;
 }
 

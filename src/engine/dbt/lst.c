@@ -44,7 +44,7 @@
 #define TAB_SIZE (2 * TABLE + 2 * BITMAP + 2 * LIST_SIZE)
 #define CODE_SIZE (CODE_TABLE + 2 * LIST_SIZE)
 #define SPACE_SIZE (2 * TAB_SIZE + CODE_SIZE)
-#define TOUCHED_MAX 8192 /* table pages before all are given back */
+#define TOUCHED_MAX 16384 /* table pages before all are given back */
 #define RESERVE_MAX BIT(46) /* of all vCPUs: half of the host's addresses */
 
 static uint64_t index_of(uint64_t va)

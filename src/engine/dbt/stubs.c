@@ -84,6 +84,21 @@ static void emit_enter(struct code *a)
 	e_jmp_reg(a, T2);
 }
 
+/* T2 = the data behind the call that led here; its first word is info. */
+static void take_data(struct code *a)
+{
+	pop(a, T2);
+	e_load32(a, T1, em_base(T2, 0));
+	e_store32(a, FRAME(info), T1);
+}
+
+/* T2 = where the data says it goes on; changes T1. */
+static void take_back(struct code *a)
+{
+	e_rm(a, 1, 0x63, T1, em_base(T2, 4)); /* movsxd */
+	e_lea(a, 1, T2, em_sum(T2, T1));
+}
+
 static void emit_exit(struct code *a, enum dbt_exit reason)
 {
 	store_guest(a);
@@ -98,11 +113,12 @@ static void call_c(struct code *a, const void *fn)
 	e_call_reg(a, X86_RAX);
 }
 
-/* Fill the table for the address in T0, go on at T2 to try again. */
 static void emit_fill(struct code *a, const void *fn, const uint8_t *insn)
 {
 	uint8_t *slow;
 
+	take_data(a);
+	take_back(a);
 	e_store(a, FRAME(resume), T2);
 	store_guest(a);
 	e_mov(a, X86_RSI, T0);
@@ -112,6 +128,31 @@ static void emit_fill(struct code *a, const void *fn, const uint8_t *insn)
 	load_guest(a);
 	e_jmp_mem(a, FRAME(resume));
 	e_patch(a, slow, insn); /* after whose store_guest */
+}
+
+/* Does an access of that size at T0 end in another page?  Its last byte's offset less (size - 1) is
+ * negative then.  Changes no flags; RR is free until it is loaded again. */
+static void emit_align(struct code *a, unsigned size, bool saved, const uint8_t *insn)
+{
+	uint8_t *stays;
+
+	pop(a, T2);
+	e_lea(a, 1, T1, em_base(T0, (int32_t)size - 1));
+	e_pext(a, T1, T1,
+	       em_base(X86_RSP, (int32_t)offsetof(struct dbt_frame, low_mask) + 8 * 6));
+	e_lea(a, 1, T1, em_base(T1, 1 - (int32_t)size));
+	e_mov_imm(a, RR, 63);
+	e_sarx(a, T1, T1, RR);
+	e_load(a, RR, FRAME(view_r));
+	stays = e_jrcxz(a);
+	e_load32(a, T1, em_base(T2, 0));
+	e_store32(a, FRAME(info), T1);
+	if (saved)
+		load_saved_flags(a);
+	e_jmp_to(a, insn);
+	e_patch8(a, stays);
+	take_back(a);
+	e_jmp_reg(a, T2);
 }
 
 /* C says where to go on, or that the run loop must look. */
@@ -136,28 +177,45 @@ static const uint8_t *emit_ask(struct code *a, const void *fn, enum dbt_exit rea
 	return stored;
 }
 
+static void emit_aligns(struct code *a, struct dbt_stubs *s, const uint8_t *insn)
+{
+	static const uint8_t sizes[STUB_SIZES] = { 2, 4, 8, 16, 32, 10 };
+
+	for (unsigned n = 0; n < STUB_SIZES; n++) {
+		for (unsigned saved = 0; saved < 2; saved++) {
+			s->align[!saved][n] = e_here(a);
+			emit_align(a, sizes[n], saved, insn);
+		}
+	}
+}
+
 void stubs_emit(struct dbt_cpu *v)
 {
 	struct dbt_cache *k = &v->cache;
 	struct code a = { .p = k->rw, .end = k->rw + k->size, .rx = k->rx };
 	struct dbt_stubs *s = &k->stub;
-	const uint8_t *stored;
+	const uint8_t *insn, *stored;
 
 	s->enter = e_here(&a);
 	emit_enter(&a);
-	for (unsigned n = 0; n < DBT_EXIT_COUNT; n++) {
-		s->exit[n] = e_here(&a);
-		emit_exit(&a, (enum dbt_exit)n);
-	}
+	s->fault = e_here(&a);
+	emit_exit(&a, DBT_EXIT_FAULT);
+	s->poll = e_here(&a);
+	take_data(&a);
+	emit_exit(&a, DBT_EXIT_POLL);
 	s->insn = e_here(&a);
+	take_data(&a);
+	insn = e_here(&a);
 	stored = emit_ask(&a, run_insn, DBT_EXIT_RIP);
 	s->fill[0] = e_here(&a);
 	emit_fill(&a, jump_fill_r, stored);
 	s->fill[1] = e_here(&a);
 	emit_fill(&a, jump_fill_w, stored);
+	emit_aligns(&a, s, insn);
 	s->link = e_here(&a);
 	emit_ask(&a, jump_link, DBT_EXIT_LINK);
 	s->jump = e_here(&a);
+	take_data(&a);
 	e_store(&a, FRAME(target), T0);
 	load_saved_flags(&a);
 	emit_ask(&a, jump_missed, DBT_EXIT_JUMP);

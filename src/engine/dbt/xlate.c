@@ -19,6 +19,7 @@
 #include "engine/dbt/xlate_int.h"
 
 #define LOOK_AHEAD 6
+#define BRANCHES_MAX 3 /* conditional ones in a block */
 #define CHUNK 64 /* granularity of code marks */
 
 static xlate_fn xl_nop, xl_plain;
@@ -57,9 +58,8 @@ void xl_exit(struct xlate *x, const struct xinsn *i)
 {
 	if (x->flags_saved)
 		xl_restore_flags(&x->a);
-	e_store32_imm(&x->a, FRAME(info),
-		      i->off | (i->bad ? 0 : (uint32_t)i->d.insn.mnemonic << 12));
-	e_jmp_to(&x->a, x->v->cache.stub.insn);
+	e_call_to(&x->a, x->v->cache.stub.insn);
+	e32(&x->a, i->off | (i->bad ? 0 : (uint32_t)i->d.insn.mnemonic << 12));
 	x->ended = true;
 }
 
@@ -146,8 +146,17 @@ static bool decode_one(struct xlate *x, unsigned off)
 	return true;
 }
 
+/* Another block begins there: no need for a second copy of it. */
+static bool is_head(struct xlate *x, unsigned off)
+{
+	const struct tb *b = cache_find(x->v, (x->ram_off & ~(PAGE_SIZE - 1)) + off, x->mode);
+
+	return b && b->gen[0] == x->tb->gen[0] && b->ram_page[1] == NO_PAGE;
+}
+
 static void decode_run(struct xlate *x)
 {
+	unsigned branches = 0;
 	unsigned off = (unsigned)PAGE_OFFSET(x->lin);
 	unsigned max = x->v->stress & DBT_STRESS_ONE_INSN ? 1 : XLATE_MAX;
 	const struct xinsn *i;
@@ -159,6 +168,12 @@ static void decode_run(struct xlate *x)
 		off = xl_next(i);
 		if (i->bad || ends_block(i) || off > PAGE_SIZE)
 			break;
+		if (i->d.insn.meta.category == ZYDIS_CATEGORY_COND_BR) {
+			if (++branches == BRANCHES_MAX || is_head(x, off))
+				break;
+		} else if (!(off & 15) && is_head(x, off)) { /* compilers align loops */
+			break;
+		}
 	}
 	x->tb->n_insns = (uint16_t)x->n;
 	x->tb->bytes = (uint16_t)(off - PAGE_OFFSET(x->lin));
@@ -179,7 +194,7 @@ static bool is_direct(const struct x86_decoded *d)
 }
 
 /* Flags that matter at a place of this page: as far as a few instructions tell. */
-static unsigned live_at(struct xlate *x, int64_t off)
+static unsigned look_ahead(struct xlate *x, int64_t off)
 {
 	unsigned live = 0, open = FLAGS_ALL; /* open: not killed so far */
 	struct x86_decoded d;
@@ -203,6 +218,32 @@ static unsigned live_at(struct xlate *x, int64_t off)
 		off += d.len;
 	}
 	return live | open;
+}
+
+static struct live_memo *memo_of(struct xlate *x, uint64_t ram_off)
+{
+	return &x->memo[(ram_off ^ ram_off >> 12) % LIVE_MEMOS];
+}
+
+static void memo_set(struct xlate *x, uint64_t ram_off, unsigned live)
+{
+	*memo_of(x, ram_off) = (struct live_memo){ ram_off << 1 | x->code64, x->tb->gen[0], live };
+}
+
+/* The same, remembered: while the page's generation is the same, what was looked at is marked. */
+static unsigned live_at(struct xlate *x, int64_t off)
+{
+	uint64_t ram_off = (x->ram_off & ~(PAGE_SIZE - 1)) + (uint64_t)off;
+	const struct live_memo *m = memo_of(x, ram_off);
+	unsigned live;
+
+	if (off < 0 || off >= (int64_t)PAGE_SIZE)
+		return FLAGS_ALL;
+	if (m->key == (ram_off << 1 | x->code64) && m->gen == x->tb->gen[0])
+		return m->live;
+	live = look_ahead(x, off);
+	memo_set(x, ram_off, live);
+	return live;
 }
 
 static unsigned live_after_branch(struct xlate *x, const struct xinsn *i)
@@ -344,6 +385,7 @@ static bool try_block(struct xlate *x)
 	map = cache_alloc(x->v, 3 * x->n);
 	if (!map)
 		return false;
+	cache_prepare(x->v);
 	x->a = (struct code){ .p = k->rw + k->used, .end = k->rw + k->size, .rx = k->rx };
 	write_code(x, map);
 	if (x->a.full)

@@ -328,39 +328,23 @@ void xl_check_second(struct xlate *x)
 	}
 }
 
+/* Call a stub that takes info. */
 static void to_stub(struct xlate *x, uint32_t info, const uint8_t *stub)
 {
-	e_store32_imm(&x->a, FRAME(info), info);
-	e_jmp_to(&x->a, stub);
+	e_call_to(&x->a, stub);
+	e32(&x->a, info);
 }
 
-static void cold_fill(struct xlate *x, struct cold *c)
+/* And one that goes on at `back`. */
+static void to_stub_and_back(struct xlate *x, struct cold *c, const uint8_t *stub)
 {
-	struct code *a = &x->a;
+	const uint8_t *data;
 
-	e_mov(a, T0, c->ea);
-	e_store32_imm(a, FRAME(info), c->info);
-	e_patch(a, e_lea_rip(a, T2), c->back);
-	e_jmp_to(a, x->v->cache.stub.fill[c->write]);
-}
-
-/* Does the access end in another page?  T1 < 0: the offset of its last byte says so. */
-static void cold_align(struct xlate *x, struct cold *c)
-{
-	struct code *a = &x->a;
-	uint8_t *stays;
-
-	e_lea(a, 1, T1, em_base(c->ea, c->size - 1));
-	e_pext(a, T1, T1, xl_low_mask(6));
-	e_lea(a, 1, T1, em_base(T1, -(c->size - 1)));
-	e_mov_imm(a, T2, 63);
-	e_sarx(a, T1, T1, T2);
-	stays = e_jrcxz(a);
-	if (c->saved)
-		xl_restore_flags(a);
-	to_stub(x, c->info, x->v->cache.stub.insn);
-	e_patch8(a, stays);
-	e_jmp_to(a, c->back);
+	e_mov(&x->a, T0, c->ea);
+	e_call_to(&x->a, stub);
+	data = e_here(&x->a);
+	e32(&x->a, c->info);
+	e32(&x->a, (uint32_t)(c->back - data));
 }
 
 static void cold_link(struct xlate *x, struct cold *c)
@@ -405,16 +389,16 @@ static void cold_one(struct xlate *x, struct cold *c)
 		xl_restore_flags(&x->a);
 	switch (c->kind) {
 	case COLD_FILL:
-		cold_fill(x, c);
+		to_stub_and_back(x, c, x->v->cache.stub.fill[c->write]);
 		break;
 	case COLD_ALIGN:
-		cold_align(x, c);
+		to_stub_and_back(x, c, x->v->cache.stub.align[!c->saved][stub_size(c->size)]);
 		break;
 	case COLD_EXIT:
 		to_stub(x, c->info, x->v->cache.stub.insn);
 		break;
 	case COLD_POLL:
-		to_stub(x, c->info, x->v->cache.stub.exit[DBT_EXIT_POLL]);
+		to_stub(x, c->info, x->v->cache.stub.poll);
 		break;
 	case COLD_LINK:
 		cold_link(x, c);

@@ -40,6 +40,14 @@ struct cold {
 
 #define COLD_MAX (XLATE_MAX * 6 + 8)
 
+/* What was found of the flags that matter at a place. */
+#define LIVE_MEMOS 4096
+struct live_memo {
+	uint64_t key; /* RAM offset << 1 | 64-bit code */
+	uint32_t gen;
+	uint32_t live;
+};
+
 struct xlate {
 	struct dbt_cpu *v;
 	struct x86_cpu *c;
@@ -61,6 +69,7 @@ struct xlate {
 	const uint8_t *retry; /* where its present access begins */
 	struct cold cold[COLD_MAX];
 	unsigned n_cold;
+	struct live_memo memo[LIVE_MEMOS];
 };
 
 typedef void xlate_fn(struct xlate *x, const struct xinsn *i);
