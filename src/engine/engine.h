@@ -105,7 +105,7 @@ struct engine_ops {
 	/* Report state (see x86_report). */
 	void (*report)(struct engine_vm *vm, unsigned cpu,
 		       void (*emit)(void *opaque, const char *line), void *opaque);
-	/* Counters: instructions retired by all vCPUs; and the engine's own, one line each. */
+	/* Counters: instructions retired by all vCPUs (0: not counted); and the engine's own, one line each. */
 	uint64_t (*insns)(struct engine_vm *vm);
 	void (*stats)(struct engine_vm *vm, void (*emit)(void *opaque, const char *line),
 		      void *opaque);

@@ -261,10 +261,14 @@ static void write_stats(struct vm *vm)
 	double seconds = vcpus_seconds(vm);
 	uint64_t insns = vm->engine->insns(vm->ev);
 
-	log_printf(vm->log,
-		   "stats: %llu instructions in %.3f s of vCPU time, %.1f M instructions/s\n",
-		   (unsigned long long)insns, seconds,
-		   seconds > 0 ? (double)insns / seconds / 1e6 : 0.0);
+	if (insns)
+		log_printf(vm->log,
+			   "stats: %llu instructions in %.3f s of vCPU time, %.1f M instructions/s\n",
+			   (unsigned long long)insns, seconds,
+			   seconds > 0 ? (double)insns / seconds / 1e6 : 0.0);
+	else
+		log_printf(vm->log, "stats: %.3f s of vCPU time, instructions are not counted\n",
+			   seconds);
 	vm->engine->stats(vm->ev, stats_line, vm->log);
 }
 

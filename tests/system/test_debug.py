@@ -4,7 +4,7 @@
 import os
 import re
 
-from harness import (EMULATOR, IS_QEMU, Linux, assemble_bios, base_options, case, check,
+from harness import (accel, EMULATOR, IS_QEMU, Linux, assemble_bios, base_options, case, check,
                      check_equal, doppel_only, emulator, run_to_end, tmp)
 
 # A software interrupt, a page fault's worth of work without pages, and a write to nothing.
@@ -85,8 +85,8 @@ def triple_fault():
 
 @case("debug/stats", cost=60)
 def stats():
-    """Linux to a shell, and the rate that doppel counts. The bounds are generous: a loaded
-    machine should not fail here; bench/boot measures."""
+    """Linux to a shell, and the interpreter's rate, or the translator's counters. The bounds are
+    generous: a loaded machine should not fail here; bench/boot measures."""
     doppel_only("QEMU does not count instructions")
     path = tmp("log")
     guest = Linux("cloud", "pc", 1, options=["-d", "stats", "-D", path])
@@ -96,6 +96,11 @@ def stats():
     check(os.path.exists(path), "-d stats wrote nothing")
     with open(path) as f:
         text = f.read()
+    if accel().startswith("dbt"):
+        blocks = re.search(r"cpu 0: blocks (\d+), insns (\d+), .* links (\d+)", text)
+        check(blocks, f"no counters of the translator in {text!r}")
+        check(10000 < int(blocks[1]) < int(blocks[2]) < 1e8 and int(blocks[3]), blocks[0])
+        return
     count = re.search(r"stats: (\d+) instructions in [\d.]+ s", text)
     rate = re.search(r"([\d.]+) M instructions/s", text)
     check(count and rate, f"no count of instructions, or no rate, in {text!r}")

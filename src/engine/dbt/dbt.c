@@ -39,6 +39,7 @@ struct dbt_vm {
 	struct interp_vm in; /* first: its functions take the engine_vm */
 	struct dbt_cpu **cpus;
 	unsigned stress;
+	bool counts; /* run_insns was called */
 };
 
 static struct dbt_vm *vm_of(struct engine_vm *vm)
@@ -230,6 +231,7 @@ static enum engine_exit dbt_run_insns(struct engine_vm *vm, unsigned cpu, uint64
 		v->stress |= DBT_STRESS_NO_LINK;
 		cache_reset(v);
 	}
+	vm_of(vm)->counts = true;
 	interp_count(&v->in, max);
 	why = dbt_run(vm, cpu);
 	*done = interp_count_end(&v->in);
@@ -315,6 +317,12 @@ static void dbt_stats(struct engine_vm *vm, void (*emit)(void *opaque, const cha
 		stats_insns(s, n, emit, opaque);
 	}
 	interp_stats(vm, emit, opaque);
+}
+
+/* Translated code counts only when it is run by counts (run_insns). */
+static uint64_t dbt_insns(struct engine_vm *vm)
+{
+	return vm_of(vm)->counts ? interp_insns(vm) : 0;
 }
 
 /* --- life --- */
@@ -431,6 +439,6 @@ const struct engine_ops engine_dbt = {
 	.debug_hit = interp_debug_hit,
 	.translate = interp_translate,
 	.report = interp_report,
-	.insns = interp_insns,
+	.insns = dbt_insns,
 	.stats = dbt_stats,
 };
