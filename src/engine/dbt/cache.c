@@ -54,7 +54,7 @@ int cache_create(struct dbt_cpu *v, size_t size, struct err **e)
 	r = map_code(k, e);
 	if (r)
 		return r;
-	k->hash = xcalloc(1u << TB_HASH_BITS, sizeof(*k->hash));
+	k->hash = xzalloc_aligned(64, sizeof(*k->hash) << TB_HASH_BITS);
 	k->pages = xcalloc(1u << TB_PAGE_HASH_BITS, sizeof(*k->pages));
 	k->order = xcalloc(k->max, sizeof(*k->order));
 	k->arena = mmap(NULL, k->arena_size, PROT_READ | PROT_WRITE,
@@ -112,11 +112,15 @@ void *cache_alloc(struct dbt_cpu *v, size_t size)
 }
 
 /* --- finding --- */
-static struct tb **bucket(struct dbt_cache *k, uint64_t ram_off, uint32_t mode)
+/* Of a block's place and mode, which have 39 and 23 bits; never 0. */
+static uint64_t key_of(uint64_t ram_off, uint32_t mode)
 {
-	uint64_t h = (ram_off ^ (uint64_t)mode << 40) * UINT64_C(0x9e3779b97f4a7c15);
+	return ram_off << 24 | mode | BIT(23);
+}
 
-	return &k->hash[h >> (64 - TB_HASH_BITS)];
+static struct tb_line *line_of(struct dbt_cache *k, uint64_t key)
+{
+	return &k->hash[key * UINT64_C(0x9e3779b97f4a7c15) >> (64 - TB_HASH_BITS)];
 }
 
 static struct tb **page_list(struct dbt_cache *k, uint64_t ram_page)
@@ -128,11 +132,34 @@ static struct tb **page_list(struct dbt_cache *k, uint64_t ram_page)
 
 struct tb *cache_find(struct dbt_cpu *v, uint64_t ram_off, uint32_t mode)
 {
-	struct tb *b = *bucket(&v->cache, ram_off, mode);
+	uint64_t key = key_of(ram_off, mode);
+	struct tb_line *l = line_of(&v->cache, key);
 
-	while (b && (b->ram_off != ram_off || b->mode != mode))
-		b = b->hash_next;
-	return b;
+	for (unsigned n = 0; n < TB_WAYS; n++)
+		if (l->way[n].key == key)
+			return l->way[n].tb;
+	return NULL;
+}
+
+/* The newest first.  What falls off the end is still linked, and translated again if looked for. */
+static void hash_add(struct dbt_cache *k, struct tb *b)
+{
+	uint64_t key = key_of(b->ram_off, b->mode);
+	struct tb_line *l = line_of(k, key);
+
+	for (unsigned n = TB_WAYS - 1; n > 0; n--)
+		l->way[n] = l->way[n - 1];
+	l->way[0].key = key;
+	l->way[0].tb = b;
+}
+
+static void hash_remove(struct dbt_cache *k, const struct tb *b)
+{
+	struct tb_line *l = line_of(k, key_of(b->ram_off, b->mode));
+
+	for (unsigned n = 0; n < TB_WAYS; n++)
+		if (l->way[n].tb == b)
+			l->way[n].key = 0;
 }
 
 static struct tb **next_of(struct tb *b, uint64_t ram_page)
@@ -159,10 +186,9 @@ void cache_prepare(struct dbt_cpu *v)
 void cache_add(struct dbt_cpu *v, struct tb *b)
 {
 	struct dbt_cache *k = &v->cache;
-	struct tb **at = bucket(k, b->ram_off, b->mode);
+	struct tb **at;
 
-	b->hash_next = *at;
-	*at = b;
+	hash_add(k, b);
 	for (unsigned n = 0; n < 2 && b->ram_page[n] != NO_PAGE; n++) {
 		at = page_list(k, b->ram_page[n]);
 		b->page_next[n] = *at;
@@ -257,12 +283,7 @@ static void unlink_all(struct dbt_cpu *v, struct tb *b)
 
 static void forget(struct dbt_cpu *v, struct tb *b)
 {
-	struct tb **at = bucket(&v->cache, b->ram_off, b->mode);
-
-	while (*at && *at != b)
-		at = &(*at)->hash_next;
-	if (*at)
-		*at = b->hash_next;
+	hash_remove(&v->cache, b);
 	unlink_all(v, b);
 	jump_forget(v, b);
 	b->dead = true;

@@ -143,7 +143,6 @@ struct tb_site { /* an incoming link of a block */
 };
 
 struct tb {
-	struct tb *hash_next;
 	struct tb *page_next[2]; /* of the lists of its pages */
 	uint64_t ram_off;
 	uint64_t ram_page[2]; /* page numbers; [1]: of a last instruction that crosses, or none */
@@ -161,8 +160,15 @@ struct tb {
 #define NO_PAGE UINT64_MAX
 #define LINK_NO_PAGE UINT32_C(0x80000000) /* no entry of an execute table */
 
-#define JUMP_CACHE 16384
-#define TB_HASH_BITS 17
+#define JUMP_CACHE 32768
+#define TB_HASH_BITS 16
+#define TB_WAYS 4
+struct tb_line { /* of the hash of blocks: a cache line */
+	struct {
+		uint64_t key;
+		struct tb *tb;
+	} way[TB_WAYS];
+};
 #define TB_PAGE_HASH_BITS 12
 #define DBT_RAISED 64
 
@@ -207,7 +213,8 @@ struct dbt_cache {
 	ptrdiff_t rx; /* rw + rx is where it runs */
 	size_t size, used, stubs; /* stubs: what reset keeps */
 	size_t ready; /* code memory that is there in both mappings */
-	struct tb **hash, **pages;
+	struct tb_line *hash;
+	struct tb **pages;
 	struct tb **order; /* by host address */
 	unsigned n, max;
 	uint8_t *arena; /* struct tb, sites, maps */
@@ -222,6 +229,7 @@ struct dbt_cpu {
 	uint64_t jump_key[JUMP_CACHE]; /* tag - linear address */
 	const uint8_t *jump_code[JUMP_CACHE];
 	struct fpu_guest fpu;
+	uint64_t fdp_loaded; /* FDP when guest state came into the registers */
 	struct lst lst;
 	struct dbt_cache cache;
 	struct xlate *xlate;

@@ -23,7 +23,7 @@ static void guest_pointers(struct dbt_cpu *v, struct x86_xsave *x)
 	if (!b)
 		return; /* no x87 instruction was executed here */
 	x->fip = v->f.x87_base + insn;
-	if (x->fdp - (uint64_t)ram >= mem_ram_size(v->in.cpu.vm->mem))
+	if (x->fdp == v->fdp_loaded || x->fdp - (uint64_t)ram >= mem_ram_size(v->in.cpu.vm->mem))
 		return;
 	x->fdp = v->f.fdp;
 	/* A memory operand was encoded with other registers. */
@@ -70,6 +70,7 @@ void dbt_fpu_load(struct dbt_cpu *v)
 	x->xstate_bv = upper_zero(x) ? XCR0_X87 | XCR0_SSE : ALL;
 	__asm__ volatile("xrstor64 %0" : : "m"(*x), "a"(ALL), "d"(0));
 	x->xstate_bv = ALL;
+	v->fdp_loaded = x->fdp;
 	fpu_live = &v->fpu;
 }
 

@@ -12,7 +12,7 @@
  */
 #include "engine/dbt/dbt_int.h"
 
-#define CACHE_BITS 14
+#define CACHE_BITS 15
 _Static_assert(JUMP_CACHE == 1 << CACHE_BITS, "");
 
 /* No sum of this key and a linear address of the slot is a tag: tags have the low bits clear. */
