@@ -10,7 +10,9 @@ ACCEL = os.environ.get("DOPPEL_ACCEL") or "interp"
 
 def available(emulator):
     """The names that -accel help lists; emulator is a command with its first arguments."""
-    out = subprocess.run([*emulator, "-accel", "help"], stdout=subprocess.PIPE, check=True,
+    # The program may be there by its other name, of which it speaks no dialect.
+    out = subprocess.run(["doppel-system-x86_64", *emulator[1:], "-accel", "help"],
+                         executable=emulator[0], stdout=subprocess.PIPE, check=True,
                          stdin=subprocess.DEVNULL, text=True).stdout
     return {line.split()[0] for line in out.splitlines()[1:] if line.strip()} - {"auto"}
 

@@ -314,6 +314,12 @@ static void dbt_stats(struct engine_vm *vm, void (*emit)(void *opaque, const cha
 			 s->exits[DBT_EXIT_LINK],
 			 s->exits[DBT_EXIT_JUMP], s->exits[DBT_EXIT_RIP], s->in_place, s->calls);
 		emit(opaque, line);
+		snprintf(line, sizeof(line),
+			 "cpu %u: memory: code %zu of %zu KiB, blocks %zu KiB, tables %u KiB of %zu "
+			 "GiB reserved, address spaces %u",
+			 n, v->cache.used / 1024, v->cache.size / 1024, v->cache.arena_used / 1024,
+			 v->lst.touched * 4, v->lst.map_size >> 30, v->lst.n_spaces);
+		emit(opaque, line);
 		stats_insns(s, n, emit, opaque);
 	}
 	interp_stats(vm, emit, opaque);

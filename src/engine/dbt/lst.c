@@ -508,6 +508,9 @@ uint64_t lst_exec(struct dbt_cpu *v, uint64_t va)
 		tab_note(&v->lst,
 			 v->mode & X86_MODE_CPL3 ? &v->lst.space[v->lst.cur].user : &v->lst.sup,
 			 index, p.shift);
+	/* A new piece of the table, as far as the neighbours tell. */
+	if (!t->x[index ^ 1] && !t->x[index ^ 2])
+		v->lst.touched++;
 	if (!(v->mode & X86_MODE_CPL3) && index < HALF)
 		v->lst.sup_low_code = true;
 	t->x[index] = (uint32_t)page + 1;

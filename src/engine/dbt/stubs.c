@@ -99,11 +99,16 @@ static void take_back(struct code *a)
 	e_lea(a, 1, T2, em_sum(T2, T1));
 }
 
-static void emit_exit(struct code *a, enum dbt_exit reason)
+/* Returns where it goes on when the guest's registers are stored. */
+static const uint8_t *emit_exit(struct code *a, enum dbt_exit reason)
 {
+	const uint8_t *stored;
+
 	store_guest(a);
+	stored = e_here(a);
 	e_mov_imm(a, X86_RAX, reason);
 	leave(a);
+	return stored;
 }
 
 static void call_c(struct code *a, const void *fn)
@@ -206,7 +211,8 @@ void stubs_emit(struct dbt_cpu *v)
 	s->insn = e_here(&a);
 	take_data(&a);
 	insn = e_here(&a);
-	stored = emit_ask(&a, run_insn, DBT_EXIT_RIP);
+	/* With a sanitizer nothing may unwind from the helpers' stack: the run loop does it all. */
+	stored = fpu_lazy() ? emit_ask(&a, run_insn, DBT_EXIT_RIP) : emit_exit(&a, DBT_EXIT_FAULT);
 	s->fill[0] = e_here(&a);
 	emit_fill(&a, jump_fill_r, stored);
 	s->fill[1] = e_here(&a);
@@ -220,7 +226,10 @@ void stubs_emit(struct dbt_cpu *v)
 	load_saved_flags(&a);
 	emit_ask(&a, jump_missed, DBT_EXIT_JUMP);
 	s->call = e_here(&a);
-	emit_ask(&a, run_call, DBT_EXIT_RIP);
+	if (fpu_lazy())
+		emit_ask(&a, run_call, DBT_EXIT_RIP);
+	else
+		emit_exit(&a, DBT_EXIT_FAULT);
 	bug_on(a.full);
 	k->used = align_up((size_t)(a.p - k->rw), 64);
 }
