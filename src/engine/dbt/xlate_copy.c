@@ -632,6 +632,9 @@ static bool sets_x87_pointers(const struct x86_decoded *d)
 	case ZYDIS_MNEMONIC_FNSTSW:
 	case ZYDIS_MNEMONIC_FNINIT:
 	case ZYDIS_MNEMONIC_FWAIT:
+	case ZYDIS_MNEMONIC_FENI8087_NOP:
+	case ZYDIS_MNEMONIC_FDISI8087_NOP:
+	case ZYDIS_MNEMONIC_FSETPM287_NOP:
 		return false;
 	default:
 		return d->insn.meta.category == ZYDIS_CATEGORY_X87_ALU ||
