@@ -96,6 +96,7 @@ static enum dbt_exit enter(struct dbt_cpu *v, struct tb *b)
 	fault_enter(v);
 	why = ((enter_fn *)(uintptr_t)v->cache.stub.enter)(&v->f, b->body);
 	fault_leave();
+	x86_update_ac(&v->in.cpu); /* STAC and CLAC in line leave that to us */
 	if (!fpu_lazy())
 		fpu_claim();
 	v->stats.exits[why]++;
@@ -108,7 +109,6 @@ static enum dbt_exit enter(struct dbt_cpu *v, struct tb *b)
 static void insn_rip(struct dbt_cpu *v)
 {
 	v->in.cpu.s.rip = wrap(v, v->f.code_base + INFO_OFF(v->f.info));
-	x86_update_ac(&v->in.cpu);
 }
 
 /* An indirect branch: where it leads.  To where no code can be, the branch itself raises. */
