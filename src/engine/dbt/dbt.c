@@ -131,7 +131,8 @@ static void take_link(struct dbt_cpu *v)
 	struct tb *b;
 
 	v->in.cpu.s.rip = v->f.target;
-	if (atomic_load_explicit(&v->in.cpu.attn, memory_order_relaxed))
+	/* Fetching the target may raise, which counts as an instruction of its own. */
+	if (atomic_load_explicit(&v->in.cpu.attn, memory_order_relaxed) || interp_counted(&v->in))
 		return;
 	b = find(v);
 	if (b && v->link_generation == v->cache.generation)
