@@ -27,6 +27,6 @@ static inline void fpu_claim(void)
 		fpu_live->save(fpu_live);
 }
 
-/* fpu_lazy - may our own code run while guest state is in the registers?  Only if memcpy and its kin are
- * those of memfn.c. */
+/* fpu_lazy - may our own code run while guest state is in the registers?  Only if memcpy and its
+ * kin are those of memfn.c. */
 bool fpu_lazy(void);

@@ -4,8 +4,8 @@
  *
  * Code memory is one memfd mapped twice, writable and executable, so that it is never both at one
  * address.  Blocks are appended; when code memory or the arena of what describes it is full,
- * everything but the stubs is dropped.  A block is entered only by its own vCPU's thread, so nothing
- * here waits for anybody.
+ * everything but the stubs is dropped.  A block is entered only by its own vCPU's thread, so
+ * nothing here waits for anybody.
  *
  * A block is right while the generations of its pages are what mem_code_mark() gave when it was
  * translated.  Translated code does not compare them: whoever raises one lists the page in each
@@ -241,8 +241,8 @@ static void set_jump(struct dbt_cpu *v, struct tb_link *l, const uint8_t *rx_tar
 	put_le32(at, (uint32_t)(rx_target - (at + 4 + v->cache.rx)));
 }
 
-/* The page that a branch to another one expects.  It is none while the branch leads to its stub, which
- * must not be reached by way of the check: code_base is the target's by then. */
+/* The page that a branch to another one expects.  It is none while the branch leads to its stub,
+ * which must not be reached by way of the check: code_base is the target's by then. */
 static void set_check(struct tb_link *l, uint32_t x)
 {
 	if (l->check)
@@ -258,7 +258,7 @@ void cache_link(struct dbt_cpu *v, struct tb_link *l, struct tb *to, bool other_
 	s = cache_alloc(v, sizeof(*s));
 	if (!s)
 		return;
-	*s = (struct tb_site){ to->sites, l };
+	*s = (struct tb_site){to->sites, l};
 	to->sites = s;
 	set_check(l, (uint32_t)to->ram_page[0] + 1);
 	set_jump(v, l, tb_entry(to, (enum tb_entry)l->how));
@@ -297,8 +297,7 @@ void cache_invalidate(struct dbt_cpu *v, uint64_t ram_page)
 	while ((b = *at)) {
 		if (b->ram_page[0] != ram_page && b->ram_page[1] != ram_page) {
 			/* In this list by its other page, or by chance of the hash. */
-			at = page_list(&v->cache, b->ram_page[0]) ==
-					     page_list(&v->cache, ram_page)
+			at = page_list(&v->cache, b->ram_page[0]) == page_list(&v->cache, ram_page)
 				     ? &b->page_next[0]
 				     : &b->page_next[1];
 			continue;

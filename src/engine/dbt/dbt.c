@@ -3,12 +3,12 @@
  * The binary translator: guest and host speak the same instruction set, so most of a block is its
  * own instructions, with registers renamed and memory operands led through a table.
  *
- * A vCPU of the translator is one of the interpreter's and more.  The run loop deals with what waits
- * (events, modified code), finds or makes the block at s.rip and enters it; translated code goes
- * from block to block by itself and comes back with a reason (enum dbt_exit), all guest registers
- * stored.  Whatever is not translated, faults, or cannot be done in a table access is one instruction of
- * the interpreter (interp_one), after which the next block is found.  Code that is not
- * translated at all (16-bit, segmented, virtual-8086, single-stepped) is interpreted by blocks;
+ * A vCPU of the translator is one of the interpreter's and more.  The run loop deals with what
+ * waits (events, modified code), finds or makes the block at s.rip and enters it; translated code
+ * goes from block to block by itself and comes back with a reason (enum dbt_exit), all guest
+ * registers stored.  Whatever is not translated, faults, or cannot be done in a table access is one
+ * instruction of the interpreter (interp_one), after which the next block is found.  Code that is
+ * not translated at all (16-bit, segmented, virtual-8086, single-stepped) is interpreted by blocks;
  * with a debugger's breakpoints, all of it is (interp_run).
  *
  * Threads: a vCPU's blocks, tables and links are its own thread's.  Others set its event bits, list
@@ -31,8 +31,8 @@
 #define FLUSH_EVERY 5000 /* blocks, under stress */
 
 const uint8_t dbt_host_reg[16] = {
-	X86_RAX, 12, X86_RDX, X86_RBX, 13, X86_RBP, X86_RSI, X86_RDI,
-	8, 9, 10, NO_REG, NO_REG, NO_REG, NO_REG, NO_REG,
+	X86_RAX, 12, X86_RDX, X86_RBX, 13,     X86_RBP, X86_RSI, X86_RDI,
+	8,	 9,  10,      NO_REG,  NO_REG, NO_REG,	NO_REG,	 NO_REG,
 };
 
 struct dbt_vm {
@@ -86,7 +86,7 @@ static unsigned retired(const struct dbt_cpu *v, const struct tb *b, enum dbt_ex
 
 static enum dbt_exit enter(struct dbt_cpu *v, struct tb *b)
 {
-	typedef enum dbt_exit enter_fn(struct dbt_frame *f, const uint8_t *code);
+	typedef enum dbt_exit enter_fn(struct dbt_frame * f, const uint8_t *code);
 	enum dbt_exit why;
 
 	v->f.code_base = wrap(v, v->in.cpu.s.rip) & ~(PAGE_SIZE - 1);
@@ -312,14 +312,15 @@ static void dbt_stats(struct engine_vm *vm, void (*emit)(void *opaque, const cha
 			 "cpu %u: exits: poll %lu, fault %lu, link %lu, jump %lu, return %lu; "
 			 "in place: insns %lu, calls %lu",
 			 n, s->exits[DBT_EXIT_POLL], s->exits[DBT_EXIT_FAULT],
-			 s->exits[DBT_EXIT_LINK],
-			 s->exits[DBT_EXIT_JUMP], s->exits[DBT_EXIT_RIP], s->in_place, s->calls);
+			 s->exits[DBT_EXIT_LINK], s->exits[DBT_EXIT_JUMP], s->exits[DBT_EXIT_RIP],
+			 s->in_place, s->calls);
 		emit(opaque, line);
-		snprintf(line, sizeof(line),
-			 "cpu %u: memory: code %zu of %zu KiB, blocks %zu KiB, tables %u KiB of %zu "
-			 "GiB reserved, address spaces %u",
-			 n, v->cache.used / 1024, v->cache.size / 1024, v->cache.arena_used / 1024,
-			 v->lst.touched * 4, v->lst.map_size >> 30, v->lst.n_spaces);
+		snprintf(
+			line, sizeof(line),
+			"cpu %u: memory: code %zu of %zu KiB, blocks %zu KiB, tables %u KiB of %zu "
+			"GiB reserved, address spaces %u",
+			n, v->cache.used / 1024, v->cache.size / 1024, v->cache.arena_used / 1024,
+			v->lst.touched * 4, v->lst.map_size >> 30, v->lst.n_spaces);
 		emit(opaque, line);
 		stats_insns(s, n, emit, opaque);
 	}
@@ -353,7 +354,7 @@ static size_t cache_size(const struct dbt_cpu *v, unsigned n_cpus)
 
 static void frame_init(struct dbt_cpu *v)
 {
-	static const uint8_t bits[] = { 1, 2, 3, 4, 5, 6, PAGE_SHIFT };
+	static const uint8_t bits[] = {1, 2, 3, 4, 5, 6, PAGE_SHIFT};
 	uint64_t no = RFLAGS_RF | RFLAGS_VM;
 
 	for (unsigned n = 0; n < ARRAY_SIZE(bits); n++)
@@ -368,8 +369,8 @@ static void frame_init(struct dbt_cpu *v)
 
 static int cpu_create(struct dbt_vm *dv, unsigned index, struct err **e)
 {
-	struct dbt_cpu *v = mmap(NULL, sizeof(*v), PROT_READ | PROT_WRITE,
-				 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct dbt_cpu *v =
+		mmap(NULL, sizeof(*v), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	int r;
 
 	if (v == MAP_FAILED)
@@ -414,8 +415,9 @@ static int dbt_vm_init(struct engine_vm **out, const struct engine_config *cfg, 
 		dbt_vm_fini((struct engine_vm *)dv);
 		return r;
 	}
-	mem_set_page_ops(cfg->mem, &(struct page_ops){
-		.protect = interp_protect, .raised = raised, .opaque = dv });
+	mem_set_page_ops(cfg->mem, &(struct page_ops){.protect = interp_protect,
+						      .raised = raised,
+						      .opaque = dv});
 	*out = (struct engine_vm *)dv;
 	return 0;
 }

@@ -35,27 +35,27 @@ extern const uint8_t dbt_host_reg[16];
 #define DBT_STACK (64 * KiB)
 
 struct dbt_frame {
-	uint64_t code_base;	  /* linear page of the running block */
-	uint64_t vpn_mask;	  /* for pext: linear address bits 47..12 */
-	uint64_t lst_w;		  /* write table of the view in use */
-	uint64_t lst_x;		  /* execute table likewise */
-	uint64_t jump_mask;	  /* for pext: which address bits index the jump cache */
-	uint64_t jump_untag;	  /* minus the tag of jump cache entries that are valid now */
-	uint64_t low_mask[7];	  /* [n]: low n bits */
-	uint32_t flags;		  /* arithmetic flags across a branch, as in x86_cpu.fl */
+	uint64_t code_base; /* linear page of the running block */
+	uint64_t vpn_mask; /* for pext: linear address bits 47..12 */
+	uint64_t lst_w; /* write table of the view in use */
+	uint64_t lst_x; /* execute table likewise */
+	uint64_t jump_mask; /* for pext: which address bits index the jump cache */
+	uint64_t jump_untag; /* minus the tag of jump cache entries that are valid now */
+	uint64_t low_mask[7]; /* [n]: low n bits */
+	uint32_t flags; /* arithmetic flags across a branch, as in x86_cpu.fl */
 	uint32_t pad;
-	uint32_t info;		  /* of an exit: INFO_* */
-	uint32_t reason;	  /* enum dbt_exit */
-	uint64_t tmp;		  /* scratch of one instruction */
-	uint64_t target;	  /* of an indirect jump that missed */
-	uint64_t resume;	  /* where a helper's stub goes on */
-	uint64_t fdp;		  /* linear address of the last x87 memory operand */
-	uint64_t x87_base;	  /* linear page of the last block that executed one */
-	uint64_t fop;		  /* and the opcode, as the guest has it */
+	uint32_t info; /* of an exit: INFO_* */
+	uint32_t reason; /* enum dbt_exit */
+	uint64_t tmp; /* scratch of one instruction */
+	uint64_t target; /* of an indirect jump that missed */
+	uint64_t resume; /* where a helper's stub goes on */
+	uint64_t fdp; /* linear address of the last x87 memory operand */
+	uint64_t x87_base; /* linear page of the last block that executed one */
+	uint64_t fop; /* and the opcode, as the guest has it */
 	uint64_t host_rsp;
-	uint64_t view_r;	  /* value of RR */
-	uint64_t tsc_add;	  /* guest's TSC minus the host's */
-	uint64_t not_if, not_ac;  /* all bits but that one, for pext and pdep */
+	uint64_t view_r; /* value of RR */
+	uint64_t tsc_add; /* guest's TSC minus the host's */
+	uint64_t not_if, not_ac; /* all bits but that one, for pext and pdep */
 	uint64_t arith, not_arith; /* of RFLAGS, likewise; RF and VM are in neither */
 	struct dbt_view { /* of the two supervisor views, for STAC and CLAC */
 		uint64_t r, w, untag;
@@ -64,15 +64,15 @@ struct dbt_frame {
 };
 
 /* info: offset of the instruction in its page, and for helpers what they need. */
-#define INFO_OFF(i) ((i) & 0xfff)
+#define INFO_OFF(i) ((i)&0xfff)
 #define INFO_MNEMONIC(i) ((i) >> 12) /* of run_insn: which is not translated, or 0 */
 
 enum dbt_exit {
-	DBT_EXIT_POLL,	 /* something waits: at the instruction info names */
-	DBT_EXIT_FAULT,	 /* a host fault: the interpreter is to run the instruction info names */
-	DBT_EXIT_LINK,	 /* a direct branch whose target is not translated: v->link */
-	DBT_EXIT_JUMP,	 /* an indirect one: frame.target */
-	DBT_EXIT_RIP,	 /* a helper has set s.rip */
+	DBT_EXIT_POLL, /* something waits: at the instruction info names */
+	DBT_EXIT_FAULT, /* a host fault: the interpreter is to run the instruction info names */
+	DBT_EXIT_LINK, /* a direct branch whose target is not translated: v->link */
+	DBT_EXIT_JUMP, /* an indirect one: frame.target */
+	DBT_EXIT_RIP, /* a helper has set s.rip */
 	DBT_EXIT_COUNT
 };
 
@@ -126,15 +126,16 @@ struct lst {
 /* --- translated blocks (cache.c) --- */
 /* A direct branch in translated code, as data beside its stub. */
 struct tb_link {
-	int32_t jump;	/* from here to the rel32 field of the branch */
-	int32_t stub;	/* from here to the stub, which the branch leads to while not linked */
+	int32_t jump; /* from here to the rel32 field of the branch */
+	int32_t stub; /* from here to the stub, which the branch leads to while not linked */
 	int32_t target; /* from code_base to the target */
-	int32_t check;	/* from here to the imm32 of the check of another page, or 0 */
-	uint8_t how;	/* enum tb_entry of the target to lead to */
-	bool neg;	/* the check holds minus (page number + 1) */
+	int32_t check; /* from here to the imm32 of the check of another page, or 0 */
+	uint8_t how; /* enum tb_entry of the target to lead to */
+	bool neg; /* the check holds minus (page number + 1) */
 };
 
-/* Where a block is entered.  TB_SAVED: arithmetic flags are in frame.flags and not in the host's. */
+/* Where a block is entered.  TB_SAVED: arithmetic flags are in frame.flags and not in the host's.
+ */
 enum tb_entry { TB_BODY, TB_POLL, TB_SAVED };
 
 struct tb_site { /* an incoming link of a block */
@@ -173,27 +174,30 @@ struct tb_line { /* of the hash of blocks: a cache line */
 #define DBT_RAISED 64
 
 struct dbt_stats {
-	uint64_t blocks, insns, bytes, flushes, links, unlinks, fills, jump_misses, stale, pages_raised;
-	uint64_t by_insn[ZYDIS_MNEMONIC_MAX_VALUE + 1]; /* run by the interpreter: what is not translated */
-	uint64_t in_place, calls, lst_flushes, lst_resets, spaces, host_faults, exits[DBT_EXIT_COUNT];
+	uint64_t blocks, insns, bytes, flushes, links, unlinks, fills, jump_misses, stale,
+		pages_raised;
+	uint64_t by_insn[ZYDIS_MNEMONIC_MAX_VALUE +
+			 1]; /* run by the interpreter: what is not translated */
+	uint64_t in_place, calls, lst_flushes, lst_resets, spaces, host_faults,
+		exits[DBT_EXIT_COUNT];
 };
 
 /*
- * Where the stubs run (stubs.c).  Those marked "called" are reached by a call with data behind it: a
- * word for frame.info and, where it goes on in the block, the distance to there from the data.
+ * Where the stubs run (stubs.c).  Those marked "called" are reached by a call with data behind it:
+ * a word for frame.info and, where it goes on in the block, the distance to there from the data.
  */
 #define STUB_SIZES 6 /* of accesses: stub_size() */
 struct dbt_stubs {
 	const uint8_t *enter;
-	const uint8_t *fault;	/* after a host fault */
-	const uint8_t *poll;	/* called: something waits */
+	const uint8_t *fault; /* after a host fault */
+	const uint8_t *poll; /* called: something waits */
 	const uint8_t *fill[2]; /* called: fill the table for the address in T0; [1]: for a write */
 	/* called: go on unless an access at T0 crosses a page.  [0]: flags are in the frame */
 	const uint8_t *align[2][STUB_SIZES];
-	const uint8_t *link;	/* T2 = struct tb_link */
-	const uint8_t *jump;	/* called: T0 = target */
-	const uint8_t *insn;	/* called: the interpreter runs the instruction */
-	const uint8_t *call;	/* T2 = a dbt_helper, which runs it and sets s.rip */
+	const uint8_t *link; /* T2 = struct tb_link */
+	const uint8_t *jump; /* called: T0 = target */
+	const uint8_t *insn; /* called: the interpreter runs the instruction */
+	const uint8_t *call; /* T2 = a dbt_helper, which runs it and sets s.rip */
 };
 
 /* stub_size - which of dbt_stubs.align is for accesses of that size. */
@@ -239,7 +243,10 @@ struct dbt_cpu {
 	uint32_t mode; /* dbt_mode() when translated code was entered last */
 	uint32_t epoch; /* lst_epoch() of the jump tag in use */
 	uint32_t jump_tags; /* tags given out */
-	struct { uint32_t mode, epoch; uint16_t tag; } tag[16]; /* what they mean */
+	struct {
+		uint32_t mode, epoch;
+		uint16_t tag;
+	} tag[16]; /* what they mean */
 	unsigned tag_next;
 	unsigned stress;
 	struct { /* pages whose code was written to, by any thread */
@@ -258,19 +265,20 @@ static inline struct dbt_cpu *dbt_of(struct x86_cpu *c)
 
 /* Memory operands in translated code: a field of the frame, of the vCPU, of the jump cache. */
 #define FRAME(field) em_base(X86_RSP, (int32_t)offsetof(struct dbt_frame, field))
-#define FRAME_OFF(field) \
-	((int32_t)((ptrdiff_t)offsetof(struct dbt_cpu, field) - (ptrdiff_t)offsetof(struct dbt_cpu, f)))
+#define FRAME_OFF(field)                                        \
+	((int32_t)((ptrdiff_t)offsetof(struct dbt_cpu, field) - \
+		   (ptrdiff_t)offsetof(struct dbt_cpu, f)))
 #define CPU(field) em_base(X86_RSP, FRAME_OFF(in.cpu.field))
 
 /* --- mode: key of blocks --- */
 #define DBT_VIEW(m) ((enum x86_view)((m) >> 12 & 3))
 #define DBT_MODE_VIEW(v) ((uint32_t)(v) << 12)
-#define DBT_MODE_X87 BIT(16)	/* x87 and MMX instructions do not raise #NM or #UD */
+#define DBT_MODE_X87 BIT(16) /* x87 and MMX instructions do not raise #NM or #UD */
 #define DBT_MODE_SSE BIT(17)
 #define DBT_MODE_AVX BIT(18)
-#define DBT_MODE_FSGS BIT(19)	/* not 64-bit code: FS and GS have no limits */
+#define DBT_MODE_FSGS BIT(19) /* not 64-bit code: FS and GS have no limits */
 #define DBT_MODE_CPL0 BIT(20)
-#define DBT_MODE_TSC BIT(21)	/* RDTSC may be inline */
+#define DBT_MODE_TSC BIT(21) /* RDTSC may be inline */
 #define DBT_MODE_SMAP BIT(22)
 uint32_t dbt_mode(const struct x86_cpu *c);
 
@@ -315,7 +323,8 @@ void cache_prepare(struct dbt_cpu *v);
 /* cache_add - enter a finished block: its code is the host_len bytes at far. */
 void cache_add(struct dbt_cpu *v, struct tb *b);
 void *cache_alloc(struct dbt_cpu *v, size_t size); /* NULL: reset first */
-/* cache_code - the block that the host address lies in, or NULL; *insn: offset of the instruction. */
+/* cache_code - the block that the host address lies in, or NULL; *insn: offset of the instruction.
+ */
 struct tb *cache_at(struct dbt_cpu *v, const uint8_t *rx, unsigned *insn);
 void cache_link(struct dbt_cpu *v, struct tb_link *l, struct tb *to, bool other_page);
 /* cache_invalidate - forget the blocks of a RAM page. */
@@ -357,5 +366,6 @@ void fault_enter(struct dbt_cpu *v); /* this thread runs v's code until fault_le
 void fault_leave(void);
 
 /* --- stress.c --- */
-/* stress_parse - DBT_STRESS_* that list and the environment's DOPPEL_DBT_STRESS name, joined by '+'. */
+/* stress_parse - DBT_STRESS_* that list and the environment's DOPPEL_DBT_STRESS name, joined by
+ * '+'. */
 int stress_parse(const char *list, unsigned *out, struct err **e);

@@ -28,13 +28,10 @@ void e_modrm_mem(struct code *a, unsigned reg, const struct emem *m)
 		e32(a, (uint32_t)m->disp);
 		return;
 	}
-	mod = !m->disp && (m->base & 7) != X86_RBP	    ? 0
-	      : m->disp == (int8_t)m->disp ? 1
-						    : 2;
+	mod = !m->disp && (m->base & 7) != X86_RBP ? 0 : m->disp == (int8_t)m->disp ? 1 : 2;
 	if (m->index != NO_REG || (m->base & 7) == X86_RSP) {
 		e8(a, mod << 6 | r | 4);
-		e8(a, m->scale << 6 | (m->index == NO_REG ? 4 : m->index & 7) << 3 |
-			      (m->base & 7));
+		e8(a, m->scale << 6 | (m->index == NO_REG ? 4 : m->index & 7) << 3 | (m->base & 7));
 	} else {
 		e8(a, mod << 6 | r | (m->base & 7));
 	}

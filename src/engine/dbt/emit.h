@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * Writing host instructions.  A code buffer is written at `p` and runs at p + rx; writing past the end
- * sets `full` and stores nothing, so that only the end of a unit needs a check.
+ * Writing host instructions.  A code buffer is written at `p` and runs at p + rx; writing past the
+ * end sets `full` and stores nothing, so that only the end of a unit needs a check.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -25,17 +25,17 @@ struct emem {
 
 static inline struct emem em_base(unsigned base, int32_t disp)
 {
-	return (struct emem){ (uint8_t)base, NO_REG, 0, disp };
+	return (struct emem){(uint8_t)base, NO_REG, 0, disp};
 }
 
 static inline struct emem em_sum(unsigned base, unsigned index)
 {
-	return (struct emem){ (uint8_t)base, (uint8_t)index, 0, 0 };
+	return (struct emem){(uint8_t)base, (uint8_t)index, 0, 0};
 }
 
 static inline struct emem em_index(unsigned base, unsigned index, unsigned scale, int32_t disp)
 {
-	return (struct emem){ (uint8_t)base, (uint8_t)index, (uint8_t)scale, disp };
+	return (struct emem){(uint8_t)base, (uint8_t)index, (uint8_t)scale, disp};
 }
 
 static inline void e8(struct code *a, unsigned v)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Host faults in translated code.  What a copied instruction raises on the host is the guest's doing:
- * #DE, unmasked floating-point exceptions, misaligned vector operands, and addresses that are
- * not canonical.  The instruction has changed nothing, so the handler sends the thread to an exit
- * that stores the guest's registers, and the interpreter runs the instruction and raises what it must.
+ * Host faults in translated code.  What a copied instruction raises on the host is the guest's
+ * doing: #DE, unmasked floating-point exceptions, misaligned vector operands, and addresses that
+ * are not canonical.  The instruction has changed nothing, so the handler sends the thread to an
+ * exit that stores the guest's registers, and the interpreter runs the instruction and raises what
+ * it must.
  *
  * Other faults go to the handler that was there before, which is that of bounce stubs.
  */
@@ -15,7 +16,7 @@
 
 static _Thread_local struct dbt_cpu *volatile entered;
 
-static const int signals[] = { SIGSEGV, SIGFPE, SIGBUS, SIGILL };
+static const int signals[] = {SIGSEGV, SIGFPE, SIGBUS, SIGILL};
 static struct sigaction before[ARRAY_SIZE(signals)];
 
 static void pass_on(int sig, siginfo_t *info, void *context)
@@ -32,8 +33,7 @@ static void handler(int sig, siginfo_t *info, void *context)
 	struct dbt_cpu *v = entered;
 	unsigned insn;
 
-	if (!v || info->si_code <= 0 ||
-	    !cache_at(v, (const uint8_t *)regs[REG_RIP], &insn)) {
+	if (!v || info->si_code <= 0 || !cache_at(v, (const uint8_t *)regs[REG_RIP], &insn)) {
 		pass_on(sig, info, context);
 		return;
 	}

@@ -3,8 +3,8 @@
  * Which arithmetic flags matter.
  *
  * Flags that the manual calls undefined are what the host's processor makes of them.  Where it may
- * leave them as they were, they are not killed here, so that translated code and the interpreter agree
- * even then.
+ * leave them as they were, they are not killed here, so that translated code and the interpreter
+ * agree even then.
  */
 #include "engine/dbt/xlate_int.h"
 

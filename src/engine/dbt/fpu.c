@@ -2,9 +2,9 @@
 /*
  * Guest vector and x87 state between struct x86_state and the host's registers (base/fpu.h).
  *
- * XSAVE and XRSTOR move all of it in the standard format that struct x86_xsave is.  Upper halves that
- * are all zero are restored as initial, or every SSE instruction would pay for merging with them.
- * x87 instructions of translated code leave host addresses in FIP and FDP; they become the
+ * XSAVE and XRSTOR move all of it in the standard format that struct x86_xsave is.  Upper halves
+ * that are all zero are restored as initial, or every SSE instruction would pay for merging with
+ * them. x87 instructions of translated code leave host addresses in FIP and FDP; they become the
  * guest's here, before anybody can look: FIP by the map of the block, FDP from the frame.
  */
 #include <string.h>

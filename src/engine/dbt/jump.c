@@ -3,8 +3,8 @@
  * From one block to the next, where translated code cannot go on alone.
  *
  * The jump cache maps linear addresses to code for indirect branches.  Its entries carry a tag that
- * stands for a mode and an epoch of the address space (lst.c); a process switch changes the tag, and
- * switching back finds the entries again.  Tags are 16 bits in the address's upper ones, and
+ * stands for a mode and an epoch of the address space (lst.c); a process switch changes the tag,
+ * and switching back finds the entries again.  Tags are 16 bits in the address's upper ones, and
  * given out anew when all are used.
  *
  * Everything here runs with guest vector state in the registers: general registers only, nothing
@@ -24,7 +24,8 @@ static void slot_clear(struct dbt_cpu *v, unsigned slot)
 /* Its offset in the page is known, and that is most of the slot's number. */
 void jump_forget(struct dbt_cpu *v, const struct tb *b)
 {
-	for (unsigned slot = (unsigned)PAGE_OFFSET(b->ram_off); slot < JUMP_CACHE; slot += PAGE_SIZE)
+	for (unsigned slot = (unsigned)PAGE_OFFSET(b->ram_off); slot < JUMP_CACHE;
+	     slot += PAGE_SIZE)
 		if (v->jump_code[slot] == b->far)
 			slot_clear(v, slot);
 }

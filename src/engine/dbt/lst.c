@@ -2,12 +2,12 @@
 /*
  * Linear shadow tables: how translated code finds guest memory.
  *
- * A table has an entry for each of the 2^36 pages of the 48-bit linear address space: the distance from
- * the linear address to the host address of the page, or 0 when that is not known.  pext takes bits
- * 47..12 of an address as the index, so no address reads outside of the table; an address that is not
- * canonical finds the entry of one that is, and the sum of the two is no canonical host address,
- * so that the access itself faults (fault.c) and the interpreter raises what the guest must see.
- * Tables are reserved, not allocated: only pages with entries exist.
+ * A table has an entry for each of the 2^36 pages of the 48-bit linear address space: the distance
+ * from the linear address to the host address of the page, or 0 when that is not known.  pext takes
+ * bits 47..12 of an address as the index, so no address reads outside of the table; an address that
+ * is not canonical finds the entry of one that is, and the sum of the two is no canonical host
+ * address, so that the access itself faults (fault.c) and the interpreter raises what the guest
+ * must see. Tables are reserved, not allocated: only pages with entries exist.
  *
  * There are tables of reads and of writes, for each view (x86/cpu.h): user, supervisor, and
  * supervisor with user pages allowed; and of execution, with the number of the RAM page instead.
@@ -16,9 +16,10 @@
  *
  * Address spaces: user tables and the lower half of the third view exist once for each of a few
  * PCIDs; an address space that comes back finds its entries.  Supervisor pages of the upper half,
- * which every space of a 64-bit kernel shares, are in one table, which is mapped below all the spaces'
- * lower halves (a memfd).  A user page there is never filled for supervisor views, whose rights
- * would differ.  Entries that are not global and lie in a shared table go with each load of CR3.
+ * which every space of a 64-bit kernel shares, are in one table, which is mapped below all the
+ * spaces' lower halves (a memfd).  A user page there is never filled for supervisor views, whose
+ * rights would differ.  Entries that are not global and lie in a shared table go with each load of
+ * CR3.
  *
  * Every entry is in a list, so a flush costs what was filled.  Pages larger than 4 KiB are noted
  * by pieces of 2 MiB, so that INVLPG finds all that was made from one.
@@ -89,8 +90,8 @@ static int map_upper(uint64_t *table, int fd, unsigned which)
 {
 	void *at = table + HALF;
 
-	return mmap(at, TABLE / 2, PROT_READ | PROT_WRITE,
-		    MAP_SHARED | MAP_FIXED | MAP_NORESERVE, fd, (off_t)(which * (TABLE / 2))) == at
+	return mmap(at, TABLE / 2, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE,
+		    fd, (off_t)(which * (TABLE / 2))) == at
 		       ? 0
 		       : -errno;
 }
@@ -394,7 +395,8 @@ const struct x86_tlb_ops dbt_tlb_ops = {
 };
 
 /* --- filling --- */
-/* Give the memory of all tables back: guests with many short-lived address spaces touch ever more. */
+/* Give the memory of all tables back: guests with many short-lived address spaces touch ever more.
+ */
 static void reset(struct dbt_cpu *v)
 {
 	struct lst *l = &v->lst;
@@ -414,7 +416,7 @@ static bool list_add(struct lst_list *l, uint64_t index, uint64_t ram_page)
 {
 	if (l->n == LIST_MAX)
 		return false;
-	l->e[l->n++] = (struct lst_ent){ index, ram_page };
+	l->e[l->n++] = (struct lst_ent){index, ram_page};
 	return true;
 }
 

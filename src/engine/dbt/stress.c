@@ -10,9 +10,9 @@ static const struct {
 	const char *name;
 	unsigned bit;
 } names[] = {
-	{ "small-cache", DBT_STRESS_SMALL_CACHE }, { "flush", DBT_STRESS_FLUSH },
-	{ "no-link", DBT_STRESS_NO_LINK },	   { "one-insn", DBT_STRESS_ONE_INSN },
-	{ "exact-flags", DBT_STRESS_EXACT_FLAGS },
+	{"small-cache", DBT_STRESS_SMALL_CACHE}, {"flush", DBT_STRESS_FLUSH},
+	{"no-link", DBT_STRESS_NO_LINK},	 {"one-insn", DBT_STRESS_ONE_INSN},
+	{"exact-flags", DBT_STRESS_EXACT_FLAGS},
 };
 
 static int parse(const char *list, unsigned *out, struct err **e)

@@ -4,13 +4,13 @@
  *
  * enter(frame, code): keep the host's registers and stack, load the guest's, go.
  * exit[reason]: store the guest's, back to whom called enter, with the reason.
- * Helpers (fill, link, jump): store the guest's general registers and flags, call C on the stack below
- * the frame, load them again, go on.  Vector registers stay the guest's all the time, so the C they
- * call is compiled for general registers only.
+ * Helpers (fill, link, jump): store the guest's general registers and flags, call C on the stack
+ * below the frame, load them again, go on.  Vector registers stay the guest's all the time, so the
+ * C they call is compiled for general registers only.
  */
 #include "engine/dbt/dbt_int.h"
 
-static const uint8_t callee_saved[] = { X86_RBX, X86_RBP, 12, 13, 14, 15 };
+static const uint8_t callee_saved[] = {X86_RBX, X86_RBP, 12, 13, 14, 15};
 
 static struct emem gpr(unsigned guest)
 {
@@ -143,8 +143,7 @@ static void emit_align(struct code *a, unsigned size, bool saved, const uint8_t 
 
 	pop(a, T2);
 	e_lea(a, 1, T1, em_base(T0, (int32_t)size - 1));
-	e_pext(a, T1, T1,
-	       em_base(X86_RSP, (int32_t)offsetof(struct dbt_frame, low_mask) + 8 * 6));
+	e_pext(a, T1, T1, em_base(X86_RSP, (int32_t)offsetof(struct dbt_frame, low_mask) + 8 * 6));
 	e_lea(a, 1, T1, em_base(T1, 1 - (int32_t)size));
 	e_mov_imm(a, RR, 63);
 	e_sarx(a, T1, T1, RR);
@@ -184,7 +183,7 @@ static const uint8_t *emit_ask(struct code *a, const void *fn, enum dbt_exit rea
 
 static void emit_aligns(struct code *a, struct dbt_stubs *s, const uint8_t *insn)
 {
-	static const uint8_t sizes[STUB_SIZES] = { 2, 4, 8, 16, 32, 10 };
+	static const uint8_t sizes[STUB_SIZES] = {2, 4, 8, 16, 32, 10};
 
 	for (unsigned n = 0; n < STUB_SIZES; n++) {
 		for (unsigned saved = 0; saved < 2; saved++) {
@@ -197,7 +196,7 @@ static void emit_aligns(struct code *a, struct dbt_stubs *s, const uint8_t *insn
 void stubs_emit(struct dbt_cpu *v)
 {
 	struct dbt_cache *k = &v->cache;
-	struct code a = { .p = k->rw, .end = k->rw + k->size, .rx = k->rx };
+	struct code a = {.p = k->rw, .end = k->rw + k->size, .rx = k->rx};
 	struct dbt_stubs *s = &k->stub;
 	const uint8_t *insn, *stored;
 

@@ -49,8 +49,11 @@ struct cold *xl_cold(struct xlate *x, enum cold_kind kind, uint8_t *jump)
 		x->n_cold++;
 	else
 		x->a.full = true;
-	*c = (struct cold){ .kind = kind, .jump = jump, .info = x->i->off, .mode = x->mode,
-			    .saved = x->flags_saved };
+	*c = (struct cold){.kind = kind,
+			   .jump = jump,
+			   .info = x->i->off,
+			   .mode = x->mode,
+			   .saved = x->flags_saved};
 	return c;
 }
 
@@ -227,7 +230,7 @@ static struct live_memo *memo_of(struct xlate *x, uint64_t ram_off)
 
 static void memo_set(struct xlate *x, uint64_t ram_off, unsigned live)
 {
-	*memo_of(x, ram_off) = (struct live_memo){ ram_off << 1 | x->code64, x->tb->gen[0], live };
+	*memo_of(x, ram_off) = (struct live_memo){ram_off << 1 | x->code64, x->tb->gen[0], live};
 }
 
 /* The same, remembered: while the page's generation is the same, what was looked at is marked. */
@@ -341,7 +344,8 @@ static void link_known(struct xlate *x)
 
 		if (c->kind != COLD_LINK || c->check || !c->link)
 			continue;
-		to = cache_find(x->v, (b->ram_page[0] << PAGE_SHIFT) + (uint64_t)c->target, c->mode);
+		to = cache_find(x->v, (b->ram_page[0] << PAGE_SHIFT) + (uint64_t)c->target,
+				c->mode);
 		if (to && to->ram_page[1] == NO_PAGE && to->gen[0] == b->gen[0])
 			cache_link(x->v, c->link, to, false);
 	}
@@ -356,7 +360,7 @@ static struct tb *new_tb(struct xlate *x)
 		return NULL;
 	*b = (struct tb){
 		.ram_off = x->ram_off,
-		.ram_page = { x->ram_off >> PAGE_SHIFT, NO_PAGE },
+		.ram_page = {x->ram_off >> PAGE_SHIFT, NO_PAGE},
 		.mode = x->mode,
 	};
 	return b;
@@ -374,8 +378,8 @@ static bool try_block(struct xlate *x)
 		x->tb = new_tb(x);
 		if (!x->tb)
 			return false;
-		x->tb->gen[0] = mem_code_mark(x->c->vm->mem,
-					      (x->ram_off & ~(PAGE_SIZE - 1)) + off, CHUNK);
+		x->tb->gen[0] =
+			mem_code_mark(x->c->vm->mem, (x->ram_off & ~(PAGE_SIZE - 1)) + off, CHUNK);
 		x->marked[0] = off;
 		x->marked[1] = off + CHUNK;
 		decode_run(x);
@@ -386,7 +390,7 @@ static bool try_block(struct xlate *x)
 	if (!map)
 		return false;
 	cache_prepare(x->v);
-	x->a = (struct code){ .p = k->rw + k->used, .end = k->rw + k->size, .rx = k->rx };
+	x->a = (struct code){.p = k->rw + k->used, .end = k->rw + k->size, .rx = k->rx};
 	write_code(x, map);
 	if (x->a.full)
 		return false;

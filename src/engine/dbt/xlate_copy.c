@@ -3,10 +3,10 @@
  * Copying an instruction: the same opcode with other registers.
  *
  * Each general register operand goes where dbt_host_reg says, or to a temporary around the
- * instruction; a memory operand becomes [ea + T1], or [T0] when T1 is wanted for something else: the
- * count of a shift (CL), RCX of CMPXCHG16B, AH..BH (which allow no REX prefix), a second temporary.
- * Registers that an instruction names without saying so must be RAX, RDX or RBX, which are themselves,
- * or RCX to read, which is copied to T1, the host's RCX.
+ * instruction; a memory operand becomes [ea + T1], or [T0] when T1 is wanted for something else:
+ * the count of a shift (CL), RCX of CMPXCHG16B, AH..BH (which allow no REX prefix), a second
+ * temporary. Registers that an instruction names without saying so must be RAX, RDX or RBX, which
+ * are themselves, or RCX to read, which is copied to T1, the host's RCX.
  */
 #include "engine/dbt/xlate_int.h"
 
@@ -156,7 +156,7 @@ static uint32_t register_needs(const struct x86_decoded *d, const ZydisDecodedOp
 	case ZYDIS_REGCLASS_XMM:
 	case ZYDIS_REGCLASS_YMM:
 		return d->insn.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX ? DBT_MODE_AVX
-									   : DBT_MODE_SSE;
+									  : DBT_MODE_SSE;
 	default:
 		break;
 	}
@@ -233,8 +233,7 @@ bool xl_can_copy(const struct xlate *x, const struct x86_decoded *d)
 		needs |= register_needs(d, o);
 	}
 	/* FDP is an offset in the segment, which is not what the access has. */
-	if (needs & DBT_MODE_X87 && d->mem >= 0 &&
-	    d->op[d->mem].mem.segment >= ZYDIS_REGISTER_FS)
+	if (needs & DBT_MODE_X87 && d->mem >= 0 && d->op[d->mem].mem.segment >= ZYDIS_REGISTER_FS)
 		return false;
 	return (needs & ~x->mode) == 0 && (d->mem < 0 || memory_ok(d));
 }
@@ -242,14 +241,16 @@ bool xl_can_copy(const struct xlate *x, const struct x86_decoded *d)
 /* --- writing it --- */
 static void put_rex(struct code *a, const struct x86_decoded *d, const struct form *f, bool no_rex)
 {
-	unsigned w = d->insn.raw.rex.W &&
-		     d->insn.machine_mode == ZYDIS_MACHINE_MODE_LONG_64;
+	unsigned w = d->insn.raw.rex.W && d->insn.machine_mode == ZYDIS_MACHINE_MODE_LONG_64;
 	unsigned reg = f->reg == NO_REG ? 0 : f->reg, rxb;
 
 	if (f->mem)
 		rxb = e_rxb_mem(reg, &f->m);
 	else
-		rxb = (reg >> 3) << 2 | (f->rm != NO_REG ? f->rm : f->opc != NO_REG ? f->opc : 0) >> 3;
+		rxb = (reg >> 3) << 2 | (f->rm != NO_REG    ? f->rm
+					 : f->opc != NO_REG ? f->opc
+							    : 0) >>
+						3;
 	bug_on(no_rex && (w || rxb || f->rex));
 	if (w || rxb || f->rex)
 		e8(a, 0x40 | w << 3 | rxb);
@@ -337,11 +338,11 @@ static bool is_short_inc(const struct x86_decoded *d)
 struct plan {
 	struct form f;
 	uint8_t opcode;
-	bool home;	/* the memory operand is a register's place in struct x86_state */
-	bool high;	/* AH..BH: no REX prefix */
-	bool rcx_in;	/* T1 is to hold the guest's RCX */
-	bool rcx_out;	/* and is written */
-	bool fold;	/* T1 is wanted: the memory operand is [T0] */
+	bool home; /* the memory operand is a register's place in struct x86_state */
+	bool high; /* AH..BH: no REX prefix */
+	bool rcx_in; /* T1 is to hold the guest's RCX */
+	bool rcx_out; /* and is written */
+	bool fold; /* T1 is wanted: the memory operand is [T0] */
 	struct {
 		uint8_t guest, temp;
 		bool load, store;
@@ -373,7 +374,7 @@ static void put_insn(struct code *a, const struct x86_decoded *d, struct plan *p
 	}
 }
 
-static const uint8_t temps[] = { T2, T1, T0 };
+static const uint8_t temps[] = {T2, T1, T0};
 
 /* XOR and SUB of a register and itself: what it was does not matter. */
 static bool is_zeroing(const struct x86_decoded *d)
@@ -388,12 +389,14 @@ static bool is_zeroing(const struct x86_decoded *d)
 static bool partial_or_conditional(const struct x86_decoded *d, const ZydisDecodedOperand *o)
 {
 	return o->size < 32 || d->insn.mnemonic == ZYDIS_MNEMONIC_BSF ||
-	       d->insn.mnemonic == ZYDIS_MNEMONIC_BSR || (o->actions & ZYDIS_OPERAND_ACTION_MASK_READ) ||
+	       d->insn.mnemonic == ZYDIS_MNEMONIC_BSR ||
+	       (o->actions & ZYDIS_OPERAND_ACTION_MASK_READ) ||
 	       (o->actions & ZYDIS_OPERAND_ACTION_CONDWRITE);
 }
 
 /* A temporary for a register that has none of its own. */
-static uint8_t spill(struct plan *p, const struct x86_decoded *d, const ZydisDecodedOperand *o, unsigned guest)
+static uint8_t spill(struct plan *p, const struct x86_decoded *d, const ZydisDecodedOperand *o,
+		     unsigned guest)
 {
 	unsigned n;
 
@@ -502,8 +505,7 @@ static void plan_register(struct plan *p, const struct x86_decoded *d, const Zyd
 
 		if (rcx && (n == F_NONE || p->high)) {
 			p->rcx_in = true;
-			p->rcx_out |= p->high &&
-				      (o->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE);
+			p->rcx_out |= p->high && (o->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE);
 		}
 		if (n != F_NONE)
 			*field(&p->f, n) = host_of(p, d, o);
@@ -517,8 +519,8 @@ static bool plan_make(struct plan *p, const struct x86_decoded *d)
 {
 	bool turned = turn_round(d);
 
-	*p = (struct plan){ .f = { NO_REG, NO_REG, NO_REG, NO_REG, false, d->mem >= 0, { 0 } },
-			    .opcode = turned ? d->insn.opcode ^ 2 : d->insn.opcode };
+	*p = (struct plan){.f = {NO_REG, NO_REG, NO_REG, NO_REG, false, d->mem >= 0, {0}},
+			   .opcode = turned ? d->insn.opcode ^ 2 : d->insn.opcode};
 	find_high(p, d);
 	for (unsigned n = 0; n < d->insn.operand_count; n++)
 		if (d->op[n].type == ZYDIS_OPERAND_TYPE_REGISTER)
@@ -622,7 +624,8 @@ static void store_spills(struct xlate *x, const struct plan *p)
 		e_mov(&x->a, dbt_host_reg[X86_RCX], T1);
 }
 
-/* Does it become the last instruction of FIP, FDP and FOP?  Control instructions do not (SDM 1 8.1.8). */
+/* Does it become the last instruction of FIP, FDP and FOP?  Control instructions do not (SDM
+ * 1 8.1.8). */
 static bool sets_x87_pointers(const struct x86_decoded *d)
 {
 	switch (d->insn.mnemonic) {
@@ -665,9 +668,9 @@ static bool form_memory(struct xlate *x, const struct xinsn *i, struct plan *p)
 }
 
 /*
- * What FIP, FDP and FOP will be made of (fpu.c): the block's page, the address of the operand and the
- * opcode as the guest has them.  After the instruction: one that only raises what was pending is not
- * the last one.  Uses T2.
+ * What FIP, FDP and FOP will be made of (fpu.c): the block's page, the address of the operand and
+ * the opcode as the guest has them.  After the instruction: one that only raises what was pending
+ * is not the last one.  Uses T2.
  */
 static void note_x87(struct xlate *x, const struct x86_decoded *d, unsigned ea)
 {
@@ -716,8 +719,8 @@ static bool lea_direct(const struct x86_decoded *d, struct emem *m)
 	if ((base == NO_REG) != (o->base == ZYDIS_REGISTER_NONE) ||
 	    (index == NO_REG) != (o->index == ZYDIS_REGISTER_NONE))
 		return false;
-	*m = (struct emem){ base, index, o->scale ? (uint8_t)__builtin_ctz(o->scale) : 0,
-			    (int32_t)o->disp.value };
+	*m = (struct emem){base, index, o->scale ? (uint8_t)__builtin_ctz(o->scale) : 0,
+			   (int32_t)o->disp.value};
 	/* With 32-bit addresses the sum is cut before it is extended. */
 	return d->addrsize == 8 || d->opsize <= 4;
 }
@@ -752,7 +755,7 @@ void xl_lea(struct xlate *x, const struct xinsn *i)
 /* --- BT, BTS, BTR, BTC of memory by a register: the bit may lie anywhere --- */
 static const uint8_t *bt_opcode(ZydisMnemonic m)
 {
-	static const uint8_t op[4] = { 0xa3, 0xab, 0xb3, 0xbb };
+	static const uint8_t op[4] = {0xa3, 0xab, 0xb3, 0xbb};
 
 	return m == ZYDIS_MNEMONIC_BT	 ? &op[0]
 	       : m == ZYDIS_MNEMONIC_BTS ? &op[1]

@@ -2,10 +2,11 @@
 /*
  * Branches, and the ends of a block.
  *
- * A direct branch inside the page is a host jump, which leads to a stub until it is linked (cache.c);
- * it needs no check, since the block that branches is only reached where its page is mapped.  One to
- * another page compares what that page is mapped to now with what it was when linked.  An indirect
- * one looks in the jump cache.  Whatever can go round in a circle goes by the target's poll entry.
+ * A direct branch inside the page is a host jump, which leads to a stub until it is linked
+ * (cache.c); it needs no check, since the block that branches is only reached where its page is
+ * mapped.  One to another page compares what that page is mapped to now with what it was when
+ * linked.  An indirect one looks in the jump cache.  Whatever can go round in a circle goes by the
+ * target's poll entry.
  */
 #include "engine/dbt/xlate_int.h"
 
@@ -52,9 +53,7 @@ static void link_in_page(struct xlate *x, uint8_t *jump, int32_t target)
 
 	c->target = target;
 	/* Backwards, or to this very instruction. */
-	c->how = x->flags_saved			      ? TB_SAVED
-		 : target <= (int32_t)x->i->off ? TB_POLL
-						      : TB_BODY;
+	c->how = x->flags_saved ? TB_SAVED : target <= (int32_t)x->i->off ? TB_POLL : TB_BODY;
 }
 
 /* Go to another page, if it is mapped to what it was when linked. */
@@ -384,7 +383,8 @@ static void cold_one(struct xlate *x, struct cold *c)
 {
 	e_patch(&x->a, c->jump, e_here(&x->a));
 	x->flags_saved = c->saved;
-	/* Stubs take flags from the host's.  COLD_ALIGN goes on in the middle, where they are saved. */
+	/* Stubs take flags from the host's.  COLD_ALIGN goes on in the middle, where they are
+	 * saved. */
 	if (c->saved && c->kind != COLD_ALIGN && c->kind != COLD_LINK && c->kind != COLD_MISS)
 		xl_restore_flags(&x->a);
 	switch (c->kind) {

@@ -96,15 +96,16 @@ static inline struct emem xl_low_mask(unsigned n)
 }
 
 /* --- xlate_mem.c --- */
-/* xl_addr - the linear address of i's memory operand in the register returned: T0, or a guest register
- * (not to be changed) when it is just that.  Uses T0 and T1.  NO_REG: cannot be formed here. */
+/* xl_addr - the linear address of i's memory operand in the register returned: T0, or a guest
+ * register (not to be changed) when it is just that.  Uses T0 and T1.  NO_REG: cannot be formed
+ * here. */
 unsigned xl_addr(struct xlate *x, const struct xinsn *i);
 #define XL_WRITE BIT(0)
 #define XL_ALIGNED BIT(1) /* a misaligned access faults on the host as it must */
 #define XL_WHOLE BIT(2) /* a misaligned access is left to the interpreter */
 #define XL_STACK BIT(3) /* address is RSP plus a multiple of the size */
-/* xl_access - after it [ea + T1] is the host address; changes T1, and T2 for writes.  x->retry must have
- * been set before the address was formed. */
+/* xl_access - after it [ea + T1] is the host address; changes T1, and T2 for writes.  x->retry must
+ * have been set before the address was formed. */
 void xl_access(struct xlate *x, unsigned ea, unsigned size, unsigned how);
 static inline void xl_begin(struct xlate *x)
 {
@@ -144,10 +145,11 @@ bool xl_load_operand(struct xlate *x, const struct xinsn *i, unsigned reg);
 /* --- xlate_flow.c --- */
 xlate_fn xl_jcc, xl_jmp, xl_call, xl_ret, xl_jcxz, xl_loop;
 void xl_goto(struct xlate *x, int32_t target);
-/* xl_goto_indirect - to the address in T0.  undo_sp: what to add to RSP when the branch must raise. */
+/* xl_goto_indirect - to the address in T0.  undo_sp: what to add to RSP when the branch must raise.
+ */
 void xl_goto_indirect(struct xlate *x, int32_t undo_sp);
-/* xl_save_flags - for a branch to where it is not known whether flags matter: keep them in the frame if
- * they do here.  The target brings them back if it wants them (TB_SAVED). */
+/* xl_save_flags - for a branch to where it is not known whether flags matter: keep them in the
+ * frame if they do here.  The target brings them back if it wants them (TB_SAVED). */
 void xl_save_flags(struct xlate *x);
 void xl_restore_flags(struct code *a); /* uses T2 */
 int32_t xl_ret_extra(const struct xinsn *i); /* bytes that RET drops besides */

@@ -8,8 +8,8 @@ static void log_code(struct log *log, const uint8_t *rw, size_t len, uint64_t at
 	char text[128];
 
 	for (size_t n = 0; n < len; n += d.len) {
-		if (x86_decode(&d, NULL, X86_MODE_CS64 | X86_MODE_PE | X86_MODE_LMA, rw + n, len - n) !=
-		    X86_DECODE_OK) {
+		if (x86_decode(&d, NULL, X86_MODE_CS64 | X86_MODE_PE | X86_MODE_LMA, rw + n,
+			       len - n) != X86_DECODE_OK) {
 			/* Data of a link, or padding. */
 			log_printf(log, "out_asm %lx: .byte %02x\n", at + n, rw[n]);
 			d.len = 1;

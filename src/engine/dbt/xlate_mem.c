@@ -49,9 +49,9 @@ static unsigned rip_relative(struct xlate *x, const struct xinsn *i, unsigned w,
 static void add_segment(struct xlate *x, unsigned seg)
 {
 	e_load(&x->a, T1,
-	       em_base(X86_RSP, FRAME_OFF(in.cpu.s.seg) +
-					(int32_t)(seg * sizeof(struct x86_segment) +
-						  offsetof(struct x86_segment, base))));
+	       em_base(X86_RSP,
+		       FRAME_OFF(in.cpu.s.seg) + (int32_t)(seg * sizeof(struct x86_segment) +
+							   offsetof(struct x86_segment, base))));
 	e_lea(&x->a, x->code64, T0, em_sum(T0, T1));
 }
 
@@ -61,7 +61,7 @@ unsigned xl_addr(struct xlate *x, const struct xinsn *i)
 	const ZydisDecodedOperandMem *m = &d->op[d->mem].mem;
 	unsigned seg = (unsigned)(m->segment - ZYDIS_REGISTER_ES), w = d->addrsize == 8;
 	bool based = seg >= X86_FS;
-	struct emem e = { NO_REG, NO_REG, 0, (int32_t)m->disp.value };
+	struct emem e = {NO_REG, NO_REG, 0, (int32_t)m->disp.value};
 
 	if (d->addrsize == 2 || !flat_segment(x, seg, d->mem_write))
 		return NO_REG;

@@ -3,8 +3,8 @@
  * The stack.
  *
  * PUSH and POP come in runs, of which the slots nearly always lie in one page: a run is one access.
- * Where it is not so, its first instruction is the interpreter's, and the rest of the run is another
- * block's.
+ * Where it is not so, its first instruction is the interpreter's, and the rest of the run is
+ * another block's.
  */
 #include "engine/dbt/xlate_int.h"
 

@@ -31,8 +31,8 @@ void xl_cli(struct xlate *x, const struct xinsn *i)
 	e_store(&x->a, CPU(s.rflags), T1);
 }
 
-/* With nothing waiting, the shadow of STI has no effect, as long as the next instruction is begun without a
- * look at events: so it must be in this block. */
+/* With nothing waiting, the shadow of STI has no effect, as long as the next instruction is begun
+ * without a look at events: so it must be in this block. */
 void xl_sti(struct xlate *x, const struct xinsn *i)
 {
 	uint8_t *none;
