@@ -54,6 +54,8 @@ struct dbt_frame {
 	uint64_t fop; /* and the opcode, as the guest has it */
 	uint64_t host_rsp;
 	uint64_t view_r; /* value of RR */
+	uint64_t cross;	     /* distance to the copy of an operand that crosses a page */
+	_Alignas(32) uint8_t copy[32];
 	uint64_t tsc_add; /* guest's TSC minus the host's */
 	uint64_t not_if, not_ac; /* all bits but that one, for pext and pdep */
 	uint64_t arith, not_arith; /* of RFLAGS, likewise; RF and VM are in neither */
@@ -194,6 +196,8 @@ struct dbt_stubs {
 	const uint8_t *fill[2]; /* called: fill the table for the address in T0; [1]: for a write */
 	/* called: go on unless an access at T0 crosses a page.  [0]: flags are in the frame */
 	const uint8_t *align[2][STUB_SIZES];
+	/* called: T1 such that [T0 + T1] is a copy of the 16 [1]: 32 bytes at T0 */
+	const uint8_t *cross[2];
 	const uint8_t *link; /* T2 = struct tb_link */
 	const uint8_t *jump; /* called: T0 = target */
 	const uint8_t *insn; /* called: the interpreter runs the instruction */
@@ -353,6 +357,9 @@ struct tb *jump_find(struct dbt_cpu *v, uint64_t lin);
 /* Helpers that stubs call: where to go on, or NULL for the run loop. */
 const uint8_t *jump_missed(struct dbt_cpu *v);
 const uint8_t *jump_link(struct dbt_cpu *v, struct tb_link *rx_link);
+/* An operand of 16 or 32 bytes at va in two pages: copied to the frame. */
+bool jump_cross16(struct dbt_cpu *v, uint64_t va);
+bool jump_cross32(struct dbt_cpu *v, uint64_t va);
 bool jump_fill_r(struct dbt_cpu *v, uint64_t va);
 bool jump_fill_w(struct dbt_cpu *v, uint64_t va);
 

@@ -10,6 +10,7 @@
  * Everything here runs with guest vector state in the registers: general registers only, nothing
  * that raises.
  */
+#include <string.h>
 #include "engine/dbt/dbt_int.h"
 
 #define CACHE_BITS 15
@@ -163,4 +164,34 @@ bool jump_fill_r(struct dbt_cpu *v, uint64_t va)
 bool jump_fill_w(struct dbt_cpu *v, uint64_t va)
 {
 	return fill(v, va, true);
+}
+
+static bool cross(struct dbt_cpu *v, uint64_t va, unsigned size)
+{
+	unsigned first = (unsigned)(PAGE_SIZE - PAGE_OFFSET(va));
+	struct x86_cpu *c = &v->in.cpu;
+	struct x86_place a, b;
+	bool done;
+
+	if (!(v->mode & X86_MODE_CS64))
+		return false; /* which may wrap */
+	done = x86_tlb_try(c, va, X86_READ, DBT_VIEW(v->mode), &a) && a.read &&
+	       x86_tlb_try(c, va + first, X86_READ, DBT_VIEW(v->mode), &b) && b.read;
+	if (done) {
+		memcpy(v->f.copy, a.host + PAGE_OFFSET(va), first);
+		memcpy(v->f.copy + first, b.host, size - first);
+		v->f.cross = (uint64_t)v->f.copy - va;
+	}
+	dbt_fpu_load(v);
+	return done;
+}
+
+bool jump_cross16(struct dbt_cpu *v, uint64_t va)
+{
+	return cross(v, va, 16);
+}
+
+bool jump_cross32(struct dbt_cpu *v, uint64_t va)
+{
+	return cross(v, va, 32);
 }

@@ -118,7 +118,9 @@ static void call_c(struct code *a, const void *fn)
 	e_call_reg(a, X86_RAX);
 }
 
-static void emit_fill(struct code *a, const void *fn, const uint8_t *insn)
+/* Have C fill the table for the address in T0, go on to try again; cross: go on behind the access,
+ * with the distance to what fn has copied. */
+static void emit_fill(struct code *a, const void *fn, bool cross, const uint8_t *insn)
 {
 	uint8_t *slow;
 
@@ -131,6 +133,8 @@ static void emit_fill(struct code *a, const void *fn, const uint8_t *insn)
 	e8(a, 0x84), e8(a, 0xc0); /* test al, al */
 	slow = e_jcc(a, CC_Z);
 	load_guest(a);
+	if (cross)
+		e_load(a, T1, FRAME(cross));
 	e_jmp_mem(a, FRAME(resume));
 	e_patch(a, slow, insn); /* after whose store_guest */
 }
@@ -213,9 +217,13 @@ void stubs_emit(struct dbt_cpu *v)
 	/* With a sanitizer nothing may unwind from the helpers' stack: the run loop does it all. */
 	stored = fpu_lazy() ? emit_ask(&a, run_insn, DBT_EXIT_RIP) : emit_exit(&a, DBT_EXIT_FAULT);
 	s->fill[0] = e_here(&a);
-	emit_fill(&a, jump_fill_r, stored);
+	emit_fill(&a, jump_fill_r, false, stored);
 	s->fill[1] = e_here(&a);
-	emit_fill(&a, jump_fill_w, stored);
+	emit_fill(&a, jump_fill_w, false, stored);
+	s->cross[0] = e_here(&a);
+	emit_fill(&a, jump_cross16, true, stored);
+	s->cross[1] = e_here(&a);
+	emit_fill(&a, jump_cross32, true, stored);
 	emit_aligns(&a, s, insn);
 	s->link = e_here(&a);
 	emit_ask(&a, jump_link, DBT_EXIT_LINK);

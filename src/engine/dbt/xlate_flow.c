@@ -394,6 +394,9 @@ static void cold_one(struct xlate *x, struct cold *c)
 	case COLD_ALIGN:
 		to_stub_and_back(x, c, x->v->cache.stub.align[!c->saved][stub_size(c->size)]);
 		break;
+	case COLD_CROSS:
+		to_stub_and_back(x, c, x->v->cache.stub.cross[c->size == 32]);
+		break;
 	case COLD_EXIT:
 		to_stub(x, c->info, x->v->cache.stub.insn);
 		break;

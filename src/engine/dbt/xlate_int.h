@@ -18,6 +18,7 @@ struct xinsn {
 enum cold_kind {
 	COLD_FILL, /* no entry in the shadow table */
 	COLD_ALIGN, /* not aligned: goes on unless it crosses a page */
+	COLD_CROSS, /* a vector read that crosses a page: goes on with a copy of the operand */
 	COLD_EXIT, /* to the interpreter */
 	COLD_POLL,
 	COLD_LINK, /* direct branch inside the page, not linked yet */
@@ -111,6 +112,10 @@ static inline void xl_begin(struct xlate *x)
 {
 	x->retry = e_here(&x->a);
 }
+
+/* xl_unless_one_page - a jump (its rel32 field) taken unless that many bytes from ea lie in one page;
+ * changes T1 and T2. */
+uint8_t *xl_unless_one_page(struct xlate *x, unsigned ea, unsigned bytes);
 
 /* --- xlate_copy.c --- */
 xlate_fn xl_copy, xl_lea, xl_bt;

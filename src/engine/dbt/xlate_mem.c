@@ -111,6 +111,44 @@ static uint8_t *unless_aligned(struct xlate *x, unsigned reg, unsigned n)
 	return jump;
 }
 
+uint8_t *xl_unless_one_page(struct xlate *x, unsigned ea, unsigned bytes)
+{
+	int32_t last = (int32_t)(PAGE_SIZE - bytes); /* offset they may begin at */
+	struct code *a = &x->a;
+	uint8_t *ok, *jump;
+
+	if (xl_dead(x)) {
+		e_mov32(a, T1, ea);
+		e_rr(a, 0, 0x81, 4, T1); /* and */
+		e32(a, PAGE_SIZE - 1);
+		e_rr(a, 0, 0x81, 7, T1); /* cmp */
+		e32(a, (uint32_t)last);
+		return e_jcc(a, CC_A);
+	}
+	/* offset - (last + 1) is negative: its sign plus 1 is 0. */
+	e_pext(a, T1, ea, xl_low_mask(6));
+	e_lea(a, 1, T1, em_base(T1, -(last + 1)));
+	e_mov_imm(a, T2, 63);
+	e_sarx(a, T1, T1, T2);
+	e_lea(a, 1, T1, em_base(T1, 1));
+	ok = e_jrcxz(a);
+	jump = e_jmp(a);
+	e_patch8(a, ok);
+	return jump;
+}
+
+/* Vectors are often not aligned: look at once whether they cross.  The cold code of a read that does
+ * is returned: it goes on behind the access, with a copy of the operand. */
+static struct cold *check_vector(struct xlate *x, unsigned ea, unsigned size, unsigned how)
+{
+	struct cold *c = xl_cold(x, how & XL_WRITE ? COLD_EXIT : COLD_CROSS,
+				 xl_unless_one_page(x, ea, size));
+
+	c->ea = (uint8_t)ea;
+	c->size = (uint8_t)size;
+	return how & XL_WRITE ? NULL : c;
+}
+
 static void check_alignment(struct xlate *x, unsigned ea, unsigned size, unsigned how)
 {
 	unsigned n = 32 - (unsigned)__builtin_clz(size - 1);
@@ -133,9 +171,13 @@ void xl_access(struct xlate *x, unsigned ea, unsigned size, unsigned how)
 {
 	struct code *a = &x->a;
 	uint8_t *miss, *over, *none;
-	struct cold *c;
+	struct cold *c, *cross = NULL;
 
-	if (size > 1 && !(how & XL_ALIGNED))
+	if (how & XL_ALIGNED)
+		;
+	else if (size >= 16 && !(how & XL_WHOLE))
+		cross = check_vector(x, ea, size, how);
+	else if (size > 1)
 		check_alignment(x, ea, size, how);
 	e_pext(a, T1, ea, FRAME(vpn_mask));
 	if (how & XL_WRITE)
@@ -155,4 +197,6 @@ void xl_access(struct xlate *x, unsigned ea, unsigned size, unsigned how)
 	c->ea = (uint8_t)ea;
 	c->write = how & XL_WRITE;
 	c->back = x->retry;
+	if (cross)
+		cross->back = e_here(a);
 }

@@ -169,31 +169,10 @@ static bool near_ret(const struct xlate *x, const struct xinsn *i)
 	       i->d.insn.meta.branch_type != ZYDIS_BRANCH_TYPE_FAR;
 }
 
-/* To the interpreter unless n slots from the address in ea lie in one page. */
-static void one_page(struct xlate *x, unsigned ea, unsigned n)
+/* To the interpreter unless n slots from T0 lie in one page. */
+static void leave_unless_one_page(struct xlate *x, unsigned n)
 {
-	int32_t last = (int32_t)(PAGE_SIZE - n * xl_slot(x)); /* offset they may begin at */
-	struct code *a = &x->a;
-	uint8_t *ok;
-
-	if (xl_dead(x)) {
-		e_mov32(a, T1, ea);
-		e_rr(a, 0, 0x81, 4, T1); /* and */
-		e32(a, PAGE_SIZE - 1);
-		e_rr(a, 0, 0x81, 7, T1); /* cmp */
-		e32(a, (uint32_t)last);
-		xl_cold(x, COLD_EXIT, e_jcc(a, CC_A));
-		return;
-	}
-	/* offset - (last + 1) is negative: its sign plus 1 is 0. */
-	e_pext(a, T1, ea, xl_low_mask(6));
-	e_lea(a, 1, T1, em_base(T1, -(last + 1)));
-	e_mov_imm(a, T2, 63);
-	e_sarx(a, T1, T1, T2);
-	e_lea(a, 1, T1, em_base(T1, 1));
-	ok = e_jrcxz(a);
-	xl_cold(x, COLD_EXIT, e_jmp(a));
-	e_patch8(a, ok);
+	xl_cold(x, COLD_EXIT, xl_unless_one_page(x, T0, n * xl_slot(x)));
 }
 
 static struct emem run_slot(const struct xlate *x, unsigned base, unsigned n)
@@ -223,7 +202,7 @@ static void push_run(struct xlate *x, const struct xinsn *i, unsigned n)
 {
 	xl_begin(x);
 	e_lea(&x->a, x->code64, T0, em_base(H_RSP, -(int32_t)(n * xl_slot(x))));
-	one_page(x, T0, n);
+	leave_unless_one_page(x, n);
 	xl_access(x, T0, xl_slot(x), XL_WRITE | XL_STACK);
 	for (unsigned k = 0; k < n; k++)
 		push_one(x, &i[k], run_slot(x, T0, n - 1 - k));
@@ -252,7 +231,7 @@ static void pop_run(struct xlate *x, const struct xinsn *i, unsigned n, bool ret
 		xl_save_flags(x);
 	xl_begin(x);
 	e_lea(&x->a, x->code64, T0, em_base(H_RSP, 0));
-	one_page(x, T0, slots);
+	leave_unless_one_page(x, slots);
 	xl_access(x, T0, xl_slot(x), XL_STACK);
 	for (unsigned k = 0; k < n; k++)
 		pop_one(x, &i[k], run_slot(x, T0, k));
