@@ -48,16 +48,11 @@ static struct dbt_vm *vm_of(struct engine_vm *vm)
 }
 
 /* --- running --- */
-static uint64_t wrap(const struct dbt_cpu *v, uint64_t rip)
-{
-	return v->mode & X86_MODE_CS64 ? rip : (uint32_t)rip;
-}
-
 /* The block at s.rip, or NULL when the interpreter must run what is there.  May unwind. */
 static struct tb *find(struct dbt_cpu *v)
 {
 	struct x86_cpu *c = &v->in.cpu;
-	uint64_t lin = wrap(v, c->s.rip), ram_off;
+	uint64_t lin = dbt_linear(v, c->s.rip), ram_off;
 	const uint8_t *page;
 	struct tb *b = jump_find(v, lin);
 
@@ -89,7 +84,7 @@ static enum dbt_exit enter(struct dbt_cpu *v, struct tb *b)
 	typedef enum dbt_exit enter_fn(struct dbt_frame * f, const uint8_t *code);
 	enum dbt_exit why;
 
-	v->f.code_base = wrap(v, v->in.cpu.s.rip) & ~(PAGE_SIZE - 1);
+	v->f.code_base = dbt_linear(v, v->in.cpu.s.rip) & ~(PAGE_SIZE - 1);
 	v->in.cpu.s.rflags &= ~RFLAGS_RF;
 	v->entered = b;
 	dbt_fpu_load(v);
@@ -108,7 +103,7 @@ static enum dbt_exit enter(struct dbt_cpu *v, struct tb *b)
 
 static void insn_rip(struct dbt_cpu *v)
 {
-	v->in.cpu.s.rip = wrap(v, v->f.code_base + INFO_OFF(v->f.info));
+	v->in.cpu.s.rip = dbt_linear(v, v->f.code_base + INFO_OFF(v->f.info));
 }
 
 /* An indirect branch: where it leads.  To where no code can be, the branch itself raises. */
@@ -117,7 +112,7 @@ static bool take_jump(struct dbt_cpu *v)
 	struct x86_cpu *c = &v->in.cpu;
 
 	if (likely(!(v->mode & X86_MODE_CS64) || x86_canonical(v->f.target))) {
-		c->s.rip = wrap(v, v->f.target);
+		c->s.rip = dbt_linear(v, v->f.target);
 		return true;
 	}
 	insn_rip(v);

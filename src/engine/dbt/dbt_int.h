@@ -43,7 +43,6 @@ struct dbt_frame {
 	uint64_t jump_untag; /* minus the tag of jump cache entries that are valid now */
 	uint64_t low_mask[7]; /* [n]: low n bits */
 	uint32_t flags; /* arithmetic flags across a branch, as in x86_cpu.fl */
-	uint32_t pad;
 	uint32_t info; /* of an exit: INFO_* */
 	uint32_t reason; /* enum dbt_exit */
 	uint64_t tmp; /* scratch of one instruction */
@@ -54,7 +53,7 @@ struct dbt_frame {
 	uint64_t fop; /* and the opcode, as the guest has it */
 	uint64_t host_rsp;
 	uint64_t view_r; /* value of RR */
-	uint64_t cross;	     /* distance to the copy of an operand that crosses a page */
+	uint64_t cross; /* distance to the copy of an operand that crosses a page */
 	_Alignas(32) uint8_t copy[32];
 	uint64_t tsc_add; /* guest's TSC minus the host's */
 	uint64_t not_if, not_ac; /* all bits but that one, for pext and pdep */
@@ -300,6 +299,12 @@ dbt_helper run_syscall, run_sysret, run_iret;
 const uint8_t *run_insn(struct dbt_cpu *v);
 const uint8_t *run_call(struct dbt_cpu *v, dbt_helper *fn);
 
+/* dbt_linear - the linear address of an instruction pointer, as wide as the mode's (CS base 0). */
+static inline uint64_t dbt_linear(const struct dbt_cpu *v, uint64_t rip)
+{
+	return v->mode & X86_MODE_CS64 ? rip : (uint32_t)rip;
+}
+
 /* --- lst.c --- */
 /* lst_probe - can the tables of a vCPU be reserved here? */
 int lst_probe(struct err **e);
@@ -342,6 +347,8 @@ static inline const uint8_t *tb_entry(const struct tb *b, enum tb_entry how)
 
 /* --- stubs.c --- */
 void stubs_emit(struct dbt_cpu *v);
+/* stub_load_flags - code that takes arithmetic flags from frame.flags to the host's; uses T2. */
+void stub_load_flags(struct code *a);
 
 /* --- xlate.c --- */
 /* xlate_block - translate the code at lin, whose page is at host address `page`.  May unwind. */

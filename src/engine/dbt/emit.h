@@ -135,7 +135,6 @@ static inline void e_test(struct code *a, unsigned reg)
 }
 
 /* Jumps: e_jmp/e_jcc leave a rel32 field to be filled in by e_patch and return where it is. */
-#define CC_B 2
 #define CC_Z 4
 #define CC_NZ 5
 #define CC_A 7

@@ -94,11 +94,6 @@ struct tb *jump_find(struct dbt_cpu *v, uint64_t lin)
 	return b && gens_hold(v, b) ? b : NULL;
 }
 
-static uint64_t linear(const struct dbt_cpu *v, uint64_t rip)
-{
-	return v->mode & X86_MODE_CS64 ? rip : (uint32_t)rip;
-}
-
 /* Counted running wants to see every block. */
 static bool must_return(struct dbt_cpu *v)
 {
@@ -108,7 +103,7 @@ static bool must_return(struct dbt_cpu *v)
 
 const uint8_t *jump_missed(struct dbt_cpu *v)
 {
-	uint64_t lin = linear(v, v->f.target);
+	uint64_t lin = dbt_linear(v, v->f.target);
 	struct tb *b;
 	unsigned slot;
 
@@ -130,7 +125,7 @@ const uint8_t *jump_missed(struct dbt_cpu *v)
 const uint8_t *jump_link(struct dbt_cpu *v, struct tb_link *rx_link)
 {
 	struct tb_link *l = (struct tb_link *)((uint8_t *)rx_link - v->cache.rx);
-	uint64_t lin = linear(v, v->f.code_base + (uint64_t)(int64_t)l->target);
+	uint64_t lin = dbt_linear(v, v->f.code_base + (uint64_t)(int64_t)l->target);
 	struct tb *b;
 
 	v->link = l;

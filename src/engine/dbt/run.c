@@ -73,11 +73,6 @@ void run_set_tsc(struct dbt_cpu *v)
 }
 
 /* --- going on --- */
-static uint64_t wrap(const struct dbt_cpu *v, uint64_t rip)
-{
-	return v->mode & X86_MODE_CS64 ? rip : (uint32_t)rip;
-}
-
 /* Does anything have to be done before the next instruction? */
 static bool waits(struct dbt_cpu *v)
 {
@@ -98,7 +93,7 @@ static const uint8_t *go_on(struct dbt_cpu *v)
 	if (waits(v) || !run_translated(dbt_mode(&v->in.cpu)))
 		return NULL;
 	run_update(v);
-	lin = wrap(v, v->in.cpu.s.rip);
+	lin = dbt_linear(v, v->in.cpu.s.rip);
 	b = jump_find(v, lin);
 	if (!b)
 		return NULL;
@@ -113,7 +108,7 @@ const uint8_t *run_insn(struct dbt_cpu *v)
 
 	v->stats.in_place++;
 	v->stats.by_insn[INFO_MNEMONIC(v->f.info)]++;
-	c->s.rip = wrap(v, v->f.code_base + INFO_OFF(v->f.info));
+	c->s.rip = dbt_linear(v, v->f.code_base + INFO_OFF(v->f.info));
 	x86_update_ac(c);
 	interp_one(&v->in);
 	if (INFO_MNEMONIC(v->f.info) == ZYDIS_MNEMONIC_WRMSR)
@@ -127,10 +122,10 @@ const uint8_t *run_call(struct dbt_cpu *v, dbt_helper *fn)
 	uint64_t rip = v->f.code_base + INFO_OFF(v->f.info);
 
 	v->stats.calls++;
-	c->s.rip = wrap(v, rip);
+	c->s.rip = dbt_linear(v, rip);
 	x86_update_ac(c);
 	v->in.ip = NULL;
-	fn(c, wrap(v, rip + (v->f.info >> 12)));
+	fn(c, dbt_linear(v, rip + (v->f.info >> 12)));
 	c->icount += interp_counted(&v->in);
 	return go_on(v);
 }

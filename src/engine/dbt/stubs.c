@@ -3,7 +3,7 @@
  * The code between translated blocks and C: written once at the head of the cache.
  *
  * enter(frame, code): keep the host's registers and stack, load the guest's, go.
- * exit[reason]: store the guest's, back to whom called enter, with the reason.
+ * fault, poll: store the guest's, back to whom called enter, with the reason.
  * Helpers (fill, link, jump): store the guest's general registers and flags, call C on the stack
  * below the frame, load them again, go on.  Vector registers stay the guest's all the time, so the
  * C they call is compiled for general registers only.
@@ -54,8 +54,7 @@ static void push(struct code *a, unsigned reg)
 	e8(a, 0x50 | (reg & 7));
 }
 
-/* From the frame to the host's; uses T2. */
-static void load_saved_flags(struct code *a)
+void stub_load_flags(struct code *a)
 {
 	e_mov(a, T2, X86_RAX);
 	e_load32(a, X86_RAX, FRAME(flags));
@@ -156,7 +155,7 @@ static void emit_align(struct code *a, unsigned size, bool saved, const uint8_t 
 	e_load32(a, T1, em_base(T2, 0));
 	e_store32(a, FRAME(info), T1);
 	if (saved)
-		load_saved_flags(a);
+		stub_load_flags(a);
 	e_jmp_to(a, insn);
 	e_patch8(a, stays);
 	take_back(a);
@@ -230,7 +229,7 @@ void stubs_emit(struct dbt_cpu *v)
 	s->jump = e_here(&a);
 	take_data(&a);
 	e_store(&a, FRAME(target), T0);
-	load_saved_flags(&a);
+	stub_load_flags(&a);
 	emit_ask(&a, jump_missed, DBT_EXIT_JUMP);
 	s->call = e_here(&a);
 	if (fpu_lazy())

@@ -60,7 +60,7 @@ struct cold *xl_cold(struct xlate *x, enum cold_kind kind, uint8_t *jump)
 void xl_exit(struct xlate *x, const struct xinsn *i)
 {
 	if (x->flags_saved)
-		xl_restore_flags(&x->a);
+		stub_load_flags(&x->a);
 	e_call_to(&x->a, x->v->cache.stub.insn);
 	e32(&x->a, i->off | (i->bad ? 0 : (uint32_t)i->d.insn.mnemonic << 12));
 	x->ended = true;

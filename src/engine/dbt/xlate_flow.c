@@ -31,15 +31,6 @@ void xl_save_flags(struct xlate *x)
 	x->flags_saved = true;
 }
 
-void xl_restore_flags(struct code *a)
-{
-	e_mov(a, T2, X86_RAX);
-	e_load32(a, X86_RAX, FRAME(flags));
-	e8(a, 0x04), e8(a, 0x7f); /* add al, 0x7f: OF = bit 0 */
-	e8(a, 0x9e); /* sahf */
-	e_mov(a, X86_RAX, T2);
-}
-
 /* --- direct branches --- */
 static bool in_page(int32_t target)
 {
@@ -294,7 +285,7 @@ void xl_prologue(struct xlate *x)
 	e_store(a, FRAME(code_base), T0);
 	x->tb->saved = e_here(a);
 	if (x->in[0].live)
-		xl_restore_flags(a);
+		stub_load_flags(a);
 	x->tb->poll = e_here(a);
 	if (!x->in[0].live) {
 		e_cmp32_mem_imm(a, CPU(attn), 0);
@@ -356,7 +347,7 @@ static void cold_link(struct xlate *x, struct cold *c)
 	if (c->back) /* the check of a page */
 		e_patch(a, (uint8_t *)(uintptr_t)c->back, stub);
 	if (c->saved)
-		xl_restore_flags(a);
+		stub_load_flags(a);
 	e_store32_imm(a, FRAME(info), c->info);
 	data = e_lea_rip(a, T2);
 	e_jmp_to(a, x->v->cache.stub.link);
@@ -386,7 +377,7 @@ static void cold_one(struct xlate *x, struct cold *c)
 	/* Stubs take flags from the host's.  COLD_ALIGN goes on in the middle, where they are
 	 * saved. */
 	if (c->saved && c->kind != COLD_ALIGN && c->kind != COLD_LINK && c->kind != COLD_MISS)
-		xl_restore_flags(&x->a);
+		stub_load_flags(&x->a);
 	switch (c->kind) {
 	case COLD_FILL:
 		to_stub_and_back(x, c, x->v->cache.stub.fill[c->write]);

@@ -113,8 +113,8 @@ static inline void xl_begin(struct xlate *x)
 	x->retry = e_here(&x->a);
 }
 
-/* xl_unless_one_page - a jump (its rel32 field) taken unless that many bytes from ea lie in one page;
- * changes T1 and T2. */
+/* xl_unless_one_page - a jump (its rel32 field) taken unless that many bytes from ea lie in one
+ * page; changes T1 and T2. */
 uint8_t *xl_unless_one_page(struct xlate *x, unsigned ea, unsigned bytes);
 
 /* --- xlate_copy.c --- */
@@ -156,7 +156,6 @@ void xl_goto_indirect(struct xlate *x, int32_t undo_sp);
 /* xl_save_flags - for a branch to where it is not known whether flags matter: keep them in the
  * frame if they do here.  The target brings them back if it wants them (TB_SAVED). */
 void xl_save_flags(struct xlate *x);
-void xl_restore_flags(struct code *a); /* uses T2 */
 int32_t xl_ret_extra(const struct xinsn *i); /* bytes that RET drops besides */
 void xl_prologue(struct xlate *x);
 void xl_cold_code(struct xlate *x);

@@ -137,8 +137,8 @@ uint8_t *xl_unless_one_page(struct xlate *x, unsigned ea, unsigned bytes)
 	return jump;
 }
 
-/* Vectors are often not aligned: look at once whether they cross.  The cold code of a read that does
- * is returned: it goes on behind the access, with a copy of the operand. */
+/* Vectors are often not aligned: look at once whether they cross.  The cold code of a read that
+ * does is returned: it goes on behind the access, with a copy of the operand. */
 static struct cold *check_vector(struct xlate *x, unsigned ea, unsigned size, unsigned how)
 {
 	struct cold *c = xl_cold(x, how & XL_WRITE ? COLD_EXIT : COLD_CROSS,
