@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 #include "base/err.h"
+#include "base/hugemap.h"
 #include "mem/mem_int.h"
 
 static int mem_alloc_ram(struct mem *m, struct err **e)
@@ -17,7 +18,7 @@ static int mem_alloc_ram(struct mem *m, struct err **e)
 	if (ftruncate(m->fd, (off_t)m->ram_size))
 		return err_set(e, errno, "cannot size guest RAM to %lu MiB: %s", m->ram_size / MiB,
 			       strerror(errno));
-	m->ram = mmap(NULL, m->ram_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, m->fd, 0);
+	m->ram = hugemap_file(m->fd, m->ram_size, PROT_READ | PROT_WRITE);
 	if (m->ram == MAP_FAILED) {
 		m->ram = NULL;
 		return err_set(e, errno, "cannot map %lu MiB of guest RAM: %s", m->ram_size / MiB,

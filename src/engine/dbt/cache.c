@@ -19,6 +19,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 #include "base/err.h"
+#include "base/hugemap.h"
 #include "engine/dbt/dbt_int.h"
 
 #define ARENA_PART 2 /* the arena is as large as this part of the code memory */
@@ -32,8 +33,8 @@ static int map_code(struct dbt_cache *k, struct err **e)
 		return err_set(e, errno, "cannot create memory for code: %s", strerror(errno));
 	if (ftruncate(fd, (off_t)k->size) < 0)
 		r = -errno;
-	k->rw = mmap(NULL, k->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	rx = mmap(NULL, k->size, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
+	k->rw = hugemap_file(fd, k->size, PROT_READ | PROT_WRITE);
+	rx = hugemap_file(fd, k->size, PROT_READ | PROT_EXEC);
 	if (!r && (k->rw == MAP_FAILED || rx == MAP_FAILED))
 		r = -errno;
 	close(fd);

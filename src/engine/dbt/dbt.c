@@ -355,6 +355,7 @@ static void frame_init(struct dbt_cpu *v)
 	for (unsigned n = 0; n < ARRAY_SIZE(bits); n++)
 		v->f.low_mask[n] = BIT(bits[n]) - 1;
 	v->f.self = v;
+	v->f.pauses = 1;
 	v->f.not_if = ~(uint64_t)RFLAGS_IF;
 	v->f.not_ac = ~(uint64_t)RFLAGS_AC;
 	v->f.arith = RFLAGS_ARITH;

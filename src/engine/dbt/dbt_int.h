@@ -51,6 +51,7 @@ struct dbt_frame {
 	uint64_t fdp; /* linear address of the last x87 memory operand */
 	uint64_t x87_base; /* linear page of the last block that executed one */
 	uint64_t fop; /* and the opcode, as the guest has it */
+	uint32_t pauses; /* before the next one yields the processor */
 	uint64_t host_rsp;
 	uint64_t view_r; /* value of RR */
 	uint64_t cross; /* distance to the copy of an operand that crosses a page */

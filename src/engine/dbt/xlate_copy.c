@@ -6,7 +6,7 @@
  * instruction; a memory operand becomes [ea + T1], or [T0] when T1 is wanted for something else:
  * the count of a shift (CL), RCX of CMPXCHG16B, AH..BH (which allow no REX prefix), a second
  * temporary. Registers that an instruction names without saying so must be RAX, RDX or RBX, which
- * are themselves, or RCX to read, which is copied to T1, the host's RCX.
+ * are themselves, or RCX, which is copied to or from T1, the host's RCX.
  */
 #include "engine/dbt/xlate_int.h"
 
@@ -191,9 +191,7 @@ static bool register_ok(const struct x86_decoded *d, const ZydisDecodedOperand *
 	if (!is_gpr(r) || field_of(o) != F_NONE)
 		return true;
 	g = xl_reg_num(r);
-	if (g == X86_RCX)
-		return !(o->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE);
-	return g == X86_RAX || g == X86_RDX || g == X86_RBX;
+	return g == X86_RAX || g == X86_RCX || g == X86_RDX || g == X86_RBX;
 }
 
 static bool memory_ok(const struct x86_decoded *d)
@@ -504,8 +502,8 @@ static void plan_register(struct plan *p, const struct x86_decoded *d, const Zyd
 		bool rcx = xl_reg_num(r) == X86_RCX;
 
 		if (rcx && (n == F_NONE || p->high)) {
-			p->rcx_in = true;
-			p->rcx_out |= p->high && (o->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE);
+			p->rcx_in |= p->high || (o->actions & ZYDIS_OPERAND_ACTION_MASK_READ);
+			p->rcx_out |= !!(o->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE);
 		}
 		if (n != F_NONE)
 			*field(&p->f, n) = host_of(p, d, o);
@@ -526,7 +524,7 @@ static bool plan_make(struct plan *p, const struct x86_decoded *d)
 		if (d->op[n].type == ZYDIS_OPERAND_TYPE_REGISTER)
 			plan_register(p, d, &d->op[n], turned);
 	/* T2 first; T1 is the second, and RCX wants it too. */
-	if (p->rcx_in && p->n_spills > 1)
+	if ((p->rcx_in || p->rcx_out) && p->n_spills > 1)
 		return false;
 	if (d->mem >= 0 && (p->rcx_in || p->n_spills > 1))
 		p->fold = true;

@@ -125,7 +125,7 @@ unsigned xl_reg_num(ZydisRegister r); /* of a general register, 0..15 */
 
 /* --- xlate_sys.c --- */
 xlate_fn xl_cli, xl_sti, xl_stac, xl_clac, xl_swapgs, xl_rdtsc, xl_rdtscp, xl_pushf;
-xlate_fn xl_syscall, xl_sysret, xl_iret;
+xlate_fn xl_syscall, xl_sysret, xl_iret, xl_pause;
 
 /* --- xlate_stack.c --- */
 xlate_fn xl_push, xl_pop, xl_leave;

@@ -161,6 +161,27 @@ void xl_pushf(struct xlate *x, const struct xinsn *i)
 	e_lea(a, 1, dbt_host_reg[X86_RSP], em_base(dbt_host_reg[X86_RSP], -8));
 }
 
+/* About as many as take 10000 cycles: longer than a lock is held that is worth spinning for. */
+#define PAUSES 64
+
+/* One of many is the interpreter's, which lets other threads run. */
+void xl_pause(struct xlate *x, const struct xinsn *i)
+{
+	struct code *a = &x->a;
+	uint8_t *zero, *over;
+
+	e8(a, 0xf3), e8(a, 0x90);
+	e_load32(a, T1, FRAME(pauses));
+	e_lea(a, 0, T1, em_base(T1, -1));
+	e_store32(a, FRAME(pauses), T1);
+	zero = e_jrcxz(a);
+	over = e_jmp8(a);
+	e_patch8(a, zero);
+	e_store32_imm(a, FRAME(pauses), PAUSES);
+	xl_cold(x, COLD_EXIT, e_jmp(a));
+	e_patch8(a, over);
+}
+
 /* --- by a function --- */
 static void call(struct xlate *x, const struct xinsn *i, dbt_helper *fn)
 {

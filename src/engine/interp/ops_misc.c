@@ -3,6 +3,7 @@
  * The rest of the unprivileged integer instructions: flags, PUSHA, ENTER, BOUND, XLAT,
  * hints; and bounce execution for everything that this engine has no handler for.
  */
+#include <sched.h>
 #include "engine/interp/ops.h"
 
 #define RAX c->s.gpr[X86_RAX]
@@ -20,7 +21,7 @@ OP(op_nop)
  * processors. */
 OP(op_pause)
 {
-	__builtin_ia32_pause();
+	sched_yield();
 	NEXT;
 }
 

@@ -6,7 +6,7 @@
 #include "smp.h"
 
 #define VEC_SYNC 0x44
-#define ROUNDS (200 * bm_scale)
+#define ROUNDS (60 * bm_scale)
 
 static volatile uint32_t synced, stop;
 static volatile uint32_t wrong_value, wrong_trap, runs[BM_CPUS];
