@@ -2,22 +2,23 @@
 #include "base/hugemap.h"
 #include <sys/mman.h>
 #include <unistd.h>
-#include "base/base.h"
 
-#define HUGE_PAGE (2 * MiB)
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* Linux 6.1 */
+#endif
 
-void *hugemap_file(int fd, size_t size, int prot)
+void *hugemap(int fd, size_t size, int prot)
 {
+	int flags = MAP_NORESERVE | (fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED);
 	size_t room = size + HUGE_PAGE;
-	uint8_t *whole =
-		mmap(NULL, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	uint8_t *at, *end;
+	uint8_t *whole, *at, *end;
 
+	whole = mmap(NULL, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (whole == MAP_FAILED)
 		return MAP_FAILED;
 	at = (uint8_t *)align_up((uintptr_t)whole, HUGE_PAGE);
 	end = at + align_up(size, (size_t)sysconf(_SC_PAGESIZE));
-	if (mmap(at, size, prot, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd, 0) == MAP_FAILED) {
+	if (mmap(at, size, prot, flags | MAP_FIXED, fd, 0) == MAP_FAILED) {
 		munmap(whole, room);
 		return MAP_FAILED;
 	}
@@ -28,4 +29,9 @@ void *hugemap_file(int fd, size_t size, int prot)
 	/* Only advice: a host without them has none. */
 	madvise(at, size, MADV_HUGEPAGE);
 	return at;
+}
+
+void hugemap_gather(void *at, size_t size)
+{
+	madvise(at, size, MADV_COLLAPSE);
 }

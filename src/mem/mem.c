@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Guest RAM in one memfd, and accesses by guest-physical address. */
+/* Guest RAM in one mapping, and accesses by guest-physical address. */
 #include "mem/mem.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -12,13 +12,7 @@
 
 static int mem_alloc_ram(struct mem *m, struct err **e)
 {
-	m->fd = memfd_create("doppel-ram", MFD_CLOEXEC);
-	if (m->fd < 0)
-		return err_set(e, errno, "cannot create guest RAM: %s", strerror(errno));
-	if (ftruncate(m->fd, (off_t)m->ram_size))
-		return err_set(e, errno, "cannot size guest RAM to %lu MiB: %s", m->ram_size / MiB,
-			       strerror(errno));
-	m->ram = hugemap_file(m->fd, m->ram_size, PROT_READ | PROT_WRITE);
+	m->ram = hugemap(-1, m->ram_size, PROT_READ | PROT_WRITE);
 	if (m->ram == MAP_FAILED) {
 		m->ram = NULL;
 		return err_set(e, errno, "cannot map %lu MiB of guest RAM: %s", m->ram_size / MiB,
@@ -68,8 +62,6 @@ void mem_destroy(struct mem *m)
 		munmap(m->pages, m->ram_size / PAGE_SIZE * sizeof(*m->pages));
 	if (m->ram)
 		munmap(m->ram, m->ram_size);
-	if (m->fd >= 0)
-		close(m->fd);
 	mem_map_fini(m);
 	lock_fini(&m->code_lock);
 	free(m);

@@ -33,7 +33,6 @@ struct mem {
 	struct log *log;
 	uint8_t *ram;
 	uint64_t ram_size, ram_used;
-	int fd;
 	struct mem_space phys, port;
 
 	struct lock lock; /* map changes */

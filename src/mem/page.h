@@ -40,7 +40,7 @@ struct page_ops {
 
 void mem_set_page_ops(struct mem *m, const struct page_ops *ops);
 
-/* The page-state array, one entry per page of the memfd. */
+/* The page-state array, one entry per page of RAM. */
 struct mem_page *mem_pages(const struct mem *m);
 
 /* mem_page_fast_write - may stores to this page bypass mem_written? */

@@ -3,8 +3,8 @@
  * The code cache of a vCPU: translated blocks, by RAM offset and mode, and the links between them.
  *
  * Code memory is one memfd mapped twice, writable and executable, so that it is never both at one
- * address.  Blocks are appended; when code memory or the arena of what describes it is full,
- * everything but the stubs is dropped.  A block is entered only by its own vCPU's thread, so
+ * address.  Blocks are appended, and what of them rarely runs in a part of its own; when
+ * either part or the arena of what describes them is full, everything but the stubs is dropped.  A block is entered only by its own vCPU's thread, so
  * nothing here waits for anybody.
  *
  * A block is right while the generations of its pages are what mem_code_mark() gave when it was
@@ -22,7 +22,7 @@
 #include "base/hugemap.h"
 #include "engine/dbt/dbt_int.h"
 
-#define ARENA_PART 2 /* the arena is as large as this part of the code memory */
+#define COLD_PART 3 /* and cold code has this part of it */
 
 static int map_code(struct dbt_cache *k, struct err **e)
 {
@@ -33,8 +33,8 @@ static int map_code(struct dbt_cache *k, struct err **e)
 		return err_set(e, errno, "cannot create memory for code: %s", strerror(errno));
 	if (ftruncate(fd, (off_t)k->size) < 0)
 		r = -errno;
-	k->rw = hugemap_file(fd, k->size, PROT_READ | PROT_WRITE);
-	rx = hugemap_file(fd, k->size, PROT_READ | PROT_EXEC);
+	k->rw = hugemap(fd, k->size, PROT_READ | PROT_WRITE);
+	rx = hugemap(fd, k->size, PROT_READ | PROT_EXEC);
 	if (!r && (k->rw == MAP_FAILED || rx == MAP_FAILED))
 		r = -errno;
 	close(fd);
@@ -50,7 +50,10 @@ int cache_create(struct dbt_cpu *v, size_t size, struct err **e)
 	int r;
 
 	k->size = size;
-	k->arena_size = size / ARENA_PART;
+	k->cold.end = size;
+	k->hot.end = k->cold.used = k->cold.ready =
+		align_down(size - size / COLD_PART, HUGE_PAGE / 4);
+	k->arena_size = size; /* blocks take about half of that */
 	k->max = (unsigned)(size / 256);
 	r = map_code(k, e);
 	if (r)
@@ -65,7 +68,7 @@ int cache_create(struct dbt_cpu *v, size_t size, struct err **e)
 		return err_set(e, ENOMEM, "no memory for the code cache");
 	}
 	stubs_emit(v);
-	k->stubs = k->used;
+	k->stubs = k->hot.used;
 	jump_clear(v);
 	return 0;
 }
@@ -92,7 +95,8 @@ void cache_reset(struct dbt_cpu *v)
 	fpu_claim(); /* FIP may be the address of code that goes */
 	memset(k->hash, 0, sizeof(*k->hash) << TB_HASH_BITS);
 	memset(k->pages, 0, sizeof(*k->pages) << TB_PAGE_HASH_BITS);
-	k->used = k->stubs;
+	k->hot.used = k->stubs;
+	k->cold.used = k->hot.end;
 	k->arena_used = 0;
 	k->n = 0;
 	k->generation++;
@@ -168,20 +172,36 @@ static struct tb **next_of(struct tb *b, uint64_t ram_page)
 	return &b->page_next[b->ram_page[0] != ram_page];
 }
 
-/* Page faults one by one cost more than translating what fills a page. */
-#define READY_STEP (256 * KiB)
-void cache_prepare(struct dbt_cpu *v)
+/* Page faults one by one cost more than translating what fills a page; and code is spread out, so
+ * that it wants huge pages. */
+#define READY_STEP HUGE_PAGE
+static void prepare(struct dbt_cache *k, struct cache_part *p)
+{
+	while (p->ready < p->end && p->ready < p->used + READY_STEP / 8) {
+		size_t n = (size_t)min_u64(align_up(p->ready + 1, READY_STEP), p->end) - p->ready;
+
+		/* A kernel that does not know this faults them in one by one. */
+		madvise(k->rw + p->ready, n, MADV_POPULATE_WRITE);
+		madvise(k->rw + k->rx + p->ready, n, MADV_POPULATE_READ);
+		hugemap_gather(k->rw + p->ready, n);
+		hugemap_gather(k->rw + k->rx + p->ready, n);
+		p->ready += n;
+	}
+}
+
+struct code cache_begin(struct dbt_cpu *v, struct cache_part *p)
 {
 	struct dbt_cache *k = &v->cache;
 
-	while (k->ready < k->size && k->ready < k->used + READY_STEP / 2) {
-		size_t n = (size_t)min_u64(READY_STEP, k->size - k->ready);
+	prepare(k, p);
+	return (struct code){.p = k->rw + p->used, .end = k->rw + p->end, .rx = k->rx};
+}
 
-		/* A kernel that does not know this faults them in one by one. */
-		madvise(k->rw + k->ready, n, MADV_POPULATE_WRITE);
-		madvise(k->rw + k->rx + k->ready, n, MADV_POPULATE_READ);
-		k->ready += n;
-	}
+void cache_end(struct dbt_cpu *v, struct cache_part *p, const struct code *a)
+{
+	p->used = align_up((size_t)(a->p - v->cache.rw), 16);
+	if (p->used > p->end)
+		p->used = p->end;
 }
 
 void cache_add(struct dbt_cpu *v, struct tb *b)
@@ -235,19 +255,19 @@ struct tb *cache_at(struct dbt_cpu *v, const uint8_t *rx, unsigned *insn)
 }
 
 /* --- links --- */
-static void set_jump(struct dbt_cpu *v, struct tb_link *l, const uint8_t *rx_target)
+static void set_jump(struct dbt_cpu *v, const struct tb_link *l, const uint8_t *rx_target)
 {
-	uint8_t *at = (uint8_t *)l + l->jump;
+	uint8_t *at = v->cache.rw + l->jump;
 
 	put_le32(at, (uint32_t)(rx_target - (at + 4 + v->cache.rx)));
 }
 
 /* The page that a branch to another one expects.  It is none while the branch leads to its stub,
  * which must not be reached by way of the check: code_base is the target's by then. */
-static void set_check(struct tb_link *l, uint32_t x)
+static void set_check(struct dbt_cpu *v, const struct tb_link *l, uint32_t x)
 {
 	if (l->check)
-		put_le32((uint8_t *)l + l->check, l->neg ? -x : x);
+		put_le32(v->cache.rw + l->check, l->neg ? -x : x);
 }
 
 void cache_link(struct dbt_cpu *v, struct tb_link *l, struct tb *to, bool other_page)
@@ -261,7 +281,7 @@ void cache_link(struct dbt_cpu *v, struct tb_link *l, struct tb *to, bool other_
 		return;
 	*s = (struct tb_site){to->sites, l};
 	to->sites = s;
-	set_check(l, (uint32_t)to->ram_page[0] + 1);
+	set_check(v, l, (uint32_t)to->ram_page[0] + 1);
 	set_jump(v, l, tb_entry(to, (enum tb_entry)l->how));
 	v->stats.links++;
 }
@@ -270,12 +290,12 @@ static void unlink_all(struct dbt_cpu *v, struct tb *b)
 {
 	for (struct tb_site *s = b->sites; s; s = s->next) {
 		/* It may have been linked elsewhere since. */
-		uint8_t *at = (uint8_t *)s->link + s->link->jump;
+		const uint8_t *at = v->cache.rw + s->link->jump;
 		const uint8_t *to = at + 4 + v->cache.rx + (int32_t)get_le32(at);
 
 		if (to == tb_entry(b, (enum tb_entry)s->link->how)) {
-			set_jump(v, s->link, (uint8_t *)s->link + s->link->stub + v->cache.rx);
-			set_check(s->link, LINK_NO_PAGE);
+			set_jump(v, s->link, v->cache.rw + v->cache.rx + s->link->stub);
+			set_check(v, s->link, LINK_NO_PAGE);
 			v->stats.unlinks++;
 		}
 	}

@@ -49,12 +49,12 @@ static struct dbt_vm *vm_of(struct engine_vm *vm)
 
 /* --- running --- */
 /* The block at s.rip, or NULL when the interpreter must run what is there.  May unwind. */
-static struct tb *find(struct dbt_cpu *v)
+static struct tb *find(struct dbt_cpu *v, bool apart)
 {
 	struct x86_cpu *c = &v->in.cpu;
 	uint64_t lin = dbt_linear(v, c->s.rip), ram_off;
 	const uint8_t *page;
-	struct tb *b = jump_find(v, lin);
+	struct tb *b = jump_find(v, lin, apart);
 
 	if (b)
 		return b;
@@ -66,7 +66,7 @@ static struct tb *find(struct dbt_cpu *v)
 	lst_exec(v, lin);
 	if ((v->stress & DBT_STRESS_FLUSH) && v->stats.blocks % FLUSH_EVERY == 0)
 		cache_reset(v);
-	return xlate_block(v, lin, page, ram_off | PAGE_OFFSET(lin));
+	return xlate_block(v, lin, page, ram_off | PAGE_OFFSET(lin), apart);
 }
 
 /* Instructions of b that were completed before it was left. */
@@ -76,7 +76,7 @@ static unsigned retired(const struct dbt_cpu *v, const struct tb *b, enum dbt_ex
 
 	while (off != INFO_OFF(v->f.info) && n < b->n_insns)
 		off += b->map[3 * n++ + 2];
-	return n + (why == DBT_EXIT_LINK || why == DBT_EXIT_JUMP);
+	return n + ((why == DBT_EXIT_LINK && !v->link->apart) || why == DBT_EXIT_JUMP);
 }
 
 static enum dbt_exit enter(struct dbt_cpu *v, struct tb *b)
@@ -127,9 +127,15 @@ static void take_link(struct dbt_cpu *v)
 
 	v->in.cpu.s.rip = v->f.target;
 	/* Fetching the target may raise, which counts as an instruction of its own. */
-	if (atomic_load_explicit(&v->in.cpu.attn, memory_order_relaxed) || interp_counted(&v->in))
+	if (atomic_load_explicit(&v->in.cpu.attn, memory_order_relaxed))
 		return;
-	b = find(v);
+	if (interp_counted(&v->in)) {
+		/* Of the block that leads there, the first instructions are done only. */
+		if (v->link->apart)
+			interp_one(&v->in);
+		return;
+	}
+	b = find(v, v->link->apart);
 	if (b && v->link_generation == v->cache.generation)
 		cache_link(v, v->link, b, v->link->check);
 }
@@ -167,7 +173,7 @@ static void turn(struct dbt_cpu *v)
 		return;
 	}
 	run_update(v);
-	b = find(v);
+	b = find(v, false);
 	if (b && b->n_insns <= interp_left(&v->in))
 		after_exit(v, enter(v, b));
 	else
@@ -314,7 +320,7 @@ static void dbt_stats(struct engine_vm *vm, void (*emit)(void *opaque, const cha
 			line, sizeof(line),
 			"cpu %u: memory: code %zu of %zu KiB, blocks %zu KiB, tables %u KiB of %zu "
 			"GiB reserved, address spaces %u",
-			n, v->cache.used / 1024, v->cache.size / 1024, v->cache.arena_used / 1024,
+			n, (v->cache.hot.used + v->cache.cold.used - v->cache.hot.end) / 1024, v->cache.size / 1024, v->cache.arena_used / 1024,
 			v->lst.touched * 4, v->lst.map_size >> 30, v->lst.n_spaces);
 		emit(opaque, line);
 		stats_insns(s, n, emit, opaque);

@@ -34,12 +34,14 @@ extern const uint8_t dbt_host_reg[16];
 /* --- the frame --- */
 #define DBT_STACK (64 * KiB)
 
+#define SPANS_MAX 8 /* of a block */
+
 struct dbt_frame {
 	uint64_t code_base; /* linear page of the running block */
 	uint64_t vpn_mask; /* for pext: linear address bits 47..12 */
+	uint64_t span[SPANS_MAX]; /* of the running block: host addresses */
 	uint64_t lst_w; /* write table of the view in use */
 	uint64_t lst_x; /* execute table likewise */
-	uint64_t jump_mask; /* for pext: which address bits index the jump cache */
 	uint64_t jump_untag; /* minus the tag of jump cache entries that are valid now */
 	uint64_t low_mask[7]; /* [n]: low n bits */
 	uint32_t flags; /* arithmetic flags across a branch, as in x86_cpu.fl */
@@ -126,13 +128,15 @@ struct lst {
 };
 
 /* --- translated blocks (cache.c) --- */
-/* A direct branch in translated code, as data beside its stub. */
+/* A direct branch in translated code.  Places are offsets in the code memory. */
 struct tb_link {
-	int32_t jump; /* from here to the rel32 field of the branch */
-	int32_t stub; /* from here to the stub, which the branch leads to while not linked */
+	uint32_t jump; /* the rel32 field of the branch */
+	uint32_t stub; /* what the branch leads to while not linked */
+	uint32_t check; /* the imm32 of the check of another page, or 0 */
 	int32_t target; /* from code_base to the target */
-	int32_t check; /* from here to the imm32 of the check of another page, or 0 */
+	uint32_t info; /* for the frame */
 	uint8_t how; /* enum tb_entry of the target to lead to */
+	bool apart; /* to the translation without spans */
 	bool neg; /* the check holds minus (page number + 1) */
 };
 
@@ -142,7 +146,7 @@ enum tb_entry { TB_BODY, TB_POLL, TB_SAVED };
 
 struct tb_site { /* an incoming link of a block */
 	struct tb_site *next;
-	struct tb_link *link; /* in the writable mapping */
+	struct tb_link *link;
 };
 
 struct tb {
@@ -154,7 +158,7 @@ struct tb {
 	struct tb_site *sites;
 	const uint8_t *far; /* as TB_SAVED, and T0 = its linear address: sets code_base */
 	const uint8_t *saved, *poll, *body;
-	uint32_t host_len; /* from far */
+	uint32_t host_len; /* from far; cold code is elsewhere */
 	uint16_t n_insns, bytes;
 	bool dead;
 	const uint8_t *map; /* per instruction: host bytes (2, little-endian), guest bytes (1) */
@@ -198,7 +202,8 @@ struct dbt_stubs {
 	const uint8_t *align[2][STUB_SIZES];
 	/* called: T1 such that [T0 + T1] is a copy of the 16 [1]: 32 bytes at T0 */
 	const uint8_t *cross[2];
-	const uint8_t *link; /* T2 = struct tb_link */
+	/* called, with the link's offset in the arena behind.  [1]: flags are in the frame */
+	const uint8_t *link[2];
 	const uint8_t *jump; /* called: T0 = target */
 	const uint8_t *insn; /* called: the interpreter runs the instruction */
 	const uint8_t *call; /* T2 = a dbt_helper, which runs it and sets s.rip */
@@ -219,8 +224,12 @@ static inline unsigned stub_size(unsigned size)
 struct dbt_cache {
 	uint8_t *rw;
 	ptrdiff_t rx; /* rw + rx is where it runs */
-	size_t size, used, stubs; /* stubs: what reset keeps */
-	size_t ready; /* code memory that is there in both mappings */
+	size_t size, stubs; /* stubs: what reset keeps */
+	/* The blocks, and what of them rarely runs, each filled from its begin on. */
+	struct cache_part {
+		size_t used, end; /* offsets in the code memory */
+		size_t ready; /* what is there in both mappings */
+	} hot, cold;
 	struct tb_line *hash;
 	struct tb **pages;
 	struct tb **order; /* by host address */
@@ -234,15 +243,17 @@ struct dbt_cache {
 struct dbt_cpu {
 	uint8_t stack[DBT_STACK];
 	struct dbt_frame f; /* RSP points here */
-	uint64_t jump_key[JUMP_CACHE]; /* tag - linear address */
-	const uint8_t *jump_code[JUMP_CACHE];
+	_Alignas(64) struct jump_slot {
+		uint64_t key; /* tag - linear address */
+		const uint8_t *code;
+	} jump[JUMP_CACHE];
 	struct fpu_guest fpu;
 	uint64_t fdp_loaded; /* FDP when guest state came into the registers */
 	struct lst lst;
 	struct dbt_cache cache;
 	struct xlate *xlate;
 	const struct tb *entered; /* while translated code runs: what the run loop entered */
-	struct tb_link *link; /* of DBT_EXIT_LINK, in the writable mapping */
+	struct tb_link *link; /* of DBT_EXIT_LINK */
 	uint32_t link_generation;
 	uint32_t mode; /* dbt_mode() when translated code was entered last */
 	uint32_t epoch; /* lst_epoch() of the jump tag in use */
@@ -277,6 +288,7 @@ static inline struct dbt_cpu *dbt_of(struct x86_cpu *c)
 /* --- mode: key of blocks --- */
 #define DBT_VIEW(m) ((enum x86_view)((m) >> 12 & 3))
 #define DBT_MODE_VIEW(v) ((uint32_t)(v) << 12)
+#define DBT_MODE_APART BIT(14) /* of a block only: each access is translated by itself */
 #define DBT_MODE_X87 BIT(16) /* x87 and MMX instructions do not raise #NM or #UD */
 #define DBT_MODE_SSE BIT(17)
 #define DBT_MODE_AVX BIT(18)
@@ -328,8 +340,10 @@ void cache_destroy(struct dbt_cpu *v);
 void cache_reset(struct dbt_cpu *v);
 /* cache_find - the valid block at that place, or NULL. */
 struct tb *cache_find(struct dbt_cpu *v, uint64_t ram_off, uint32_t mode);
-/* cache_prepare - have memory for the next block. */
-void cache_prepare(struct dbt_cpu *v);
+/* cache_begin - where a part's next code is to be written. */
+struct code cache_begin(struct dbt_cpu *v, struct cache_part *p);
+/* cache_end - it was written up to there. */
+void cache_end(struct dbt_cpu *v, struct cache_part *p, const struct code *a);
 /* cache_add - enter a finished block: its code is the host_len bytes at far. */
 void cache_add(struct dbt_cpu *v, struct tb *b);
 void *cache_alloc(struct dbt_cpu *v, size_t size); /* NULL: reset first */
@@ -352,19 +366,22 @@ void stubs_emit(struct dbt_cpu *v);
 void stub_load_flags(struct code *a);
 
 /* --- xlate.c --- */
-/* xlate_block - translate the code at lin, whose page is at host address `page`.  May unwind. */
+/* xlate_block - translate the code at lin, whose page is at host address `page`; apart: each access
+ * by itself.  May unwind. */
 struct xlate *xlate_create(void); /* free() releases */
-struct tb *xlate_block(struct dbt_cpu *v, uint64_t lin, const uint8_t *page, uint64_t ram_off);
+struct tb *xlate_block(struct dbt_cpu *v, uint64_t lin, const uint8_t *page, uint64_t ram_off,
+		       bool apart);
 
 /* --- jump.c: from one block to the next; general registers only --- */
 void jump_retag(struct dbt_cpu *v);
 void jump_clear(struct dbt_cpu *v);
 void jump_forget(struct dbt_cpu *v, const struct tb *b);
-/* jump_find - the block for the linear address in the present mode, if translated. */
-struct tb *jump_find(struct dbt_cpu *v, uint64_t lin);
+/* jump_find - the block for the linear address in the present mode, if translated; apart: the one
+ * without spans. */
+struct tb *jump_find(struct dbt_cpu *v, uint64_t lin, bool apart);
 /* Helpers that stubs call: where to go on, or NULL for the run loop. */
 const uint8_t *jump_missed(struct dbt_cpu *v);
-const uint8_t *jump_link(struct dbt_cpu *v, struct tb_link *rx_link);
+const uint8_t *jump_link(struct dbt_cpu *v, uint64_t link);
 /* An operand of 16 or 32 bytes at va in two pages: copied to the frame. */
 bool jump_cross16(struct dbt_cpu *v, uint64_t va);
 bool jump_cross32(struct dbt_cpu *v, uint64_t va);

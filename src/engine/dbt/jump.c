@@ -19,7 +19,7 @@ _Static_assert(JUMP_CACHE == 1 << CACHE_BITS, "");
 /* No sum of this key and a linear address of the slot is a tag: tags have the low bits clear. */
 static void slot_clear(struct dbt_cpu *v, unsigned slot)
 {
-	v->jump_key[slot] = 1 - (uint64_t)slot;
+	v->jump[slot].key = 1 - (uint64_t)slot;
 }
 
 /* Its offset in the page is known, and that is most of the slot's number. */
@@ -27,7 +27,7 @@ void jump_forget(struct dbt_cpu *v, const struct tb *b)
 {
 	for (unsigned slot = (unsigned)PAGE_OFFSET(b->ram_off); slot < JUMP_CACHE;
 	     slot += PAGE_SIZE)
-		if (v->jump_code[slot] == b->far)
+		if (v->jump[slot].code == b->far)
 			slot_clear(v, slot);
 }
 
@@ -35,7 +35,6 @@ void jump_clear(struct dbt_cpu *v)
 {
 	for (unsigned n = 0; n < JUMP_CACHE; n++)
 		slot_clear(v, n);
-	v->f.jump_mask = JUMP_CACHE - 1;
 }
 
 static uint64_t tag_of(struct dbt_cpu *v, uint32_t mode, uint32_t epoch)
@@ -82,14 +81,15 @@ static bool gens_hold(const struct dbt_cpu *v, const struct tb *b)
 	return true;
 }
 
-struct tb *jump_find(struct dbt_cpu *v, uint64_t lin)
+struct tb *jump_find(struct dbt_cpu *v, uint64_t lin, bool apart)
 {
 	uint64_t page = lst_exec(v, lin);
 	struct tb *b;
 
 	if (page == NO_PAGE)
 		return NULL;
-	b = cache_find(v, page << PAGE_SHIFT | PAGE_OFFSET(lin), v->mode);
+	b = cache_find(v, page << PAGE_SHIFT | PAGE_OFFSET(lin),
+		       v->mode | (apart ? DBT_MODE_APART : 0));
 	/* Its page's raise is in the list, so it will be forgotten there. */
 	return b && gens_hold(v, b) ? b : NULL;
 }
@@ -110,30 +110,30 @@ const uint8_t *jump_missed(struct dbt_cpu *v)
 	v->stats.jump_misses++;
 	if (must_return(v))
 		return NULL;
-	b = jump_find(v, lin);
+	b = jump_find(v, lin, false);
 	if (!b)
 		return NULL;
 	dbt_fpu_load(v);
 	slot = (unsigned)(lin & (JUMP_CACHE - 1));
 	if (!(v->stress & DBT_STRESS_NO_LINK)) {
-		v->jump_key[slot] = -v->f.jump_untag - lin;
-		v->jump_code[slot] = b->far;
+		v->jump[slot] = (struct jump_slot){-v->f.jump_untag - lin, b->far};
 	}
 	return b->far;
 }
 
-const uint8_t *jump_link(struct dbt_cpu *v, struct tb_link *rx_link)
+const uint8_t *jump_link(struct dbt_cpu *v, uint64_t link)
 {
-	struct tb_link *l = (struct tb_link *)((uint8_t *)rx_link - v->cache.rx);
+	struct tb_link *l = (struct tb_link *)(v->cache.arena + link);
 	uint64_t lin = dbt_linear(v, v->f.code_base + (uint64_t)(int64_t)l->target);
 	struct tb *b;
 
 	v->link = l;
 	v->link_generation = v->cache.generation;
 	v->f.target = lin;
+	v->f.info = l->info;
 	if (must_return(v))
 		return NULL;
-	b = jump_find(v, lin);
+	b = jump_find(v, lin, l->apart);
 	if (!b)
 		return NULL;
 	dbt_fpu_load(v);

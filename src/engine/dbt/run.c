@@ -94,7 +94,7 @@ static const uint8_t *go_on(struct dbt_cpu *v)
 		return NULL;
 	run_update(v);
 	lin = dbt_linear(v, v->in.cpu.s.rip);
-	b = jump_find(v, lin);
+	b = jump_find(v, lin, false);
 	if (!b)
 		return NULL;
 	v->f.code_base = lin & ~(PAGE_SIZE - 1);

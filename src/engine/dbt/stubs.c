@@ -199,7 +199,7 @@ static void emit_aligns(struct code *a, struct dbt_stubs *s, const uint8_t *insn
 void stubs_emit(struct dbt_cpu *v)
 {
 	struct dbt_cache *k = &v->cache;
-	struct code a = {.p = k->rw, .end = k->rw + k->size, .rx = k->rx};
+	struct code a = cache_begin(v, &k->hot);
 	struct dbt_stubs *s = &k->stub;
 	const uint8_t *insn, *stored;
 
@@ -224,8 +224,15 @@ void stubs_emit(struct dbt_cpu *v)
 	s->cross[1] = e_here(&a);
 	emit_fill(&a, jump_cross32, true, stored);
 	emit_aligns(&a, s, insn);
-	s->link = e_here(&a);
-	emit_ask(&a, jump_link, DBT_EXIT_LINK);
+	for (unsigned saved = 0; saved < 2; saved++) {
+		s->link[saved] = e_here(&a);
+		pop(&a, T2);
+		e_load32(&a, T1, em_base(T2, 0));
+		if (saved)
+			stub_load_flags(&a);
+		e_mov(&a, T2, T1);
+		emit_ask(&a, jump_link, DBT_EXIT_LINK);
+	}
 	s->jump = e_here(&a);
 	take_data(&a);
 	e_store(&a, FRAME(target), T0);
@@ -237,5 +244,5 @@ void stubs_emit(struct dbt_cpu *v)
 	else
 		emit_exit(&a, DBT_EXIT_FAULT);
 	bug_on(a.full);
-	k->used = align_up((size_t)(a.p - k->rw), 64);
+	cache_end(v, &k->hot, &a);
 }

@@ -300,7 +300,7 @@ static void write_one(struct xlate *x, const struct xinsn *i)
 	fn(x, i);
 }
 
-/* Code of the block; map gets host and guest bytes of each instruction. */
+/* Code of the block but what rarely runs; map gets host and guest bytes of each instruction. */
 static void write_code(struct xlate *x, uint8_t *map)
 {
 	struct tb *b = x->tb;
@@ -330,7 +330,6 @@ static void write_code(struct xlate *x, uint8_t *map)
 		x->i = &x->in[x->n - 1];
 		xl_goto(x, (int32_t)xl_next(x->i));
 	}
-	xl_cold_code(x);
 	b->host_len = (uint32_t)(e_here(&x->a) - b->far);
 }
 
@@ -342,7 +341,7 @@ static void link_known(struct xlate *x)
 	for (unsigned n = 0; n < x->n_cold; n++) {
 		struct cold *c = &x->cold[n];
 
-		if (c->kind != COLD_LINK || c->check || !c->link)
+		if (c->kind != COLD_LINK || c->check || c->apart || !c->link)
 			continue;
 		to = cache_find(x->v, (b->ram_page[0] << PAGE_SHIFT) + (uint64_t)c->target,
 				c->mode);
@@ -361,7 +360,7 @@ static struct tb *new_tb(struct xlate *x)
 	*b = (struct tb){
 		.ram_off = x->ram_off,
 		.ram_page = {x->ram_off >> PAGE_SHIFT, NO_PAGE},
-		.mode = x->mode,
+		.mode = x->mode | (x->apart ? DBT_MODE_APART : 0),
 	};
 	return b;
 }
@@ -371,6 +370,7 @@ static bool try_block(struct xlate *x)
 {
 	struct dbt_cache *k = &x->v->cache;
 	unsigned off = (unsigned)align_down(PAGE_OFFSET(x->lin), CHUNK);
+	struct code hot;
 	uint8_t *map;
 
 	x->mode = x->v->mode;
@@ -386,23 +386,32 @@ static bool try_block(struct xlate *x)
 		/* Not even one: the page changed meanwhile. */
 	} while (!x->n);
 	find_live(x);
+	xl_spans_find(x);
 	map = cache_alloc(x->v, 3 * x->n);
 	if (!map)
 		return false;
-	cache_prepare(x->v);
-	x->a = (struct code){.p = k->rw + k->used, .end = k->rw + k->size, .rx = k->rx};
+	x->a = cache_begin(x->v, &k->hot);
 	write_code(x, map);
 	if (x->a.full)
 		return false;
+	hot = x->a;
+	x->a = cache_begin(x->v, &k->cold);
+	x->cold_at = e_here(&x->a);
+	xl_cold_code(x);
+	if (x->a.full)
+		return false;
+	cache_end(x->v, &k->hot, &hot);
+	cache_end(x->v, &k->cold, &x->a);
 	x->tb->map = map;
-	k->used = align_up((size_t)(x->a.p - k->rw), 16);
 	cache_add(x->v, x->tb);
+	x->v->stats.bytes += (uint64_t)(e_here(&x->a) - x->cold_at);
 	link_known(x);
 	xlate_log(x);
 	return true;
 }
 
-struct tb *xlate_block(struct dbt_cpu *v, uint64_t lin, const uint8_t *page, uint64_t ram_off)
+struct tb *xlate_block(struct dbt_cpu *v, uint64_t lin, const uint8_t *page, uint64_t ram_off,
+		       bool apart)
 {
 	struct xlate *x = v->xlate;
 
@@ -410,6 +419,7 @@ struct tb *xlate_block(struct dbt_cpu *v, uint64_t lin, const uint8_t *page, uin
 	x->v = v;
 	x->c = &v->in.cpu;
 	x->code64 = v->mode & X86_MODE_CS64;
+	x->apart = apart;
 	x->page = page;
 	x->lin = lin;
 	x->ram_off = ram_off;

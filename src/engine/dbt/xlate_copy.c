@@ -643,15 +643,29 @@ static bool sets_x87_pointers(const struct x86_decoded *d)
 	}
 }
 
+/* Of those that need the guest's address itself, or are atomic, it may not be. */
+bool xl_may_span(const struct x86_decoded *d)
+{
+	return !d->lock && d->insn.mnemonic != ZYDIS_MNEMONIC_XCHG && !sets_x87_pointers(d);
+}
+
 static bool form_memory(struct xlate *x, const struct xinsn *i, struct plan *p)
 {
 	const struct x86_decoded *d = &i->d;
 	unsigned ea;
 
+	if (xl_spanned(x, &i->operand) && !xl_span_leads(x, &i->operand)) {
+		p->f.m = xl_span_member(x, &i->operand, p->fold ? T0 : T1);
+		return true;
+	}
 	xl_begin(x);
 	ea = xl_addr(x, i);
 	if (ea == NO_REG)
 		return false;
+	if (xl_spanned(x, &i->operand)) {
+		p->f.m = xl_span_lead(x, &i->operand, ea, p->fold ? T0 : T1);
+		return true;
+	}
 	xl_access(x, ea, d->mem_size, access_kind(x, d));
 	if (p->high) {
 		e_lea(&x->a, 1, T1, em_sum(ea, T1));

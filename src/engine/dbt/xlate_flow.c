@@ -158,33 +158,23 @@ void xl_loop(struct xlate *x, const struct xinsn *i)
 }
 
 /* --- indirect branches: to T0 --- */
-/* Is the block at T0 in the jump cache?  The sum of its key, T0 and minus the tag is 0. */
+/* Is the block at T0 in the jump cache?  The sum of its key, T0 and minus the tag is 0.  Flags are
+ * in the frame, or do not matter. */
 void xl_goto_indirect(struct xlate *x, int32_t undo_sp)
 {
 	struct code *a = &x->a;
-	uint8_t *hit = NULL, *miss;
 	struct cold *c;
 
-	e_pext(a, T1, T0, FRAME(jump_mask));
-	e_load(a, T2, em_index(X86_RSP, T1, 3, FRAME_OFF(jump_key)));
-	if (xl_dead(x)) {
-		e_rr(a, 1, 0x03, T2, T0); /* add */
-		e_rm(a, 1, 0x03, T2, FRAME(jump_untag));
-		miss = e_jcc(a, CC_NZ);
-	} else {
-		e_lea(a, 1, T2, em_sum(T2, T0));
-		e_load(a, T1, FRAME(jump_untag));
-		e_lea(a, 1, T1, em_sum(T1, T2));
-		hit = e_jrcxz(a);
-		miss = e_jmp(a);
-	}
-	c = xl_cold(x, COLD_MISS, miss);
+	e_rr(a, 0, 0x6b, T1, T0); /* imul */
+	e8(a, sizeof(struct jump_slot));
+	e_rr(a, 0, 0x81, 4, T1); /* and */
+	e32(a, (JUMP_CACHE - 1) * (uint32_t)sizeof(struct jump_slot));
+	e_load(a, T2, em_index(X86_RSP, T1, 0, FRAME_OFF(jump[0].key)));
+	e_rr(a, 1, 0x03, T2, T0); /* add */
+	e_rm(a, 1, 0x03, T2, FRAME(jump_untag));
+	c = xl_cold(x, COLD_MISS, e_jcc(a, CC_NZ));
 	c->info = x->i->off | (uint32_t)(undo_sp & 0xfffff) << 12;
-	if (hit) {
-		e_patch8(a, hit);
-		e_pext(a, T1, T0, FRAME(jump_mask));
-	}
-	e_jmp_mem(a, em_index(X86_RSP, T1, 3, FRAME_OFF(jump_code)));
+	e_jmp_mem(a, em_index(X86_RSP, T1, 0, FRAME_OFF(jump[0].code)));
 	x->ended = true;
 }
 
@@ -204,7 +194,7 @@ void xl_ret(struct xlate *x, const struct xinsn *i)
 		return;
 	}
 	xl_save_flags(x);
-	xl_load_slot(x, T0, em_sum(xl_pop_access(x), T1));
+	xl_load_slot(x, T0, xl_pop_access(x, i));
 	xl_move_sp(x, by);
 	xl_goto_indirect(x, -by);
 }
@@ -246,10 +236,11 @@ void xl_jmp(struct xlate *x, const struct xinsn *i)
 
 static void push_return(struct xlate *x, const struct xinsn *i)
 {
-	xl_push_access(x);
+	struct emem m = xl_push_access(x, i);
+
 	e_load(&x->a, T2, FRAME(code_base));
 	e_lea(&x->a, x->code64, T2, em_base(T2, (int32_t)xl_next(i)));
-	xl_store_slot(x, em_sum(T0, T1), T2);
+	xl_store_slot(x, m, T2);
 	xl_move_sp(x, -(int32_t)xl_slot(x));
 }
 
@@ -339,32 +330,26 @@ static void to_stub_and_back(struct xlate *x, struct cold *c, const uint8_t *stu
 
 static void cold_link(struct xlate *x, struct cold *c)
 {
+	struct dbt_cache *k = &x->v->cache;
+	struct tb_link *l = cache_alloc(x->v, sizeof(*l));
 	struct code *a = &x->a;
 	const uint8_t *stub = e_here(a);
-	struct tb_link *l;
-	uint8_t *data;
 
 	if (c->back) /* the check of a page */
 		e_patch(a, (uint8_t *)(uintptr_t)c->back, stub);
-	if (c->saved)
-		stub_load_flags(a);
-	e_store32_imm(a, FRAME(info), c->info);
-	data = e_lea_rip(a, T2);
-	e_jmp_to(a, x->v->cache.stub.link);
-	while ((uintptr_t)a->p & 3)
-		e8(a, 0xcc);
-	e_patch(a, data, e_here(a));
-	l = (struct tb_link *)a->p;
-	for (unsigned n = 0; n < sizeof(*l); n++)
-		e8(a, 0);
+	to_stub(x, (uint32_t)((uint8_t *)l - k->arena), k->stub.link[c->saved]);
+	if (!l)
+		a->full = true;
 	if (a->full)
 		return;
 	*l = (struct tb_link){
-		.jump = (int32_t)(c->jump - (uint8_t *)l),
-		.stub = (int32_t)(stub - a->rx - (uint8_t *)l),
+		.jump = (uint32_t)(c->jump - k->rw),
+		.stub = (uint32_t)(stub - a->rx - k->rw),
+		.check = c->check ? (uint32_t)(c->check - k->rw) : 0,
 		.target = c->target,
-		.check = c->check ? (int32_t)(c->check - (uint8_t *)l) : 0,
+		.info = c->info,
 		.neg = c->neg,
+		.apart = c->apart,
 		.how = (uint8_t)c->how,
 	};
 	c->link = l;

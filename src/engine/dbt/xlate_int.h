@@ -6,15 +6,22 @@
 #define XLATE_MAX 64 /* instructions of a block */
 #define FLAGS_ALL 0x8d5u /* RFLAGS_ARITH */
 
+struct xaccess { /* one access of an instruction, as its span sees it (xlate_span.c) */
+	int32_t disp; /* from the span's value */
+	uint8_t size;
+	int8_t span; /* which, or -1 */
+};
+
 struct xinsn {
 	struct x86_decoded d;
+	struct xaccess operand, slot; /* its memory operand; the stack's */
 	uint16_t off; /* in the page */
 	uint16_t live; /* arithmetic flags that matter before it */
 	bool bad; /* cannot be decoded or fetched: the interpreter raises what it must */
 	bool copy; /* `regs` is valid: it can be copied */
 };
 
-/* Code that is written behind the block: what rarely runs. */
+/* Code that is written elsewhere: what rarely runs. */
 enum cold_kind {
 	COLD_FILL, /* no entry in the shadow table */
 	COLD_ALIGN, /* not aligned: goes on unless it crosses a page */
@@ -35,11 +42,22 @@ struct cold {
 	uint32_t info, mode;
 	uint8_t ea, size;
 	bool write, neg, dead, saved; /* saved: flags are in the frame here */
+	bool apart; /* COLD_LINK: to the translation without spans */
 	enum tb_entry how;
 	struct tb_link *link; /* what COLD_LINK wrote */
 };
 
 #define COLD_MAX (XLATE_MAX * 6 + 8)
+
+struct span {
+	struct span_key {
+		uint16_t base, index; /* numbers of values */
+		uint8_t scale;
+	} key;
+	bool write, ready; /* ready: translated */
+	unsigned n; /* accesses */
+	int32_t lo, end; /* where they lie, from the value */
+};
 
 /* What was found of the flags that matter at a place. */
 #define LIVE_MEMOS 4096
@@ -59,6 +77,7 @@ struct xlate {
 	unsigned marked[2]; /* bounds of what is marked as decoded */
 	uint32_t mode;
 	bool code64;
+	bool apart; /* no spans: DBT_MODE_APART */
 	bool flags_saved; /* they are in the frame, for a branch */
 	bool x87_noted; /* x87_base is this block's page */
 	bool sp_aligned; /* RSP is a multiple of the stack's slot here */
@@ -68,8 +87,11 @@ struct xlate {
 	uint16_t live_out; /* arithmetic flags that matter after the block */
 	const struct xinsn *i; /* the one being translated */
 	const uint8_t *retry; /* where its present access begins */
+	struct span span[SPANS_MAX];
+	unsigned n_spans;
 	struct cold cold[COLD_MAX];
 	unsigned n_cold;
+	const uint8_t *cold_at; /* where its code begins */
 	struct live_memo memo[LIVE_MEMOS];
 };
 
@@ -113,14 +135,31 @@ static inline void xl_begin(struct xlate *x)
 	x->retry = e_here(&x->a);
 }
 
+/* xl_translate - the second half of it: for an address that is known to lie in a page with all that
+ * is accessed by way of it. */
+void xl_translate(struct xlate *x, unsigned ea, bool write);
+
 /* xl_unless_one_page - a jump (its rel32 field) taken unless that many bytes from ea lie in one
  * page; changes T1 and T2. */
 uint8_t *xl_unless_one_page(struct xlate *x, unsigned ea, unsigned bytes);
+
+/* --- xlate_span.c --- */
+/* xl_spans_find - which accesses of the block are translated together. */
+void xl_spans_find(struct xlate *x);
+/* xl_spanned - is the access part of a span?  If it does not lead, xl_span_member makes its operand
+ * with `temp` (T0 or T1), all that it uses; the leader's is made of its address, after xl_begin,
+ * and changes T0, T1 and T2. */
+bool xl_spanned(const struct xlate *x, const struct xaccess *a);
+bool xl_span_leads(const struct xlate *x, const struct xaccess *a);
+struct emem xl_span_member(struct xlate *x, const struct xaccess *a, unsigned temp);
+struct emem xl_span_lead(struct xlate *x, const struct xaccess *a, unsigned ea, unsigned temp);
 
 /* --- xlate_copy.c --- */
 xlate_fn xl_copy, xl_lea, xl_bt;
 /* xl_can_copy - is it an instruction that xl_copy takes, in this mode? */
 bool xl_can_copy(const struct xlate *x, const struct x86_decoded *d);
+/* xl_may_span - may its memory operand be accessed by way of a span? */
+bool xl_may_span(const struct x86_decoded *d);
 unsigned xl_reg_num(ZydisRegister r); /* of a general register, 0..15 */
 
 /* --- xlate_sys.c --- */
@@ -138,10 +177,10 @@ bool xl_slot_sized(const struct xlate *x, const struct xinsn *i);
 void xl_load_slot(struct xlate *x, unsigned reg, struct emem m);
 void xl_store_slot(struct xlate *x, struct emem m, unsigned reg);
 void xl_move_sp(struct xlate *x, int32_t by);
-/* xl_push_access - [T0 + T1] becomes the slot below RSP, which is not moved yet. */
-void xl_push_access(struct xlate *x);
-/* xl_pop_access - [register returned + T1] is what RSP points at. */
-unsigned xl_pop_access(struct xlate *x);
+/* xl_push_access - the slot below RSP, which is not moved yet; uses T0 and T1. */
+struct emem xl_push_access(struct xlate *x, const struct xinsn *i);
+/* xl_pop_access - the slot that RSP points at; uses T0 and T1. */
+struct emem xl_pop_access(struct xlate *x, const struct xinsn *i);
 bool xl_is_op(const struct xinsn *i, unsigned n, ZydisOperandType type);
 bool xl_gpr_op(const struct xinsn *i, unsigned n); /* a general register? */
 /* xl_load_operand - a slot from i's memory operand into reg; false: not to be done here. */

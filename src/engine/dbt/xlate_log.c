@@ -39,6 +39,9 @@ void xlate_log(struct xlate *x)
 	fpu_claim();
 	for (unsigned n = 0; (mask & 1u << LOG_IN_ASM) && n < x->n; n++)
 		log_guest(x, &x->in[n]);
-	if (mask & 1u << LOG_OUT_ASM)
+	if (mask & 1u << LOG_OUT_ASM) {
 		log_code(x->c->log, b->far - x->a.rx, b->host_len, (uint64_t)b->far);
+		log_code(x->c->log, x->cold_at - x->a.rx, (size_t)(e_here(&x->a) - x->cold_at),
+			 (uint64_t)x->cold_at);
+	}
 }

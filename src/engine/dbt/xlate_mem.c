@@ -167,22 +167,16 @@ static void check_alignment(struct xlate *x, unsigned ea, unsigned size, unsigne
 	c->back = e_here(&x->a);
 }
 
-void xl_access(struct xlate *x, unsigned ea, unsigned size, unsigned how)
+void xl_translate(struct xlate *x, unsigned ea, bool write)
 {
 	struct code *a = &x->a;
 	uint8_t *miss, *over, *none;
-	struct cold *c, *cross = NULL;
+	struct cold *c;
 
-	if (how & XL_ALIGNED)
-		;
-	else if (size >= 16 && !(how & XL_WHOLE))
-		cross = check_vector(x, ea, size, how);
-	else if (size > 1)
-		check_alignment(x, ea, size, how);
 	e_pext(a, T1, ea, FRAME(vpn_mask));
-	if (how & XL_WRITE)
+	if (write)
 		e_load(a, T2, FRAME(lst_w));
-	e_load(a, T1, em_index(how & XL_WRITE ? T2 : RR, T1, 3, 0));
+	e_load(a, T1, em_index(write ? T2 : RR, T1, 3, 0));
 	if (xl_dead(x)) {
 		e_test(a, T1);
 		miss = e_jcc(a, CC_Z);
@@ -195,8 +189,21 @@ void xl_access(struct xlate *x, unsigned ea, unsigned size, unsigned how)
 	}
 	c = xl_cold(x, COLD_FILL, miss);
 	c->ea = (uint8_t)ea;
-	c->write = how & XL_WRITE;
+	c->write = write;
 	c->back = x->retry;
+}
+
+void xl_access(struct xlate *x, unsigned ea, unsigned size, unsigned how)
+{
+	struct cold *cross = NULL;
+
+	if (how & XL_ALIGNED)
+		;
+	else if (size >= 16 && !(how & XL_WHOLE))
+		cross = check_vector(x, ea, size, how);
+	else if (size > 1)
+		check_alignment(x, ea, size, how);
+	xl_translate(x, ea, how & XL_WRITE);
 	if (cross)
-		cross->back = e_here(a);
+		cross->back = e_here(&x->a);
 }

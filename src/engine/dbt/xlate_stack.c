@@ -36,22 +36,34 @@ void xl_move_sp(struct xlate *x, int32_t by)
 	e_lea(&x->a, x->code64, H_RSP, em_base(H_RSP, by));
 }
 
-void xl_push_access(struct xlate *x)
+struct emem xl_push_access(struct xlate *x, const struct xinsn *i)
 {
+	bool spanned = xl_spanned(x, &i->slot);
+
+	if (spanned && !xl_span_leads(x, &i->slot))
+		return xl_span_member(x, &i->slot, T1);
 	xl_begin(x);
 	e_lea(&x->a, x->code64, T0, em_base(H_RSP, -(int32_t)xl_slot(x)));
+	if (spanned)
+		return xl_span_lead(x, &i->slot, T0, T1);
 	xl_access(x, T0, xl_slot(x), XL_WRITE | XL_STACK);
+	return em_sum(T0, T1);
 }
 
-unsigned xl_pop_access(struct xlate *x)
+struct emem xl_pop_access(struct xlate *x, const struct xinsn *i)
 {
+	bool spanned = xl_spanned(x, &i->slot);
 	unsigned ea = H_RSP;
 
+	if (spanned && !xl_span_leads(x, &i->slot))
+		return xl_span_member(x, &i->slot, T1);
 	xl_begin(x);
 	if (!x->code64)
 		e_lea(&x->a, 0, ea = T0, em_base(H_RSP, 0));
+	if (spanned)
+		return xl_span_lead(x, &i->slot, ea, T1);
 	xl_access(x, ea, xl_slot(x), XL_STACK);
-	return ea;
+	return em_sum(ea, T1);
 }
 
 bool xl_is_op(const struct xinsn *i, unsigned n, ZydisOperandType type)
@@ -71,12 +83,21 @@ bool xl_gpr_op(const struct xinsn *i, unsigned n)
 
 bool xl_load_operand(struct xlate *x, const struct xinsn *i, unsigned reg)
 {
+	bool spanned = xl_spanned(x, &i->operand);
 	unsigned ea;
 
+	if (spanned && !xl_span_leads(x, &i->operand)) {
+		xl_load_slot(x, reg, xl_span_member(x, &i->operand, T1));
+		return true;
+	}
 	xl_begin(x);
 	ea = xl_addr(x, i);
 	if (ea == NO_REG)
 		return false;
+	if (spanned) {
+		xl_load_slot(x, reg, xl_span_lead(x, &i->operand, ea, T1));
+		return true;
+	}
 	xl_access(x, ea, xl_slot(x), 0);
 	xl_load_slot(x, reg, em_sum(ea, T1));
 	return true;
@@ -86,6 +107,7 @@ void xl_push(struct xlate *x, const struct xinsn *i)
 {
 	bool reg = xl_gpr_op(i, 0), imm = xl_is_op(i, 0, ZYDIS_OPERAND_TYPE_IMMEDIATE);
 	unsigned g = reg ? xl_reg_num(i->d.op[0].reg.value) : 0;
+	struct emem m;
 
 	if (!xl_slot_sized(x, i) || (!reg && !imm && i->d.mem < 0)) {
 		xl_exit(x, i);
@@ -98,38 +120,39 @@ void xl_push(struct xlate *x, const struct xinsn *i)
 		}
 		e_store(&x->a, FRAME(tmp), T2);
 	}
-	xl_push_access(x);
+	m = xl_push_access(x, i);
 	if (imm) {
-		e_rm(&x->a, x->code64, 0xc7, 0, em_sum(T0, T1));
+		e_rm(&x->a, x->code64, 0xc7, 0, m);
 		e32(&x->a, (uint32_t)i->d.op[0].imm.value.s);
 	} else if (reg && dbt_host_reg[g] != NO_REG) {
-		xl_store_slot(x, em_sum(T0, T1), dbt_host_reg[g]);
+		xl_store_slot(x, m, dbt_host_reg[g]);
 	} else {
 		e_load(&x->a, T2, reg ? xl_home(g) : FRAME(tmp));
-		xl_store_slot(x, em_sum(T0, T1), T2);
+		xl_store_slot(x, m, T2);
 	}
 	xl_move_sp(x, -(int32_t)xl_slot(x));
 }
 
 void xl_pop(struct xlate *x, const struct xinsn *i)
 {
-	unsigned g, ea;
+	struct emem m;
+	unsigned g;
 
 	if (!xl_slot_sized(x, i) || !xl_gpr_op(i, 0)) {
 		xl_exit(x, i);
 		return;
 	}
 	g = xl_reg_num(i->d.op[0].reg.value);
-	ea = xl_pop_access(x);
+	m = xl_pop_access(x, i);
 	if (g == X86_RSP) {
-		xl_load_slot(x, H_RSP, em_sum(ea, T1));
+		xl_load_slot(x, H_RSP, m);
 		x->sp_aligned = false;
 		return;
 	}
 	if (dbt_host_reg[g] != NO_REG) {
-		xl_load_slot(x, dbt_host_reg[g], em_sum(ea, T1));
+		xl_load_slot(x, dbt_host_reg[g], m);
 	} else {
-		xl_load_slot(x, T2, em_sum(ea, T1));
+		xl_load_slot(x, T2, m);
 		e_store(&x->a, xl_home(g), T2);
 	}
 	xl_move_sp(x, (int32_t)xl_slot(x));
@@ -137,14 +160,27 @@ void xl_pop(struct xlate *x, const struct xinsn *i)
 
 void xl_leave(struct xlate *x, const struct xinsn *i)
 {
+	struct emem m;
+
 	if (!xl_slot_sized(x, i)) {
 		xl_exit(x, i);
 		return;
 	}
-	xl_begin(x);
-	e_lea(&x->a, x->code64, T0, em_base(H_RBP, 0));
-	xl_access(x, T0, xl_slot(x), 0);
-	xl_load_slot(x, H_RBP, em_sum(T0, T1));
+	if (xl_spanned(x, &i->slot) && !xl_span_leads(x, &i->slot)) {
+		m = xl_span_member(x, &i->slot, T1);
+		e_mov(&x->a, T0, H_RBP);
+	} else {
+		xl_begin(x);
+		e_lea(&x->a, x->code64, T0, em_base(H_RBP, 0));
+		if (xl_spanned(x, &i->slot)) {
+			m = xl_span_lead(x, &i->slot, T0, T1);
+			e_mov(&x->a, T0, H_RBP);
+		} else {
+			xl_access(x, T0, xl_slot(x), 0);
+			m = em_sum(T0, T1);
+		}
+	}
+	xl_load_slot(x, H_RBP, m);
 	e_lea(&x->a, x->code64, H_RSP, em_base(T0, (int32_t)xl_slot(x)));
 	x->sp_aligned = false;
 }
@@ -175,9 +211,20 @@ static void leave_unless_one_page(struct xlate *x, unsigned n)
 	xl_cold(x, COLD_EXIT, xl_unless_one_page(x, T0, n * xl_slot(x)));
 }
 
-static struct emem run_slot(const struct xlate *x, unsigned base, unsigned n)
+/* Are they all in one span? */
+static bool run_spanned(const struct xlate *x, const struct xinsn *i, unsigned n)
 {
-	return em_index(base, T1, 0, (int32_t)(n * xl_slot(x)));
+	for (unsigned k = 1; k < n; k++)
+		if (i[k].slot.span != i[0].slot.span)
+			return false;
+	return xl_spanned(x, &i[0].slot);
+}
+
+/* The n-th of the slots from m on. */
+static struct emem run_slot(const struct xlate *x, struct emem m, unsigned n)
+{
+	m.disp += (int32_t)(n * xl_slot(x));
+	return m;
 }
 
 static void push_one(struct xlate *x, const struct xinsn *i, struct emem m)
@@ -200,13 +247,22 @@ static void push_one(struct xlate *x, const struct xinsn *i, struct emem m)
 
 static void push_run(struct xlate *x, const struct xinsn *i, unsigned n)
 {
-	xl_begin(x);
-	e_lea(&x->a, x->code64, T0, em_base(H_RSP, -(int32_t)(n * xl_slot(x))));
-	leave_unless_one_page(x, n);
-	xl_access(x, T0, xl_slot(x), XL_WRITE | XL_STACK);
+	int32_t bytes = (int32_t)(n * xl_slot(x));
+	struct emem m;
+
+	if (run_spanned(x, i, n)) {
+		m = xl_push_access(x, i); /* the highest one */
+		m.disp -= bytes - (int32_t)xl_slot(x);
+	} else {
+		xl_begin(x);
+		e_lea(&x->a, x->code64, T0, em_base(H_RSP, -bytes));
+		leave_unless_one_page(x, n);
+		xl_access(x, T0, xl_slot(x), XL_WRITE | XL_STACK);
+		m = em_sum(T0, T1);
+	}
 	for (unsigned k = 0; k < n; k++)
-		push_one(x, &i[k], run_slot(x, T0, n - 1 - k));
-	e_mov(&x->a, H_RSP, T0);
+		push_one(x, &i[k], run_slot(x, m, n - 1 - k));
+	xl_move_sp(x, -bytes);
 }
 
 static void pop_one(struct xlate *x, const struct xinsn *i, struct emem m)
@@ -226,17 +282,23 @@ static void pop_run(struct xlate *x, const struct xinsn *i, unsigned n, bool ret
 {
 	unsigned slots = n + ret;
 	int32_t more = ret ? xl_ret_extra(&i[n]) : 0;
+	struct emem m;
 
 	if (ret)
 		xl_save_flags(x);
-	xl_begin(x);
-	e_lea(&x->a, x->code64, T0, em_base(H_RSP, 0));
-	leave_unless_one_page(x, slots);
-	xl_access(x, T0, xl_slot(x), XL_STACK);
+	if (run_spanned(x, i, slots)) {
+		m = xl_pop_access(x, i);
+	} else {
+		xl_begin(x);
+		e_lea(&x->a, x->code64, T0, em_base(H_RSP, 0));
+		leave_unless_one_page(x, slots);
+		xl_access(x, T0, xl_slot(x), XL_STACK);
+		m = em_sum(T0, T1);
+	}
 	for (unsigned k = 0; k < n; k++)
-		pop_one(x, &i[k], run_slot(x, T0, k));
+		pop_one(x, &i[k], run_slot(x, m, k));
 	if (ret)
-		xl_load_slot(x, T0, run_slot(x, T0, n));
+		xl_load_slot(x, T0, run_slot(x, m, n));
 	xl_move_sp(x, (int32_t)(slots * xl_slot(x)) + more);
 	if (ret) {
 		x->i = &i[n];
@@ -251,6 +313,8 @@ unsigned xl_stack_run(struct xlate *x, unsigned at)
 	bool ret;
 
 	x->i = i;
+	if (x->apart)
+		return 0;
 	while (n < left && push_in_run(x, &i[n]))
 		n++;
 	if (n > 1) {

@@ -144,13 +144,14 @@ void xl_rdtscp(struct xlate *x, const struct xinsn *i)
 void xl_pushf(struct xlate *x, const struct xinsn *i)
 {
 	struct code *a = &x->a;
+	struct emem m;
 
 	if (!x->code64 || i->d.opsize != 8) {
 		xl_exit(x, i);
 		return;
 	}
-	xl_push_access(x);
-	e_lea(a, 1, T0, em_sum(T0, T1)); /* where to */
+	m = xl_push_access(x, i);
+	e_lea(a, 1, T0, m); /* where to */
 	e8(a, 0x9c); /* pushf and pop T2, on the helpers' stack */
 	e8(a, 0x41), e8(a, 0x58 | (T2 & 7));
 	e_pext(a, T2, T2, FRAME(arith));

@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Spans: accesses of a block that lie near each other are translated together.
+ *
+ * Which accesses those are is found before code is written.  Every general register is a value that
+ * nothing is known of plus a known displacement, and the values' numbers and displacements are kept
+ * up through the block (PUSH, ADD of a constant, LEA, MOV ...).  Accesses with the same values in
+ * base and index are as far apart as their displacements say, so those within SPAN_SIZE bytes are a
+ * span.  The first one, its leader, finds out that all of it lies in one page, translates once, and
+ * keeps the host address of the value in the frame; the others take it from there and need no check
+ * at all.
+ *
+ * A span that crosses a page leads to another translation of the code from the leader on, in which
+ * every access is on its own (DBT_MODE_APART).
+ *
+ * Within a block no entry of the tables changes but from unknown to known: flushes, changes of the
+ * view and of what may be written happen between blocks, or (STAC, CLAC, SWAPGS) end all spans.
+ */
+#include "engine/dbt/xlate_int.h"
+
+#define SPAN_SIZE 512 /* the longer, the more of them cross pages */
+
+struct value { /* number plus displacement */
+	uint16_t n;
+	int32_t off;
+};
+
+struct scan {
+	struct xlate *x;
+	struct value reg[16];
+	uint16_t values; /* numbers given out */
+	uint16_t pc; /* the number of the block's page's address */
+};
+
+#define VALUE_NONE 0 /* no register */
+
+static struct value fresh(struct scan *s)
+{
+	return (struct value){++s->values, 0};
+}
+
+static void forget_all(struct scan *s)
+{
+	for (unsigned g = 0; g < 16; g++)
+		s->reg[g] = fresh(s);
+	s->pc = ++s->values;
+}
+
+static struct value plus(struct scan *s, struct value v, int64_t by)
+{
+	int64_t off = v.off + by;
+
+	/* Displacements must fit, and not wrap when they meet others. */
+	if (off != (int32_t)off || off > INT32_MAX / 4 || off < INT32_MIN / 4)
+		return fresh(s);
+	v.off = (int32_t)off;
+	return v;
+}
+
+/* --- accesses --- */
+static bool joins(const struct span *s, const struct span_key *k, const struct xaccess *a,
+		  bool write)
+{
+	int32_t lo = a->disp < s->lo ? a->disp : s->lo;
+	int32_t end = a->disp + a->size > s->end ? a->disp + a->size : s->end;
+
+	return s->key.base == k->base && s->key.index == k->index && s->key.scale == k->scale &&
+	       (s->write || !write) && end - lo <= SPAN_SIZE;
+}
+
+static void add(struct xlate *x, struct xaccess *a, const struct span_key *k, unsigned size,
+		bool write)
+{
+	struct span *s = NULL;
+
+	a->size = (uint8_t)size;
+	for (unsigned n = 0; n < x->n_spans; n++)
+		if (joins(&x->span[n], k, a, write) && (!s || x->span[n].write))
+			s = &x->span[n];
+	if (!s) {
+		if (x->n_spans == SPANS_MAX)
+			return;
+		s = &x->span[x->n_spans++];
+		*s = (struct span){.key = *k, .write = write, .lo = a->disp, .end = a->disp};
+	}
+	s->n++;
+	if (a->disp < s->lo)
+		s->lo = a->disp;
+	if (a->disp + a->size > s->end)
+		s->end = a->disp + a->size;
+	a->span = (int8_t)(s - x->span);
+}
+
+/* The value of an address register; false: none that can be told. */
+static struct value value_of(struct scan *s, ZydisRegister r)
+{
+	return r == ZYDIS_REGISTER_NONE ? (struct value){VALUE_NONE, 0} : s->reg[xl_reg_num(r)];
+}
+
+static void add_operand(struct scan *s, struct xinsn *i)
+{
+	const struct x86_decoded *d = &i->d;
+	const ZydisDecodedOperandMem *m = &d->op[d->mem].mem;
+	struct value base, index = value_of(s, m->index);
+	int64_t disp = m->disp.value;
+	struct span_key k;
+
+	if (d->addrsize != 8 || m->segment >= ZYDIS_REGISTER_FS)
+		return;
+	if (m->base == ZYDIS_REGISTER_RIP)
+		base = (struct value){s->pc, (int32_t)xl_next(i)};
+	else
+		base = value_of(s, m->base);
+	if (base.n == VALUE_NONE && index.n == VALUE_NONE)
+		return;
+	disp += base.off + (int64_t)index.off * (index.n ? m->scale : 0);
+	if (disp > INT32_MAX / 2 || disp < INT32_MIN / 2)
+		return;
+	k = (struct span_key){base.n, index.n, index.n ? m->scale : (uint8_t)0};
+	i->operand.disp = (int32_t)disp;
+	add(s->x, &i->operand, &k, d->mem_size, d->mem_write);
+}
+
+static void add_slot(struct scan *s, struct xinsn *i, unsigned reg, int32_t disp, bool write)
+{
+	struct value v = s->reg[reg];
+	struct span_key k = {v.n, VALUE_NONE, 0};
+
+	i->slot.disp = v.off + disp;
+	add(s->x, &i->slot, &k, 8, write);
+}
+
+/* --- what an instruction does to the values --- */
+static bool is_gpr64(const struct x86_decoded *d, unsigned n)
+{
+	return d->op[n].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+	       ZydisRegisterGetClass(d->op[n].reg.value) == ZYDIS_REGCLASS_GPR64;
+}
+
+/* The value that it leaves in operand 0, a 64-bit register, where that can be told. */
+static struct value result(struct scan *s, const struct x86_decoded *d)
+{
+	struct value old = s->reg[xl_reg_num(d->op[0].reg.value)];
+	bool imm = d->op[1].type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
+	const ZydisDecodedOperandMem *m = &d->op[1].mem;
+
+	switch (d->insn.mnemonic) {
+	case ZYDIS_MNEMONIC_ADD:
+		return imm ? plus(s, old, d->op[1].imm.value.s) : fresh(s);
+	case ZYDIS_MNEMONIC_SUB:
+		return imm ? plus(s, old, -d->op[1].imm.value.s) : fresh(s);
+	case ZYDIS_MNEMONIC_INC:
+		return plus(s, old, 1);
+	case ZYDIS_MNEMONIC_DEC:
+		return plus(s, old, -1);
+	case ZYDIS_MNEMONIC_MOV:
+		return is_gpr64(d, 1) ? value_of(s, d->op[1].reg.value) : fresh(s);
+	case ZYDIS_MNEMONIC_LEA:
+		if (d->addrsize == 8 && m->base != ZYDIS_REGISTER_RIP &&
+		    m->base != ZYDIS_REGISTER_NONE && m->index == ZYDIS_REGISTER_NONE)
+			return plus(s, value_of(s, m->base), m->disp.value);
+		return fresh(s);
+	default:
+		return fresh(s);
+	}
+}
+
+static void update(struct scan *s, const struct x86_decoded *d)
+{
+	/* Of a conditional write it is not known whether it happens, but fresh is right then too.
+	 */
+	for (unsigned n = 0; n < d->insn.operand_count; n++) {
+		const ZydisDecodedOperand *o = &d->op[n];
+		ZydisRegisterClass cl;
+
+		if (o->type != ZYDIS_OPERAND_TYPE_REGISTER ||
+		    !(o->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE))
+			continue;
+		cl = ZydisRegisterGetClass(o->reg.value);
+		if (cl < ZYDIS_REGCLASS_GPR8 || cl > ZYDIS_REGCLASS_GPR64)
+			continue;
+		s->reg[xl_reg_num(o->reg.value)] = n == 0 && is_gpr64(d, 0) ? result(s, d)
+									    : fresh(s);
+	}
+}
+
+static void scan_one(struct scan *s, struct xinsn *i)
+{
+	const struct x86_decoded *d = &i->d;
+	bool slot = xl_slot_sized(s->x, i);
+	struct value sp;
+
+	switch (d->insn.mnemonic) {
+	case ZYDIS_MNEMONIC_STAC:
+	case ZYDIS_MNEMONIC_CLAC:
+	case ZYDIS_MNEMONIC_SWAPGS:
+		forget_all(s);
+		return;
+	case ZYDIS_MNEMONIC_PUSH:
+	case ZYDIS_MNEMONIC_PUSHFQ:
+	case ZYDIS_MNEMONIC_CALL:
+		if (!slot)
+			break;
+		if (d->insn.mnemonic != ZYDIS_MNEMONIC_PUSHFQ && d->mem >= 0 && d->op[0].mem.base)
+			add_operand(s, i);
+		add_slot(s, i, X86_RSP, -8, true);
+		s->reg[X86_RSP] = plus(s, s->reg[X86_RSP], -8);
+		return;
+	case ZYDIS_MNEMONIC_POP:
+	case ZYDIS_MNEMONIC_RET:
+		if (!slot)
+			break;
+		add_slot(s, i, X86_RSP, 0, false);
+		sp = plus(s, s->reg[X86_RSP], 8);
+		update(s, d);
+		s->reg[X86_RSP] = sp;
+		if (d->insn.mnemonic == ZYDIS_MNEMONIC_POP && xl_gpr_op(i, 0) &&
+		    xl_reg_num(d->op[0].reg.value) == X86_RSP)
+			s->reg[X86_RSP] = fresh(s);
+		return;
+	case ZYDIS_MNEMONIC_LEAVE:
+		if (!slot)
+			break;
+		add_slot(s, i, X86_RBP, 0, false);
+		s->reg[X86_RSP] = plus(s, s->reg[X86_RBP], 8);
+		s->reg[X86_RBP] = fresh(s);
+		return;
+	case ZYDIS_MNEMONIC_JMP:
+		if (slot && d->mem >= 0)
+			add_operand(s, i);
+		return;
+	default:
+		if (i->copy && d->mem >= 0 && xl_may_span(d))
+			add_operand(s, i);
+		break;
+	}
+	update(s, d);
+}
+
+void xl_spans_find(struct xlate *x)
+{
+	struct scan s = {.x = x};
+
+	x->n_spans = 0;
+	for (unsigned n = 0; n < x->n; n++)
+		x->in[n].operand.span = x->in[n].slot.span = -1;
+	if (!x->code64 || x->apart)
+		return;
+	forget_all(&s);
+	for (unsigned n = 0; n < x->n && !x->in[n].bad; n++)
+		scan_one(&s, &x->in[n]);
+}
+
+/* --- writing --- */
+static struct emem span_home(unsigned n)
+{
+	return em_base(X86_RSP, (int32_t)offsetof(struct dbt_frame, span) + 8 * (int32_t)n);
+}
+
+/* With the address of the access in ea: translate all of the span.  The host address of its value
+ * is in T1 then. */
+static void lead(struct xlate *x, struct span *s, const struct xaccess *a, unsigned ea)
+{
+	struct cold *c;
+
+	if (a->disp != s->lo) {
+		e_lea(&x->a, 1, T0, em_base(ea, s->lo - a->disp));
+		ea = T0;
+	}
+	c = xl_cold(x, COLD_LINK, xl_unless_one_page(x, ea, (unsigned)(s->end - s->lo)));
+	c->target = x->i->off;
+	c->how = x->flags_saved ? TB_SAVED : TB_BODY;
+	c->apart = true;
+	xl_translate(x, ea, s->write);
+	e_lea(&x->a, 1, T1, em_index(ea, T1, 0, -s->lo));
+	e_store(&x->a, span_home((unsigned)(s - x->span)), T1);
+	s->ready = true;
+}
+
+bool xl_spanned(const struct xlate *x, const struct xaccess *a)
+{
+	return a->span >= 0 && x->span[a->span].n > 1;
+}
+
+bool xl_span_leads(const struct xlate *x, const struct xaccess *a)
+{
+	return !x->span[a->span].ready;
+}
+
+struct emem xl_span_member(struct xlate *x, const struct xaccess *a, unsigned temp)
+{
+	e_load(&x->a, temp, span_home((unsigned)a->span));
+	return em_base(temp, a->disp);
+}
+
+struct emem xl_span_lead(struct xlate *x, const struct xaccess *a, unsigned ea, unsigned temp)
+{
+	lead(x, &x->span[a->span], a, ea);
+	e_mov(&x->a, temp, T1);
+	return em_base(temp, a->disp);
+}
