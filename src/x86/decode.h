@@ -40,5 +40,14 @@ struct x86_decoded {
 enum x86_decode_status x86_decode(struct x86_decoded *d, const struct x86_cpuid *cpuid,
 				  uint32_t mode, const uint8_t *bytes, size_t len);
 
+/* The same, remembering what was decoded (decode_memo.c): one for each user, of one CPUID model, which
+ * must outlive it.  Not for more than one thread at a time.  What is in d->bytes behind d->len is
+ * not defined. */
+struct x86_decode_memo;
+struct x86_decode_memo *x86_decode_memo_create(const struct x86_cpuid *cpuid);
+void x86_decode_memo_free(struct x86_decode_memo *m);
+enum x86_decode_status x86_decode_memoized(struct x86_decode_memo *m, struct x86_decoded *d,
+					   uint32_t mode, const uint8_t *bytes, size_t len);
+
 /* x86_disasm - the instruction as text (Intel syntax) for logs; returns out. */
 const char *x86_disasm(const struct x86_decoded *d, uint64_t rip, char *out, size_t size);

@@ -172,6 +172,51 @@ static void test_modes(void **state)
 }
 
 /* Zydis 4.0.0 takes r13d for the base of [disp32 + index] with REX.B and 32-bit addresses. */
+/* What a memo gives is what decoding gives, whatever it was asked before. */
+static void compare_memo(struct x86_decode_memo *m, const uint8_t *bytes, size_t len)
+{
+	static struct x86_decoded memoized;
+	enum x86_decode_status st = decode_as(NULL, MODE_64, bytes, len);
+
+	memset(&memoized, 0x5a, sizeof(memoized));
+	assert_int_equal(x86_decode_memoized(m, &memoized, MODE_64, bytes, len), st);
+	if (st != X86_DECODE_OK)
+		return;
+	assert_memory_equal(&memoized.insn, &d.insn, sizeof(d.insn));
+	assert_memory_equal(memoized.op, d.op, d.insn.operand_count * sizeof(d.op[0]));
+	assert_memory_equal(memoized.bytes, d.bytes, d.len);
+	assert_true(memoized.len == d.len && memoized.opsize == d.opsize &&
+		    memoized.addrsize == d.addrsize && memoized.mem == d.mem &&
+		    memoized.mem_size == d.mem_size && memoized.mem_read == d.mem_read &&
+		    memoized.mem_write == d.mem_write && memoized.lock == d.lock &&
+		    memoized.rep == d.rep && memoized.repne == d.repne);
+}
+
+static void test_memo(void **state)
+{
+	struct x86_decode_memo *m = x86_decode_memo_create(NULL);
+	uint64_t seed = 1;
+
+	/* Code of this program, from every byte on. */
+	for (unsigned n = 0; n < 100000; n++)
+		compare_memo(m, (const uint8_t *)(uintptr_t)x86_decode + n % 20000, 15 - n % 5);
+	/* Few beginnings, and any values. */
+	for (unsigned n = 0; n < 1000000; n++) {
+		uint8_t b[15];
+
+		for (unsigned k = 0; k < sizeof(b); k++) {
+			seed = seed * UINT64_C(6364136223846793005) + 1442695040888963407;
+			b[k] = (uint8_t)(seed >> 56);
+		}
+		if (n & 1)
+			b[0] = 0x48 | (b[0] & 7);
+		if (n & 2)
+			b[1] = b[1] & 0x33;
+		compare_memo(m, b, 15 - (n & 4 ? b[14] % 15 : 0));
+	}
+	x86_decode_memo_free(m);
+}
+
 static void test_no_base(void **state)
 {
 	/* cmp dword [r12d*1 + 0x44332211], 0x78563412 */
@@ -196,7 +241,7 @@ int main(void)
 		cmocka_unit_test(test_operands), cmocka_unit_test(test_prefixes),
 		cmocka_unit_test(test_lengths),	 cmocka_unit_test(test_hidden),
 		cmocka_unit_test(test_never),	 cmocka_unit_test(test_modes),
-		cmocka_unit_test(test_no_base),
+		cmocka_unit_test(test_no_base),	 cmocka_unit_test(test_memo),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,8 +4,8 @@
  *
  * Code memory is one memfd mapped twice, writable and executable, so that it is never both at one
  * address.  Blocks are appended, and what of them rarely runs in a part of its own; when
- * either part or the arena of what describes them is full, everything but the stubs is dropped.  A block is entered only by its own vCPU's thread, so
- * nothing here waits for anybody.
+ * either part or the arena of what describes them is full, everything but the stubs is dropped.  A
+ * block is entered only by its own vCPU's thread, so nothing here waits for anybody.
  *
  * A block is right while the generations of its pages are what mem_code_mark() gave when it was
  * translated.  Translated code does not compare them: whoever raises one lists the page in each

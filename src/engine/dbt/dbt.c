@@ -320,8 +320,9 @@ static void dbt_stats(struct engine_vm *vm, void (*emit)(void *opaque, const cha
 			line, sizeof(line),
 			"cpu %u: memory: code %zu of %zu KiB, blocks %zu KiB, tables %u KiB of %zu "
 			"GiB reserved, address spaces %u",
-			n, (v->cache.hot.used + v->cache.cold.used - v->cache.hot.end) / 1024, v->cache.size / 1024, v->cache.arena_used / 1024,
-			v->lst.touched * 4, v->lst.map_size >> 30, v->lst.n_spaces);
+			n, (v->cache.hot.used + v->cache.cold.used - v->cache.hot.end) / 1024,
+			v->cache.size / 1024, v->cache.arena_used / 1024, v->lst.touched * 4,
+			v->lst.map_size >> 30, v->lst.n_spaces);
 		emit(opaque, line);
 		stats_insns(s, n, emit, opaque);
 	}
@@ -341,7 +342,7 @@ static void cpu_destroy(struct dbt_cpu *v)
 		return;
 	lst_destroy(v);
 	cache_destroy(v);
-	free(v->xlate);
+	xlate_free(v->xlate);
 	interp_cpu_clear(&v->in);
 	munmap(v, sizeof(*v));
 }
@@ -383,7 +384,7 @@ static int cpu_create(struct dbt_vm *dv, unsigned index, struct err **e)
 	if (r)
 		return r;
 	fault_install(); /* before those of bounce stubs, which are there now */
-	v->xlate = xlate_create();
+	v->xlate = xlate_create(dv->in.vm.cpuid);
 	frame_init(v);
 	dbt_fpu_init(v);
 	r = lst_create(v, dv->in.vm.n_cpus, e);

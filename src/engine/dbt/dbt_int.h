@@ -368,7 +368,8 @@ void stub_load_flags(struct code *a);
 /* --- xlate.c --- */
 /* xlate_block - translate the code at lin, whose page is at host address `page`; apart: each access
  * by itself.  May unwind. */
-struct xlate *xlate_create(void); /* free() releases */
+struct xlate *xlate_create(const struct x86_cpuid *cpuid); /* which outlives it */
+void xlate_free(struct xlate *x);
 struct tb *xlate_block(struct dbt_cpu *v, uint64_t lin, const uint8_t *page, uint64_t ram_off,
 		       bool apart);
 

@@ -2,22 +2,6 @@
 /* Writing host instructions (SDM 2A chapter 2). */
 #include "engine/dbt/emit.h"
 
-void e32(struct code *a, uint32_t v)
-{
-	if (unlikely(a->end - a->p < 4)) {
-		a->full = true;
-		return;
-	}
-	put_le32(a->p, v);
-	a->p += 4;
-}
-
-void e64(struct code *a, uint64_t v)
-{
-	e32(a, (uint32_t)v);
-	e32(a, (uint32_t)(v >> 32));
-}
-
 void e_modrm_mem(struct code *a, unsigned reg, const struct emem *m)
 {
 	unsigned r = (reg & 7) << 3, mod;
@@ -132,7 +116,7 @@ static uint8_t *hole32(struct code *a)
 	uint8_t *at = a->p;
 
 	e32(a, 0);
-	return a->full ? NULL : at;
+	return at;
 }
 
 static uint8_t *hole8(struct code *a)
@@ -140,7 +124,7 @@ static uint8_t *hole8(struct code *a)
 	uint8_t *at = a->p;
 
 	e8(a, 0);
-	return a->full ? NULL : at;
+	return at;
 }
 
 uint8_t *e_jmp(struct code *a)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * Writing host instructions.  A code buffer is written at `p` and runs at p + rx; writing past the
- * end sets `full` and stores nothing, so that only the end of a unit needs a check.
+ * Writing host instructions.  A code buffer is written at `p` and runs at p + rx.  Who writes a
+ * unit (an instruction, a stub) of at most CODE_ROOM bytes asks before it whether that is left
+ * (code_room); nothing else is checked.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -13,8 +14,18 @@
 struct code {
 	uint8_t *p, *end;
 	ptrdiff_t rx; /* from where it is written to where it runs */
-	bool full;
+	bool full; /* there was no room */
 };
+
+#define CODE_ROOM 2048
+
+/* code_room - false, and full set, when another unit does not fit. */
+static inline bool code_room(struct code *a)
+{
+	if (unlikely(a->end - a->p < CODE_ROOM))
+		a->full = true;
+	return !a->full;
+}
 
 /* A memory operand [base + index << scale + disp]; NO_REG where there is none. */
 #define NO_REG 0xff
@@ -40,14 +51,20 @@ static inline struct emem em_index(unsigned base, unsigned index, unsigned scale
 
 static inline void e8(struct code *a, unsigned v)
 {
-	if (likely(a->p < a->end))
-		*a->p++ = (uint8_t)v;
-	else
-		a->full = true;
+	*a->p++ = (uint8_t)v;
 }
 
-void e32(struct code *a, uint32_t v);
-void e64(struct code *a, uint64_t v);
+static inline void e32(struct code *a, uint32_t v)
+{
+	put_le32(a->p, v);
+	a->p += 4;
+}
+
+static inline void e64(struct code *a, uint64_t v)
+{
+	put_le64(a->p, v);
+	a->p += 8;
+}
 
 /* e_modrm_mem/e_modrm_reg - ModRM with everything that follows it; REX bits are the caller's. */
 void e_modrm_mem(struct code *a, unsigned reg, const struct emem *m);
@@ -159,12 +176,10 @@ static inline const uint8_t *e_here(const struct code *a)
 /* e_patch - make the rel32 field at `at` (in the writable mapping) lead to target. */
 static inline void e_patch(const struct code *a, uint8_t *at, const uint8_t *rx_target)
 {
-	if (at)
-		put_le32(at, (uint32_t)(rx_target - (at + 4 + a->rx)));
+	put_le32(at, (uint32_t)(rx_target - (at + 4 + a->rx)));
 }
 
 static inline void e_patch8(struct code *a, uint8_t *at)
 {
-	if (at && !a->full)
-		*at = (uint8_t)(a->p - (at + 1));
+	*at = (uint8_t)(a->p - (at + 1));
 }

@@ -15,6 +15,7 @@
  * Guest bytes are marked (mem/page.h) before they are read, those that were only looked at for
  * flags too: when they change, the block goes.
  */
+#include <stdlib.h>
 #include <string.h>
 #include "engine/dbt/xlate_int.h"
 
@@ -86,8 +87,8 @@ static bool mark(struct xlate *x, unsigned from, unsigned to)
 
 static enum x86_decode_status decode_at(struct xlate *x, struct x86_decoded *d, unsigned off)
 {
-	return x86_decode(d, x->c->vm->cpuid, x->mode, x->page + off,
-			  min_u64(PAGE_SIZE - off, X86_INSN_MAX));
+	return x86_decode_memoized(x->decoder, d, x->mode, x->page + off,
+				   min_u64(PAGE_SIZE - off, X86_INSN_MAX));
 }
 
 /* The block's first instruction begins in this page and goes on in the next. */
@@ -107,7 +108,7 @@ static enum x86_decode_status decode_crossing(struct xlate *x, struct xinsn *i)
 	x->tb->gen[1] = mem_code_mark(x->c->vm->mem, ram_off, sizeof(buf) - head);
 	memcpy(buf, x->page + i->off, head);
 	memcpy(buf + head, page, sizeof(buf) - head);
-	return x86_decode(&i->d, x->c->vm->cpuid, x->mode, buf, sizeof(buf));
+	return x86_decode_memoized(x->decoder, &i->d, x->mode, buf, sizeof(buf));
 }
 
 /* Does nothing after it belong to the block? */
@@ -309,10 +310,12 @@ static void write_code(struct xlate *x, uint8_t *map)
 	x->i = &x->in[0];
 	x->n_cold = 0;
 	x->sp_aligned = x->ended = x->x87_noted = x->flags_saved = false;
+	if (!code_room(&x->a))
+		return;
 	xl_prologue(x);
 	at = e_here(&x->a);
 	b->map_skip = (uint16_t)(at - b->far);
-	for (unsigned n = 0, k; n < x->n && !x->ended; n += k) {
+	for (unsigned n = 0, k; n < x->n && !x->ended && code_room(&x->a); n += k) {
 		k = xl_stack_run(x, n);
 		if (!k) {
 			write_one(x, &x->in[n]);
@@ -326,7 +329,7 @@ static void write_code(struct xlate *x, uint8_t *map)
 		}
 		b->n_insns = (uint16_t)(n + k);
 	}
-	if (!x->ended) {
+	if (!x->ended && code_room(&x->a)) {
 		x->i = &x->in[x->n - 1];
 		xl_goto(x, (int32_t)xl_next(x->i));
 	}
@@ -428,7 +431,17 @@ struct tb *xlate_block(struct dbt_cpu *v, uint64_t lin, const uint8_t *page, uin
 	return x->tb;
 }
 
-struct xlate *xlate_create(void)
+struct xlate *xlate_create(const struct x86_cpuid *cpuid)
 {
-	return xzalloc(sizeof(struct xlate));
+	struct xlate *x = xzalloc(sizeof(*x));
+
+	x->decoder = x86_decode_memo_create(cpuid);
+	return x;
+}
+
+void xlate_free(struct xlate *x)
+{
+	if (x)
+		x86_decode_memo_free(x->decoder);
+	free(x);
 }

@@ -20,28 +20,6 @@ struct form {
 
 enum field { F_NONE, F_REG, F_RM, F_VVVV, F_OPC };
 
-unsigned xl_reg_num(ZydisRegister r)
-{
-	if (r >= ZYDIS_REGISTER_AH && r <= ZYDIS_REGISTER_BH)
-		return (unsigned)(r - ZYDIS_REGISTER_AH);
-	if (ZydisRegisterGetClass(r) == ZYDIS_REGCLASS_GPR8)
-		return (unsigned)(r >= ZYDIS_REGISTER_SPL ? r - ZYDIS_REGISTER_SPL + 4
-							  : r - ZYDIS_REGISTER_AL);
-	return (unsigned)ZydisRegisterGetId(r) & 15;
-}
-
-static bool is_high(ZydisRegister r)
-{
-	return r >= ZYDIS_REGISTER_AH && r <= ZYDIS_REGISTER_BH;
-}
-
-static bool is_gpr(ZydisRegister r)
-{
-	ZydisRegisterClass cl = ZydisRegisterGetClass(r);
-
-	return cl >= ZYDIS_REGCLASS_GPR8 && cl <= ZYDIS_REGCLASS_GPR64;
-}
-
 static enum field field_of(const ZydisDecodedOperand *o)
 {
 	switch (o->encoding) {
@@ -149,6 +127,8 @@ static bool mnemonic_ok(ZydisMnemonic m)
 /* Which state must be switched on, by the registers it names. */
 static uint32_t register_needs(const struct x86_decoded *d, const ZydisDecodedOperand *o)
 {
+	if (xl_is_gpr(o->reg.value))
+		return 0;
 	switch (ZydisRegisterGetClass(o->reg.value)) {
 	case ZYDIS_REGCLASS_X87:
 	case ZYDIS_REGCLASS_MMX:
@@ -177,6 +157,12 @@ static bool register_ok(const struct x86_decoded *d, const ZydisDecodedOperand *
 	ZydisRegister r = o->reg.value;
 	unsigned g;
 
+	if (xl_is_gpr(r)) {
+		if (field_of(o) != F_NONE)
+			return true;
+		g = xl_reg_num(r);
+		return g == X86_RAX || g == X86_RCX || g == X86_RDX || g == X86_RBX;
+	}
 	switch (ZydisRegisterGetClass(r)) {
 	case ZYDIS_REGCLASS_SEGMENT:
 	case ZYDIS_REGCLASS_CONTROL:
@@ -186,12 +172,8 @@ static bool register_ok(const struct x86_decoded *d, const ZydisDecodedOperand *
 	case ZYDIS_REGCLASS_IP:
 		return false;
 	default:
-		break;
-	}
-	if (!is_gpr(r) || field_of(o) != F_NONE)
 		return true;
-	g = xl_reg_num(r);
-	return g == X86_RAX || g == X86_RCX || g == X86_RDX || g == X86_RBX;
+	}
 }
 
 static bool memory_ok(const struct x86_decoded *d)
@@ -416,7 +398,7 @@ static uint8_t host_of(struct plan *p, const struct x86_decoded *d, const ZydisD
 	ZydisRegister r = o->reg.value;
 	unsigned g = xl_reg_num(r);
 
-	if (is_high(r))
+	if (xl_is_high(r))
 		return (uint8_t)(4 + g);
 	if (p->high && g == X86_RCX)
 		return X86_RCX;
@@ -459,8 +441,8 @@ static bool has_directions(const struct x86_decoded *d)
 
 static bool homed(const ZydisDecodedOperand *o)
 {
-	return o->type == ZYDIS_OPERAND_TYPE_REGISTER && is_gpr(o->reg.value) &&
-	       !is_high(o->reg.value) && dbt_host_reg[xl_reg_num(o->reg.value)] == NO_REG;
+	return o->type == ZYDIS_OPERAND_TYPE_REGISTER && xl_is_gpr(o->reg.value) &&
+	       !xl_is_high(o->reg.value) && dbt_host_reg[xl_reg_num(o->reg.value)] == NO_REG;
 }
 
 /* Is it better with the operands in each other's field? */
@@ -478,8 +460,8 @@ static bool turn_round(const struct x86_decoded *d)
 static void find_high(struct plan *p, const struct x86_decoded *d)
 {
 	for (unsigned n = 0; n < d->insn.operand_count; n++)
-		if (d->op[n].type == ZYDIS_OPERAND_TYPE_REGISTER && is_high(d->op[n].reg.value) &&
-		    field_of(&d->op[n]) != F_NONE)
+		if (d->op[n].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+		    xl_is_high(d->op[n].reg.value) && field_of(&d->op[n]) != F_NONE)
 			p->high = true;
 }
 
@@ -498,7 +480,7 @@ static void plan_register(struct plan *p, const struct x86_decoded *d, const Zyd
 		return;
 	}
 
-	if (is_gpr(r)) {
+	if (xl_is_gpr(r)) {
 		bool rcx = xl_reg_num(r) == X86_RCX;
 
 		if (rcx && (n == F_NONE || p->high)) {
@@ -591,8 +573,8 @@ static void note_sp(struct xlate *x, const struct x86_decoded *d)
 	for (unsigned n = 0; n < d->insn.operand_count; n++) {
 		const ZydisDecodedOperand *o = &d->op[n];
 
-		if (o->type != ZYDIS_OPERAND_TYPE_REGISTER || !is_gpr(o->reg.value) ||
-		    xl_reg_num(o->reg.value) != X86_RSP || is_high(o->reg.value) ||
+		if (o->type != ZYDIS_OPERAND_TYPE_REGISTER || !xl_is_gpr(o->reg.value) ||
+		    xl_reg_num(o->reg.value) != X86_RSP || xl_is_high(o->reg.value) ||
 		    !(o->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE))
 			continue;
 		if ((d->insn.mnemonic == ZYDIS_MNEMONIC_ADD ||

@@ -60,13 +60,13 @@ static void goto_far(struct xlate *x, int32_t target, bool dead, unsigned off)
 	e_load(a, T2, FRAME(lst_x));
 	if (dead) {
 		e_rm(a, 0, 0x81, 7, em_index(T2, T1, 2, 0)); /* cmp [x], imm32 */
-		check = a->full ? NULL : a->p;
+		check = a->p;
 		e32(a, LINK_NO_PAGE);
 		miss = e_jcc(a, CC_NZ);
 	} else {
 		e_load32(a, T1, em_index(T2, T1, 2, 0));
 		e_rm(a, 1, 0x8d, T1, em_base(T1, INT32_MIN)); /* lea, always with a disp32 */
-		check = a->full ? NULL : a->p - 4;
+		check = a->p - 4;
 		ok = e_jrcxz(a);
 		miss = e_jmp(a);
 		e_patch8(a, ok);
@@ -397,6 +397,6 @@ static void cold_one(struct xlate *x, struct cold *c)
 void xl_cold_code(struct xlate *x)
 {
 	/* Some of it adds more. */
-	for (unsigned n = 0; n < x->n_cold && !x->a.full; n++)
+	for (unsigned n = 0; n < x->n_cold && code_room(&x->a); n++)
 		cold_one(x, &x->cold[n]);
 }

@@ -6,6 +6,39 @@
 #define XLATE_MAX 64 /* instructions of a block */
 #define FLAGS_ALL 0x8d5u /* RFLAGS_ARITH */
 
+/* --- general registers, which Zydis numbers AL..BH SPL..R15B, AX.., EAX.., RAX..R15 --- */
+_Static_assert(ZYDIS_REGISTER_R15B == ZYDIS_REGISTER_AL + 19 &&
+		       ZYDIS_REGISTER_AX == ZYDIS_REGISTER_R15B + 1 &&
+		       ZYDIS_REGISTER_EAX == ZYDIS_REGISTER_AX + 16 &&
+		       ZYDIS_REGISTER_RAX == ZYDIS_REGISTER_EAX + 16 &&
+		       ZYDIS_REGISTER_R15 == ZYDIS_REGISTER_RAX + 15,
+	       "");
+
+static inline bool xl_is_gpr(ZydisRegister r)
+{
+	return r >= ZYDIS_REGISTER_AL && r <= ZYDIS_REGISTER_R15;
+}
+
+static inline bool xl_is_gpr64(ZydisRegister r)
+{
+	return r >= ZYDIS_REGISTER_RAX && r <= ZYDIS_REGISTER_R15;
+}
+
+static inline bool xl_is_high(ZydisRegister r)
+{
+	return r >= ZYDIS_REGISTER_AH && r <= ZYDIS_REGISTER_BH;
+}
+
+/* 0..15; 0..3 for AH..BH. */
+static inline unsigned xl_reg_num(ZydisRegister r)
+{
+	if (r >= ZYDIS_REGISTER_AX)
+		return (unsigned)(r - ZYDIS_REGISTER_AX) & 15;
+	if (r < ZYDIS_REGISTER_SPL)
+		return (unsigned)(r - ZYDIS_REGISTER_AL) & 3;
+	return (unsigned)(r - ZYDIS_REGISTER_SPL) + 4;
+}
+
 struct xaccess { /* one access of an instruction, as its span sees it (xlate_span.c) */
 	int32_t disp; /* from the span's value */
 	uint8_t size;
@@ -70,6 +103,7 @@ struct live_memo {
 struct xlate {
 	struct dbt_cpu *v;
 	struct x86_cpu *c;
+	struct x86_decode_memo *decoder;
 	struct code a;
 	struct tb *tb;
 	const uint8_t *page; /* host address of the page's first byte */
@@ -160,7 +194,6 @@ xlate_fn xl_copy, xl_lea, xl_bt;
 bool xl_can_copy(const struct xlate *x, const struct x86_decoded *d);
 /* xl_may_span - may its memory operand be accessed by way of a span? */
 bool xl_may_span(const struct x86_decoded *d);
-unsigned xl_reg_num(ZydisRegister r); /* of a general register, 0..15 */
 
 /* --- xlate_sys.c --- */
 xlate_fn xl_cli, xl_sti, xl_stac, xl_clac, xl_swapgs, xl_rdtsc, xl_rdtscp, xl_pushf;

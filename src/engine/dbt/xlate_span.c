@@ -133,8 +133,7 @@ static void add_slot(struct scan *s, struct xinsn *i, unsigned reg, int32_t disp
 /* --- what an instruction does to the values --- */
 static bool is_gpr64(const struct x86_decoded *d, unsigned n)
 {
-	return d->op[n].type == ZYDIS_OPERAND_TYPE_REGISTER &&
-	       ZydisRegisterGetClass(d->op[n].reg.value) == ZYDIS_REGCLASS_GPR64;
+	return d->op[n].type == ZYDIS_OPERAND_TYPE_REGISTER && xl_is_gpr64(d->op[n].reg.value);
 }
 
 /* The value that it leaves in operand 0, a 64-bit register, where that can be told. */
@@ -171,13 +170,9 @@ static void update(struct scan *s, const struct x86_decoded *d)
 	 */
 	for (unsigned n = 0; n < d->insn.operand_count; n++) {
 		const ZydisDecodedOperand *o = &d->op[n];
-		ZydisRegisterClass cl;
 
 		if (o->type != ZYDIS_OPERAND_TYPE_REGISTER ||
-		    !(o->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE))
-			continue;
-		cl = ZydisRegisterGetClass(o->reg.value);
-		if (cl < ZYDIS_REGCLASS_GPR8 || cl > ZYDIS_REGCLASS_GPR64)
+		    !(o->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) || !xl_is_gpr(o->reg.value))
 			continue;
 		s->reg[xl_reg_num(o->reg.value)] = n == 0 && is_gpr64(d, 0) ? result(s, d)
 									    : fresh(s);

@@ -73,12 +73,7 @@ bool xl_is_op(const struct xinsn *i, unsigned n, ZydisOperandType type)
 
 bool xl_gpr_op(const struct xinsn *i, unsigned n)
 {
-	ZydisRegisterClass cl;
-
-	if (!xl_is_op(i, n, ZYDIS_OPERAND_TYPE_REGISTER))
-		return false;
-	cl = ZydisRegisterGetClass(i->d.op[n].reg.value);
-	return cl >= ZYDIS_REGCLASS_GPR8 && cl <= ZYDIS_REGCLASS_GPR64;
+	return xl_is_op(i, n, ZYDIS_OPERAND_TYPE_REGISTER) && xl_is_gpr(i->d.op[n].reg.value);
 }
 
 bool xl_load_operand(struct xlate *x, const struct xinsn *i, unsigned reg)
