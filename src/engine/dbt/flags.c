@@ -13,6 +13,13 @@ unsigned flags_read(const struct x86_decoded *d)
 	return d->insn.cpu_flags ? d->insn.cpu_flags->tested & FLAGS_ALL : 0;
 }
 
+bool flags_apart(const struct x86_decoded *d)
+{
+	const ZydisAccessedFlags *f = d->insn.cpu_flags;
+
+	return !f || !((f->tested | f->modified | f->set_0 | f->set_1 | f->undefined) & FLAGS_ALL);
+}
+
 /* Shifts and rotations change nothing when the count is 0. */
 static bool count_may_be_zero(const struct x86_decoded *d)
 {

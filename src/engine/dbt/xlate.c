@@ -288,6 +288,21 @@ static void find_live(struct xlate *x)
 	}
 }
 
+/* Is all that it does with flags to carry them from one block to the next, as a jump by way of a
+ * table of addresses does?  Then they stay in the frame. */
+static bool can_park(const struct xlate *x)
+{
+	for (unsigned n = 0; n + 1 < x->n; n++) {
+		const struct xinsn *i = &x->in[n];
+		xlate_fn *fn = handlers[i->d.insn.mnemonic];
+
+		if (i->bad || !flags_apart(&i->d) ||
+		    (fn ? fn != xl_nop && fn != xl_lea && fn != xl_push && fn != xl_pop : !i->copy))
+			return false;
+	}
+	return x->in[0].live && !x->in[x->n - 1].bad && xl_leads_away(x, &x->in[x->n - 1]);
+}
+
 /* --- writing --- */
 static void write_one(struct xlate *x, const struct xinsn *i)
 {
@@ -309,7 +324,8 @@ static void write_code(struct xlate *x, uint8_t *map)
 
 	x->i = &x->in[0];
 	x->n_cold = 0;
-	x->sp_aligned = x->ended = x->x87_noted = x->flags_saved = false;
+	x->sp_aligned = x->ended = x->x87_noted = false;
+	x->flags_saved = x->parked = can_park(x);
 	if (!code_room(&x->a))
 		return;
 	xl_prologue(x);

@@ -218,6 +218,20 @@ static bool indirect_target(struct xlate *x, const struct xinsn *i)
 	return true;
 }
 
+bool xl_leads_away(const struct xlate *x, const struct xinsn *i)
+{
+	int32_t target;
+
+	switch (i->d.insn.mnemonic) {
+	case ZYDIS_MNEMONIC_JMP:
+	case ZYDIS_MNEMONIC_CALL:
+	case ZYDIS_MNEMONIC_RET:
+		return !branch_target(x, i, &target) || !in_page(target);
+	default:
+		return false;
+	}
+}
+
 void xl_jmp(struct xlate *x, const struct xinsn *i)
 {
 	int32_t target;
@@ -275,10 +289,10 @@ void xl_prologue(struct xlate *x)
 	e_lea(a, x->code64, T0, em_base(T0, -(int32_t)x->in[0].off));
 	e_store(a, FRAME(code_base), T0);
 	x->tb->saved = e_here(a);
-	if (x->in[0].live)
+	if (x->in[0].live && !x->parked)
 		stub_load_flags(a);
 	x->tb->poll = e_here(a);
-	if (!x->in[0].live) {
+	if (!x->in[0].live || x->parked) {
 		e_cmp32_mem_imm(a, CPU(attn), 0);
 		xl_cold(x, COLD_POLL, e_jcc(a, CC_NZ));
 	} else {
@@ -288,6 +302,8 @@ void xl_prologue(struct xlate *x)
 		e_patch8(a, ok);
 	}
 	x->tb->body = e_here(a);
+	if (x->parked)
+		xl_cold(x, COLD_PARK, NULL);
 }
 
 /* The first instruction goes on in the next page: is that still the one it was decoded from? */
@@ -357,11 +373,13 @@ static void cold_link(struct xlate *x, struct cold *c)
 
 static void cold_one(struct xlate *x, struct cold *c)
 {
-	e_patch(&x->a, c->jump, e_here(&x->a));
+	if (c->jump)
+		e_patch(&x->a, c->jump, e_here(&x->a));
 	x->flags_saved = c->saved;
 	/* Stubs take flags from the host's.  COLD_ALIGN goes on in the middle, where they are
 	 * saved. */
-	if (c->saved && c->kind != COLD_ALIGN && c->kind != COLD_LINK && c->kind != COLD_MISS)
+	if (c->saved && c->kind != COLD_ALIGN && c->kind != COLD_LINK && c->kind != COLD_MISS &&
+	    c->kind != COLD_PARK)
 		stub_load_flags(&x->a);
 	switch (c->kind) {
 	case COLD_FILL:
@@ -384,6 +402,11 @@ static void cold_one(struct xlate *x, struct cold *c)
 		break;
 	case COLD_FAR:
 		goto_far(x, c->target, c->dead, c->info);
+		break;
+	case COLD_PARK:
+		x->tb->poll = x->tb->body = e_here(&x->a);
+		save_flags(&x->a);
+		e_jmp_to(&x->a, x->tb->saved);
 		break;
 	case COLD_MISS:
 		/* Flags of blocks in the jump cache are expected in the frame. */

@@ -63,6 +63,7 @@ enum cold_kind {
 	COLD_POLL,
 	COLD_LINK, /* direct branch inside the page, not linked yet */
 	COLD_FAR, /* conditional branch to another page */
+	COLD_PARK, /* entry of a block with its flags in the frame: from where they are not */
 	COLD_MISS, /* indirect branch that is not in the jump cache: flags are in the frame */
 };
 
@@ -112,6 +113,7 @@ struct xlate {
 	uint32_t mode;
 	bool code64;
 	bool apart; /* no spans: DBT_MODE_APART */
+	bool parked; /* flags are in the frame all through the block */
 	bool flags_saved; /* they are in the frame, for a branch */
 	bool x87_noted; /* x87_base is this block's page */
 	bool sp_aligned; /* RSP is a multiple of the stack's slot here */
@@ -228,6 +230,8 @@ void xl_goto_indirect(struct xlate *x, int32_t undo_sp);
 /* xl_save_flags - for a branch to where it is not known whether flags matter: keep them in the
  * frame if they do here.  The target brings them back if it wants them (TB_SAVED). */
 void xl_save_flags(struct xlate *x);
+/* xl_leads_away - is it a branch that keeps flags in the frame, if they matter? */
+bool xl_leads_away(const struct xlate *x, const struct xinsn *i);
 int32_t xl_ret_extra(const struct xinsn *i); /* bytes that RET drops besides */
 void xl_prologue(struct xlate *x);
 void xl_cold_code(struct xlate *x);
@@ -241,3 +245,5 @@ void xlate_log(struct xlate *x);
  * whatever they were. */
 unsigned flags_read(const struct x86_decoded *d);
 unsigned flags_kill(const struct x86_decoded *d);
+/* flags_apart - has it nothing at all to do with arithmetic flags? */
+bool flags_apart(const struct x86_decoded *d);
