@@ -154,7 +154,6 @@ static inline void e_test(struct code *a, unsigned reg)
 /* Jumps: e_jmp/e_jcc leave a rel32 field to be filled in by e_patch and return where it is. */
 #define CC_Z 4
 #define CC_NZ 5
-#define CC_A 7
 uint8_t *e_jmp(struct code *a);
 uint8_t *e_jcc(struct code *a, unsigned cc);
 uint8_t *e_jrcxz(struct code *a); /* rel8: e_patch8 */

@@ -634,17 +634,19 @@ bool xl_may_span(const struct x86_decoded *d)
 static bool form_memory(struct xlate *x, const struct xinsn *i, struct plan *p)
 {
 	const struct x86_decoded *d = &i->d;
+	bool spanned;
 	unsigned ea;
 
 	if (xl_spanned(x, &i->operand) && !xl_span_leads(x, &i->operand)) {
 		p->f.m = xl_span_member(x, &i->operand, p->fold ? T0 : T1);
 		return true;
 	}
+	spanned = xl_spanned(x, &i->operand);
 	xl_begin(x);
-	ea = xl_addr(x, i);
+	ea = xl_addr(x, i, spanned ? xl_span_start(x, &i->operand) : 0);
 	if (ea == NO_REG)
 		return false;
-	if (xl_spanned(x, &i->operand)) {
+	if (spanned) {
 		p->f.m = xl_span_lead(x, &i->operand, ea, p->fold ? T0 : T1);
 		return true;
 	}
@@ -733,7 +735,7 @@ void xl_lea(struct xlate *x, const struct xinsn *i)
 		return;
 	}
 	if (!lea_direct(d, &p.f.m)) {
-		ea = xl_addr(x, &j);
+		ea = xl_addr(x, &j, 0);
 		if (ea == NO_REG) {
 			xl_exit(x, i);
 			return;
@@ -777,7 +779,7 @@ void xl_bt(struct xlate *x, const struct xinsn *i)
 	}
 	g = xl_reg_num(d->op[1].reg.value);
 	xl_begin(x);
-	ea = xl_addr(x, i);
+	ea = xl_addr(x, i, 0);
 	/* T0 = address + (signed bit number / operand bits) * operand size */
 	src = dbt_host_reg[g] != NO_REG ? dbt_host_reg[g] : T1;
 	if (src == T1)

@@ -155,10 +155,10 @@ static inline struct emem xl_low_mask(unsigned n)
 }
 
 /* --- xlate_mem.c --- */
-/* xl_addr - the linear address of i's memory operand in the register returned: T0, or a guest
+/* xl_addr - the linear address of i's memory operand plus `plus` in the register returned: T0, or a guest
  * register (not to be changed) when it is just that.  Uses T0 and T1.  NO_REG: cannot be formed
  * here. */
-unsigned xl_addr(struct xlate *x, const struct xinsn *i);
+unsigned xl_addr(struct xlate *x, const struct xinsn *i, int32_t plus);
 #define XL_WRITE BIT(0)
 #define XL_ALIGNED BIT(1) /* a misaligned access faults on the host as it must */
 #define XL_WHOLE BIT(2) /* a misaligned access is left to the interpreter */
@@ -183,10 +183,11 @@ uint8_t *xl_unless_one_page(struct xlate *x, unsigned ea, unsigned bytes);
 /* xl_spans_find - which accesses of the block are translated together. */
 void xl_spans_find(struct xlate *x);
 /* xl_spanned - is the access part of a span?  If it does not lead, xl_span_member makes its operand
- * with `temp` (T0 or T1), all that it uses; the leader's is made of its address, after xl_begin,
- * and changes T0, T1 and T2. */
+ * with `temp` (T0 or T1), all that it uses; the leader's is made of its address plus
+ * xl_span_start, after xl_begin, and changes T0, T1 and T2. */
 bool xl_spanned(const struct xlate *x, const struct xaccess *a);
 bool xl_span_leads(const struct xlate *x, const struct xaccess *a);
+int32_t xl_span_start(const struct xlate *x, const struct xaccess *a);
 struct emem xl_span_member(struct xlate *x, const struct xaccess *a, unsigned temp);
 struct emem xl_span_lead(struct xlate *x, const struct xaccess *a, unsigned ea, unsigned temp);
 

@@ -55,18 +55,18 @@ static void add_segment(struct xlate *x, unsigned seg)
 	e_lea(&x->a, x->code64, T0, em_sum(T0, T1));
 }
 
-unsigned xl_addr(struct xlate *x, const struct xinsn *i)
+unsigned xl_addr(struct xlate *x, const struct xinsn *i, int32_t plus)
 {
 	const struct x86_decoded *d = &i->d;
 	const ZydisDecodedOperandMem *m = &d->op[d->mem].mem;
 	unsigned seg = (unsigned)(m->segment - ZYDIS_REGISTER_ES), w = d->addrsize == 8;
 	bool based = seg >= X86_FS;
-	struct emem e = {NO_REG, NO_REG, 0, (int32_t)m->disp.value};
+	struct emem e = {NO_REG, NO_REG, 0, (int32_t)m->disp.value + plus};
 
 	if (d->addrsize == 2 || !flat_segment(x, seg, d->mem_write))
 		return NO_REG;
 	if (m->base == ZYDIS_REGISTER_RIP || m->base == ZYDIS_REGISTER_EIP) {
-		rip_relative(x, i, w, m->disp.value);
+		rip_relative(x, i, w, m->disp.value + plus);
 	} else if (m->base == ZYDIS_REGISTER_NONE && m->index == ZYDIS_REGISTER_NONE) {
 		e_mov_imm(&x->a, T0, w ? (uint64_t)m->disp.value : (uint32_t)m->disp.value);
 	} else {
@@ -117,13 +117,12 @@ uint8_t *xl_unless_one_page(struct xlate *x, unsigned ea, unsigned bytes)
 	struct code *a = &x->a;
 	uint8_t *ok, *jump;
 
-	if (xl_dead(x)) {
-		e_mov32(a, T1, ea);
-		e_rr(a, 0, 0x81, 4, T1); /* and */
-		e32(a, PAGE_SIZE - 1);
-		e_rr(a, 0, 0x81, 7, T1); /* cmp */
-		e32(a, (uint32_t)last);
-		return e_jcc(a, CC_A);
+	if (xl_dead(x)) { /* do the first byte's and the last one's page differ? */
+		e_lea(a, 0, T1, em_base(ea, (int32_t)bytes - 1));
+		e_rr(a, 0, 0x33, T1, ea); /* xor */
+		e_rr(a, 0, 0xc1, 5, T1); /* shr */
+		e8(a, PAGE_SHIFT);
+		return e_jcc(a, CC_NZ);
 	}
 	/* offset - (last + 1) is negative: its sign plus 1 is 0. */
 	e_pext(a, T1, ea, xl_low_mask(6));

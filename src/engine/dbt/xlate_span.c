@@ -46,14 +46,17 @@ static void forget_all(struct scan *s)
 	s->pc = ++s->values;
 }
 
+/* Displacements must not wrap when they meet others. */
+static bool small(int64_t disp)
+{
+	return disp < INT32_MAX / 4 && disp > INT32_MIN / 4;
+}
+
 static struct value plus(struct scan *s, struct value v, int64_t by)
 {
-	int64_t off = v.off + by;
-
-	/* Displacements must fit, and not wrap when they meet others. */
-	if (off != (int32_t)off || off > INT32_MAX / 4 || off < INT32_MIN / 4)
+	if (!small(v.off + by))
 		return fresh(s);
-	v.off = (int32_t)off;
+	v.off += (int32_t)by;
 	return v;
 }
 
@@ -105,7 +108,7 @@ static void add_operand(struct scan *s, struct xinsn *i)
 	int64_t disp = m->disp.value;
 	struct span_key k;
 
-	if (d->addrsize != 8 || m->segment >= ZYDIS_REGISTER_FS)
+	if (d->addrsize != 8 || m->segment >= ZYDIS_REGISTER_FS || !small(disp))
 		return;
 	if (m->base == ZYDIS_REGISTER_RIP)
 		base = (struct value){s->pc, (int32_t)xl_next(i)};
@@ -114,7 +117,7 @@ static void add_operand(struct scan *s, struct xinsn *i)
 	if (base.n == VALUE_NONE && index.n == VALUE_NONE)
 		return;
 	disp += base.off + (int64_t)index.off * (index.n ? m->scale : 0);
-	if (disp > INT32_MAX / 2 || disp < INT32_MIN / 2)
+	if (!small(disp))
 		return;
 	k = (struct span_key){base.n, index.n, index.n ? m->scale : (uint8_t)0};
 	i->operand.disp = (int32_t)disp;
@@ -252,26 +255,6 @@ static struct emem span_home(unsigned n)
 	return em_base(X86_RSP, (int32_t)offsetof(struct dbt_frame, span) + 8 * (int32_t)n);
 }
 
-/* With the address of the access in ea: translate all of the span.  The host address of its value
- * is in T1 then. */
-static void lead(struct xlate *x, struct span *s, const struct xaccess *a, unsigned ea)
-{
-	struct cold *c;
-
-	if (a->disp != s->lo) {
-		e_lea(&x->a, 1, T0, em_base(ea, s->lo - a->disp));
-		ea = T0;
-	}
-	c = xl_cold(x, COLD_LINK, xl_unless_one_page(x, ea, (unsigned)(s->end - s->lo)));
-	c->target = x->i->off;
-	c->how = x->flags_saved ? TB_SAVED : TB_BODY;
-	c->apart = true;
-	xl_translate(x, ea, s->write);
-	e_lea(&x->a, 1, T1, em_index(ea, T1, 0, -s->lo));
-	e_store(&x->a, span_home((unsigned)(s - x->span)), T1);
-	s->ready = true;
-}
-
 bool xl_spanned(const struct xlate *x, const struct xaccess *a)
 {
 	return a->span >= 0 && x->span[a->span].n > 1;
@@ -288,9 +271,23 @@ struct emem xl_span_member(struct xlate *x, const struct xaccess *a, unsigned te
 	return em_base(temp, a->disp);
 }
 
+int32_t xl_span_start(const struct xlate *x, const struct xaccess *a)
+{
+	return x->span[a->span].lo - a->disp;
+}
+
 struct emem xl_span_lead(struct xlate *x, const struct xaccess *a, unsigned ea, unsigned temp)
 {
-	lead(x, &x->span[a->span], a, ea);
-	e_mov(&x->a, temp, T1);
+	struct span *s = &x->span[a->span];
+	struct cold *c;
+
+	c = xl_cold(x, COLD_LINK, xl_unless_one_page(x, ea, (unsigned)(s->end - s->lo)));
+	c->target = x->i->off;
+	c->how = x->flags_saved ? TB_SAVED : TB_BODY;
+	c->apart = true;
+	xl_translate(x, ea, s->write);
+	e_lea(&x->a, 1, temp, em_index(ea, T1, 0, -s->lo));
+	e_store(&x->a, span_home((unsigned)a->span), temp);
+	s->ready = true;
 	return em_base(temp, a->disp);
 }

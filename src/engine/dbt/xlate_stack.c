@@ -43,7 +43,8 @@ struct emem xl_push_access(struct xlate *x, const struct xinsn *i)
 	if (spanned && !xl_span_leads(x, &i->slot))
 		return xl_span_member(x, &i->slot, T1);
 	xl_begin(x);
-	e_lea(&x->a, x->code64, T0, em_base(H_RSP, -(int32_t)xl_slot(x)));
+	e_lea(&x->a, x->code64, T0,
+	      em_base(H_RSP, (spanned ? xl_span_start(x, &i->slot) : 0) - (int32_t)xl_slot(x)));
 	if (spanned)
 		return xl_span_lead(x, &i->slot, T0, T1);
 	xl_access(x, T0, xl_slot(x), XL_WRITE | XL_STACK);
@@ -58,8 +59,9 @@ struct emem xl_pop_access(struct xlate *x, const struct xinsn *i)
 	if (spanned && !xl_span_leads(x, &i->slot))
 		return xl_span_member(x, &i->slot, T1);
 	xl_begin(x);
-	if (!x->code64)
-		e_lea(&x->a, 0, ea = T0, em_base(H_RSP, 0));
+	if (!x->code64 || (spanned && xl_span_start(x, &i->slot)))
+		e_lea(&x->a, x->code64, ea = T0,
+		      em_base(H_RSP, spanned ? xl_span_start(x, &i->slot) : 0));
 	if (spanned)
 		return xl_span_lead(x, &i->slot, ea, T1);
 	xl_access(x, ea, xl_slot(x), XL_STACK);
@@ -86,7 +88,7 @@ bool xl_load_operand(struct xlate *x, const struct xinsn *i, unsigned reg)
 		return true;
 	}
 	xl_begin(x);
-	ea = xl_addr(x, i);
+	ea = xl_addr(x, i, spanned ? xl_span_start(x, &i->operand) : 0);
 	if (ea == NO_REG)
 		return false;
 	if (spanned) {
@@ -156,6 +158,7 @@ void xl_pop(struct xlate *x, const struct xinsn *i)
 void xl_leave(struct xlate *x, const struct xinsn *i)
 {
 	struct emem m;
+	bool spanned;
 
 	if (!xl_slot_sized(x, i)) {
 		xl_exit(x, i);
@@ -166,8 +169,10 @@ void xl_leave(struct xlate *x, const struct xinsn *i)
 		e_mov(&x->a, T0, H_RBP);
 	} else {
 		xl_begin(x);
-		e_lea(&x->a, x->code64, T0, em_base(H_RBP, 0));
-		if (xl_spanned(x, &i->slot)) {
+		spanned = xl_spanned(x, &i->slot);
+		e_lea(&x->a, x->code64, T0,
+		      em_base(H_RBP, spanned ? xl_span_start(x, &i->slot) : 0));
+		if (spanned) {
 			m = xl_span_lead(x, &i->slot, T0, T1);
 			e_mov(&x->a, T0, H_RBP);
 		} else {
