@@ -304,16 +304,26 @@ static bool can_park(const struct xlate *x)
 }
 
 /* --- writing --- */
+/* Do they change T1 only for accesses, or where they say so (x->in_t1)? */
+static bool keeps_t1(xlate_fn *fn)
+{
+	return fn == xl_copy || fn == xl_push || fn == xl_pop || fn == xl_jcc || fn == xl_nop;
+}
+
 static void write_one(struct xlate *x, const struct xinsn *i)
 {
 	xlate_fn *fn = i->bad ? xl_exit : handlers[i->d.insn.mnemonic];
 
 	x->i = i;
-	if (x->tb->ram_page[1] != NO_PAGE)
-		xl_check_second(x);
 	if (!fn)
 		fn = i->copy ? xl_copy : xl_exit;
+	if (!keeps_t1(fn) || x->tb->ram_page[1] != NO_PAGE)
+		x->in_t1 = -1;
+	if (x->tb->ram_page[1] != NO_PAGE)
+		xl_check_second(x);
 	fn(x, i);
+	if (!keeps_t1(fn))
+		x->in_t1 = -1;
 }
 
 /* Code of the block but what rarely runs; map gets host and guest bytes of each instruction. */
@@ -325,6 +335,7 @@ static void write_code(struct xlate *x, uint8_t *map)
 	x->i = &x->in[0];
 	x->n_cold = 0;
 	x->sp_aligned = x->ended = x->x87_noted = false;
+	x->in_t1 = -1;
 	x->flags_saved = x->parked = can_park(x);
 	if (!code_room(&x->a))
 		return;

@@ -588,6 +588,8 @@ static void note_sp(struct xlate *x, const struct x86_decoded *d)
 
 static void load_spills(struct xlate *x, const struct plan *p)
 {
+	if (p->rcx_in || p->rcx_out || p->n_spills > 1)
+		x->in_t1 = -1;
 	if (p->rcx_in)
 		e_mov(&x->a, T1, dbt_host_reg[X86_RCX]);
 	for (unsigned n = 0; n < p->n_spills; n++)

@@ -125,6 +125,7 @@ struct xlate {
 	const uint8_t *retry; /* where its present access begins */
 	struct span span[SPANS_MAX];
 	unsigned n_spans;
+	int in_t1; /* the span whose address T1 holds, or -1 */
 	struct cold cold[COLD_MAX];
 	unsigned n_cold;
 	const uint8_t *cold_at; /* where its code begins */
@@ -169,6 +170,7 @@ void xl_access(struct xlate *x, unsigned ea, unsigned size, unsigned how);
 static inline void xl_begin(struct xlate *x)
 {
 	x->retry = e_here(&x->a);
+	x->in_t1 = -1;
 }
 
 /* xl_translate - the second half of it: for an address that is known to lie in a page with all that

@@ -267,7 +267,10 @@ bool xl_span_leads(const struct xlate *x, const struct xaccess *a)
 
 struct emem xl_span_member(struct xlate *x, const struct xaccess *a, unsigned temp)
 {
-	e_load(&x->a, temp, span_home((unsigned)a->span));
+	if (temp != T1 || x->in_t1 != a->span)
+		e_load(&x->a, temp, span_home((unsigned)a->span));
+	if (temp == T1)
+		x->in_t1 = a->span;
 	return em_base(temp, a->disp);
 }
 
@@ -289,5 +292,6 @@ struct emem xl_span_lead(struct xlate *x, const struct xaccess *a, unsigned ea, 
 	e_lea(&x->a, 1, temp, em_index(ea, T1, 0, -s->lo));
 	e_store(&x->a, span_home((unsigned)a->span), temp);
 	s->ready = true;
+	x->in_t1 = temp == T1 ? a->span : -1;
 	return em_base(temp, a->disp);
 }
