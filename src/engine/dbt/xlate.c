@@ -20,7 +20,7 @@
 #include "engine/dbt/xlate_int.h"
 
 #define LOOK_AHEAD 6
-#define BRANCHES_MAX 3 /* conditional ones in a block */
+#define BRANCHES_MAX 2 /* conditional ones in a block */
 #define CHUNK 64 /* granularity of code marks */
 
 static xlate_fn xl_nop, xl_plain;
