@@ -399,6 +399,7 @@ static bool try_block(struct xlate *x)
 	cache_add(x->v, x->tb);
 	link_known(x);
 	xlate_log(x);
+	symbols_block(x->v, x->tb, x->lin);
 	return true;
 }
 
