@@ -39,6 +39,7 @@ struct engine_config {
 	const struct x86_host_ops *host;
 	void *host_opaque;
 	const char *stress; /* for tests: engine-specific names joined by '+', or NULL */
+	bool perfmap, gdbjit; /* name translated code for perf; for a gdb that debugs doppel */
 };
 
 /* Break and watchpoints of a debugger, one set for all vCPUs of a VM. */

@@ -96,6 +96,8 @@ static int create_engine(struct vm *vm, const struct vm_config *cfg, struct err 
 		.host = &vm_host_ops,
 		.host_opaque = vm,
 		.stress = cfg->accel_stress,
+		.perfmap = cfg->accel_perfmap,
+		.gdbjit = cfg->accel_gdbjit,
 	};
 	const struct engine_ops *engine = cfg->accel ? engine_find(cfg->accel) : engine_list()[0];
 	int r;

@@ -26,6 +26,7 @@ struct vm_config {
 	const char *machine; /* "pc" or "q35" */
 	const char *cpu; /* CPUID model spec; NULL: "max" */
 	const char *accel_stress; /* engine_config.stress */
+	bool accel_perfmap, accel_gdbjit; /* likewise */
 	const char *accel; /* engine name; NULL: default */
 	uint64_t mem_size; /* bytes */
 	unsigned n_cpus;

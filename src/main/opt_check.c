@@ -101,6 +101,24 @@ static void default_engine(struct cmdline *c)
 			c->slower);
 }
 
+/* Properties of -accel that only the translator has. */
+static int check_accel(const struct cmdline *c, struct err **e)
+{
+	const struct vm_config *cfg = &c->cfg;
+	const char *name = cfg->accel_stress	? "stress"
+			   : cfg->accel_perfmap ? "perfmap"
+			   : cfg->accel_gdbjit	? "gdbjit"
+						: NULL;
+	int r = 0;
+
+	if (name && strcmp(cfg->accel, "dbt"))
+		r = err_set(e, EINVAL, "'%s' is a property of the translator (dbt), not of %s",
+			    name, cfg->accel);
+	if (r)
+		cmd_blame(e, &c->accel);
+	return r;
+}
+
 static void add_serial(struct cmdline *c, const char *arg)
 {
 	cmd_list_add(&c->serials, (struct cmd_use){.opt = "-serial", .arg = arg});
@@ -138,5 +156,5 @@ int cmdline_check(struct cmdline *c, struct err **e)
 		return r;
 	default_engine(c);
 	default_serial(c);
-	return 0;
+	return check_accel(c, e);
 }

@@ -89,6 +89,10 @@ int opt_accel(struct cmdline *c, const struct cmd_use *use, struct err **e)
 	if (!r && thread && strcmp(thread, "multi"))
 		r = err_set(e, EINVAL, "'thread' can only be 'multi'");
 	if (!r)
+		r = kv_bool(&l, "perfmap", &c->cfg.accel_perfmap, e);
+	if (!r)
+		r = kv_bool(&l, "gdbjit", &c->cfg.accel_gdbjit, e);
+	if (!r)
 		r = kv_finish(&l, e);
 	kv_free(&l);
 	return r;

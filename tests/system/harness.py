@@ -133,6 +133,11 @@ def log_tail(lines=25):
     return "\n".join(text.replace("\r", "").split("\n")[-lines:])
 
 
+def at_end(function):
+    """Call it when the running test has ended."""
+    _current.cleanup.callback(function)
+
+
 def tmp(name):
     """A path in the running test's own directory."""
     return os.path.join(_current.dir, name)

@@ -44,6 +44,19 @@ static int map_code(struct dbt_cache *k, struct err **e)
 	return 0;
 }
 
+/* The same without a file: perf looks for names of code in anonymous memory only. */
+static int map_anonymous(struct dbt_cache *k, struct err **e)
+{
+	void *rx;
+
+	k->rw = mmap(NULL, k->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	rx = k->rw == MAP_FAILED ? MAP_FAILED : mremap(k->rw, 0, k->size, MREMAP_MAYMOVE);
+	if (rx == MAP_FAILED || mprotect(rx, k->size, PROT_READ | PROT_EXEC) < 0)
+		return err_set(e, errno, "cannot map executable memory: %s", strerror(errno));
+	k->rx = (uint8_t *)rx - k->rw;
+	return 0;
+}
+
 int cache_create(struct dbt_cpu *v, size_t size, struct err **e)
 {
 	struct dbt_cache *k = &v->cache;
@@ -55,7 +68,7 @@ int cache_create(struct dbt_cpu *v, size_t size, struct err **e)
 		align_down(size - size / COLD_PART, HUGE_PAGE / 4);
 	k->arena_size = size; /* blocks take about half of that */
 	k->max = (unsigned)(size / 256);
-	r = map_code(k, e);
+	r = v->symbols & DBT_SYMBOLS_PERF ? map_anonymous(k, e) : map_code(k, e);
 	if (r)
 		return r;
 	k->hash = xzalloc_aligned(64, sizeof(*k->hash) << TB_HASH_BITS);
@@ -102,6 +115,7 @@ void cache_reset(struct dbt_cpu *v)
 	k->generation++;
 	v->stats.flushes++;
 	jump_clear(v);
+	symbols_reset(v);
 }
 
 void *cache_alloc(struct dbt_cpu *v, size_t size)

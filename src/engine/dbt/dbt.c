@@ -39,6 +39,7 @@ struct dbt_vm {
 	struct interp_vm in; /* first: its functions take the engine_vm */
 	struct dbt_cpu **cpus;
 	unsigned stress;
+	unsigned symbols; /* DBT_SYMBOLS_*, open */
 	bool counts; /* run_insns was called */
 };
 
@@ -340,6 +341,7 @@ static void cpu_destroy(struct dbt_cpu *v)
 {
 	if (!v)
 		return;
+	symbols_fini(v);
 	lst_destroy(v);
 	cache_destroy(v);
 	xlate_free(v->xlate);
@@ -380,6 +382,7 @@ static int cpu_create(struct dbt_vm *dv, unsigned index, struct err **e)
 		return err_set(e, ENOMEM, "no memory for a processor");
 	dv->cpus[index] = v;
 	v->stress = dv->stress;
+	v->symbols = dv->symbols;
 	r = interp_cpu_setup(&v->in, &dv->in, index, e);
 	if (r)
 		return r;
@@ -388,7 +391,11 @@ static int cpu_create(struct dbt_vm *dv, unsigned index, struct err **e)
 	frame_init(v);
 	dbt_fpu_init(v);
 	r = lst_create(v, dv->in.vm.n_cpus, e);
-	return r ? r : cache_create(v, cache_size(v, dv->in.vm.n_cpus), e);
+	if (!r)
+		r = cache_create(v, cache_size(v, dv->in.vm.n_cpus), e);
+	if (!r)
+		symbols_stubs(v);
+	return r;
 }
 
 static void dbt_vm_fini(struct engine_vm *vm)
@@ -399,6 +406,7 @@ static void dbt_vm_fini(struct engine_vm *vm)
 		return;
 	for (unsigned n = 0; n < dv->in.vm.n_cpus; n++)
 		cpu_destroy(dv->cpus[n]);
+	symbols_close(dv->symbols);
 	interp_vm_clear(&dv->in);
 	free(dv->cpus);
 	free(dv);
@@ -406,12 +414,18 @@ static void dbt_vm_fini(struct engine_vm *vm)
 
 static int dbt_vm_init(struct engine_vm **out, const struct engine_config *cfg, struct err **e)
 {
+	unsigned symbols = (cfg->perfmap ? DBT_SYMBOLS_PERF : 0) |
+			   (cfg->gdbjit ? DBT_SYMBOLS_GDB : 0);
 	struct dbt_vm *dv = xzalloc(sizeof(*dv));
 	int r;
 
 	interp_vm_setup(&dv->in, cfg);
 	dv->cpus = xcalloc(cfg->n_cpus, sizeof(*dv->cpus));
 	r = stress_parse(cfg->stress, &dv->stress, e);
+	if (!r)
+		r = symbols_open(symbols, e);
+	if (!r)
+		dv->symbols = symbols;
 	for (unsigned n = 0; !r && n < cfg->n_cpus; n++)
 		r = cpu_create(dv, n, e);
 	if (r) {

@@ -19,6 +19,7 @@
 #include "x86/decode.h"
 #include "x86/mmu.h"
 
+struct jit_object;
 struct tb;
 struct xlate;
 struct dbt_cpu;
@@ -221,6 +222,9 @@ static inline unsigned stub_size(unsigned size)
 #define DBT_STRESS_ONE_INSN BIT(3)
 #define DBT_STRESS_EXACT_FLAGS BIT(4)
 
+#define DBT_SYMBOLS_PERF BIT(0)
+#define DBT_SYMBOLS_GDB BIT(1)
+
 struct dbt_cache {
 	uint8_t *rw;
 	ptrdiff_t rx; /* rw + rx is where it runs */
@@ -264,6 +268,8 @@ struct dbt_cpu {
 	} tag[16]; /* what they mean */
 	unsigned tag_next;
 	unsigned stress;
+	unsigned symbols; /* DBT_SYMBOLS_* */
+	struct jit_object *jit; /* what gdb was told, the newest first */
 	struct { /* pages whose code was written to, by any thread */
 		_Atomic uint32_t lock;
 		_Atomic unsigned n; /* DBT_RAISED + 1: too many to list */
@@ -402,3 +408,31 @@ void fault_leave(void);
 /* stress_parse - DBT_STRESS_* that list and the environment's DOPPEL_DBT_STRESS name, joined by
  * '+'. */
 int stress_parse(const char *list, unsigned *out, struct err **e);
+
+/* --- symbols.c: names for perf and gdb; the caller has claimed the FPU --- */
+/* symbols_open - of a VM, before its vCPUs: DBT_SYMBOLS_* that are wanted. */
+int symbols_open(unsigned symbols, struct err **e);
+void symbols_close(unsigned symbols);
+void symbols_fini(struct dbt_cpu *v);
+void symbols_add_stubs(struct dbt_cpu *v);
+void symbols_add_block(struct dbt_cpu *v, const struct tb *b, uint64_t lin, const uint8_t *cold,
+		       size_t cold_len);
+void symbols_drop_all(struct dbt_cpu *v);
+static inline void symbols_stubs(struct dbt_cpu *v)
+{
+	if (unlikely(v->symbols))
+		symbols_add_stubs(v);
+}
+/* symbols_block - a block is finished; lin: its linear address here; cold: its code elsewhere. */
+static inline void symbols_block(struct dbt_cpu *v, const struct tb *b, uint64_t lin,
+				 const uint8_t *cold, size_t cold_len)
+{
+	if (unlikely(v->symbols))
+		symbols_add_block(v, b, lin, cold, cold_len);
+}
+/* symbols_reset - all blocks are dropped, the stubs stay. */
+static inline void symbols_reset(struct dbt_cpu *v)
+{
+	if (unlikely(v->symbols))
+		symbols_drop_all(v);
+}

@@ -437,6 +437,7 @@ static bool try_block(struct xlate *x)
 	x->v->stats.bytes += (uint64_t)(e_here(&x->a) - x->cold_at);
 	link_known(x);
 	xlate_log(x);
+	symbols_block(x->v, x->tb, x->lin, x->cold_at, (size_t)(e_here(&x->a) - x->cold_at));
 	return true;
 }
 
