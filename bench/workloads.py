@@ -11,7 +11,7 @@ of the others must be the same on every machine. Everything runs on one processo
 from dataclasses import dataclass
 
 CORPUS = "/tmp/corpus"	# a real text: the first megabytes of Python's library
-MAKE_CORPUS = f"[ -f {CORPUS} ] || cat /usr/lib/python3.11/*.py | head -c 3000000 >{CORPUS}"
+MAKE_CORPUS = f"[ -f {CORPUS} ] || cat /usr/lib/python3.11/*.py | head -c 10000000 >{CORPUS}"
 REDIS = "/tmp/redis.sock"
 START_REDIS = (f"redis-server --port 0 --unixsocket {REDIS} --save '' --daemonize yes >/dev/null; "
                f"until redis-cli -s {REDIS} ping >/dev/null 2>&1; do sleep 0.1; done")
@@ -50,23 +50,23 @@ WORKLOADS = [
     kernel("bytecode", "integer", 250, "programs", quick=True),
     kernel("fib", "integer", 38, "th number", quick=True),
     kernel("virtual", "integer", 100000, "x 1024 calls"),
-    kernel("queens", "integer", 13, "queens"),
+    kernel("queens", "integer", 14, "queens"),
     openssl("openssl-rsa", "integer", "rsa2048", r"rsa 2048 bits .* ([\d.]+) +[\d.]+$",
             "signatures", 100),
     # Not `7zr b`, which takes the longer the slower the machine: 17 s natively.
     Workload("7z", "integer", "cd /tmp && rm -f x.7z && "
-             f"7zz a -bd -mmt1 -mx3 x.7z {CORPUS} >log && 7zz t -bd -mmt1 x.7z >log", "MB", 3,
+             f"7zz a -bd -mmt1 -mx3 x.7z {CORPUS} >log && 7zz t -bd -mmt1 x.7z >log", "MB", 10,
              MAKE_CORPUS),
-    Workload("gzip", "integer", f"gzip -nc {CORPUS} | sha256sum", "MB", 3, MAKE_CORPUS, quick=True),
-    Workload("zstd", "integer", f"zstd -q -9 -c {CORPUS} | sha256sum", "MB", 3, MAKE_CORPUS),
-    Workload("xz", "integer", f"head -c 1000000 {CORPUS} | xz -4 -T1 | sha256sum", "MB", 1,
+    Workload("gzip", "integer", f"gzip -nc {CORPUS} | sha256sum", "MB", 10, MAKE_CORPUS, quick=True),
+    Workload("zstd", "integer", f"zstd -q -9 -c {CORPUS} | sha256sum", "MB", 10, MAKE_CORPUS),
+    Workload("xz", "integer", f"head -c 2000000 {CORPUS} | xz -4 -T1 | sha256sum", "MB", 2,
              MAKE_CORPUS),
-    Workload("shell", "integer", "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; echo $i",
-             "turns", 200000),
+    Workload("shell", "integer", "i=0; while [ $i -lt 400000 ]; do i=$((i+1)); done; echo $i",
+             "turns", 400000),
     Workload("python", "integer", "python3 /bench/programs/pystone.py", "run", quick=True),
     Workload("python-json", "integer", "python3 /bench/programs/json_round.py", "run"),
     Workload("gcc", "integer", "cd /tmp && "
-             "gcc -O2 -S /bench/kernels/integer.c /bench/kernels/branch.c && cat *.s | sha256sum",
+             "gcc -O2 -S /bench/kernels/*.c && cat *.s | sha256sum",
              "program"),
     Workload("sqlite3", "integer", "sqlite3 :memory: </bench/programs/tables.sql", "run"),
     Workload("node", "integer", "node /bench/programs/jit.js", "run"),
@@ -75,8 +75,8 @@ WORKLOADS = [
     kernel("nbody", "fp-simd", 1000000, "steps", quick=True),
     kernel("mandelbrot", "fp-simd", 1000, "squared points"),
     kernel("convert", "fp-simd", 20000000, "conversions"),
-    kernel("matmul-avx2", "fp-simd", 3, "matrices", quick=True),
-    kernel("saxpy-avx2", "fp-simd", 20000, "x 8192 floats", quick=True),
+    kernel("matmul-avx2", "fp-simd", 15, "matrices", quick=True),
+    kernel("saxpy-avx2", "fp-simd", 60000, "x 8192 floats", quick=True),
     kernel("bytes-avx2", "fp-simd", 100000, "x 64 KiB"),
     kernel("filter-sse2", "fp-simd", 20000, "x 8192 samples"),
     openssl("openssl-sha256", "fp-simd", "-evp sha256", r"(?i)^sha256 +([\d.]+)k", "KB", 200000),

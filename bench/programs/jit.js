@@ -82,7 +82,7 @@ function doubles() {
 function words() {
 	const counts = new Map();
 	let seed = 42;
-	for (let i = 0; i < 250000; i++) {
+	for (let i = 0; i < 750000; i++) {
 		seed = (Math.imul(seed, 1103515245) + 12345) & 0x7fffffff;
 		const word = 'w' + (seed >> 16) % 5000;
 		counts.set(word, (counts.get(word) || 0) + 1);

@@ -10,7 +10,7 @@ DATA = [{"id": i, "name": f"item {i}", "price": i * 1.25, "tags": ["a", "b", str
 
 def main():
     text = ""
-    for _ in range(25):
+    for _ in range(75):
         text = json.dumps(DATA)
         assert json.loads(text) == DATA
     print(len(text))

@@ -42,9 +42,9 @@ def sort_words(seed, count):
 
 def main():
     counts, result = {}, 0
-    for turn in range(60):
+    for turn in range(250):
         result += total(chain(2000), counts)
-    print(result, sorted(counts.items()), sort_words(7, 40000))
+    print(result, sorted(counts.items()), sort_words(7, 160000))
 
 
 main()

@@ -5,9 +5,9 @@ CREATE TABLE town(id INTEGER PRIMARY KEY, name TEXT);
 BEGIN;
 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500)
 INSERT INTO town SELECT i, 'town ' || i FROM n;
-WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 60000)
+WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200000)
 INSERT INTO person
-    SELECT i, 'person ' || (i * 7919 % 60000), i * 31 % 500 + 1, 1900 + i % 120 FROM n;
+    SELECT i, 'person ' || (i * 7919 % 200000), i * 31 % 500 + 1, 1900 + i % 120 FROM n;
 COMMIT;
 CREATE INDEX person_name ON person(name);
 CREATE INDEX person_town ON person(town);
