@@ -409,7 +409,7 @@ void fault_leave(void);
  * '+'. */
 int stress_parse(const char *list, unsigned *out, struct err **e);
 
-/* --- symbols.c: names for perf and gdb; the caller has claimed the FPU --- */
+/* --- symbols.c: names for perf and gdb --- */
 /* symbols_open - of a VM, before its vCPUs: DBT_SYMBOLS_* that are wanted. */
 int symbols_open(unsigned symbols, struct err **e);
 void symbols_close(unsigned symbols);

@@ -308,6 +308,7 @@ void symbols_add_block(struct dbt_cpu *v, const struct tb *b, uint64_t lin, cons
 	const char *who = b->mode & DBT_MODE_CPL0 ? "kernel" : "user";
 	char name[NAME_SIZE];
 
+	fpu_claim();
 	snprintf(name, sizeof(name), "guest:%lx:%s", lin, who);
 	add(v, b->far, b->host_len, name);
 	if (!(v->symbols & DBT_SYMBOLS_PERF) || !cold_len)
@@ -366,6 +367,7 @@ void symbols_add_stubs(struct dbt_cpu *v)
 {
 	const struct dbt_cache *k = &v->cache;
 
+	fpu_claim();
 	for (unsigned n = 0; n < ARRAY_SIZE(stubs); n++) {
 		const uint8_t *at = stub_at(v, n), *end = k->rw + k->rx + k->stubs;
 
@@ -378,6 +380,7 @@ void symbols_add_stubs(struct dbt_cpu *v)
 
 void symbols_drop_all(struct dbt_cpu *v)
 {
+	fpu_claim();
 	lock_take(&lock);
 	if (v->symbols & DBT_SYMBOLS_PERF)
 		map_drop((uint64_t)(v->cache.rw + v->cache.rx), v->cache.size);

@@ -446,7 +446,6 @@ struct tb *xlate_block(struct dbt_cpu *v, uint64_t lin, const uint8_t *page, uin
 {
 	struct xlate *x = v->xlate;
 
-	fpu_claim();
 	x->v = v;
 	x->c = &v->in.cpu;
 	x->code64 = v->mode & X86_MODE_CS64;
