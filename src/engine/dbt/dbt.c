@@ -319,10 +319,11 @@ static void dbt_stats(struct engine_vm *vm, void (*emit)(void *opaque, const cha
 		emit(opaque, line);
 		snprintf(
 			line, sizeof(line),
-			"cpu %u: memory: code %zu of %zu KiB, blocks %zu KiB, tables %u KiB of %zu "
-			"GiB reserved, address spaces %u",
-			n, (v->cache.hot.used + v->cache.cold.used - v->cache.hot.end) / 1024,
-			v->cache.size / 1024, v->cache.arena_used / 1024, v->lst.touched * 4,
+			"cpu %u: memory: code %zu and cold code %zu of %zu KiB, blocks %zu KiB, "
+			"tables %u KiB of %zu GiB reserved, address spaces %u",
+			n, v->cache.hot.used / 1024,
+			(v->cache.cold.used - v->cache.hot.end) / 1024, v->cache.size / 1024,
+			v->cache.arena_used / 1024, v->lst.touched * 4,
 			v->lst.map_size >> 30, v->lst.n_spaces);
 		emit(opaque, line);
 		stats_insns(s, n, emit, opaque);
@@ -367,6 +368,7 @@ static void frame_init(struct dbt_cpu *v)
 	v->f.pauses = 1;
 	v->f.not_if = ~(uint64_t)RFLAGS_IF;
 	v->f.not_ac = ~(uint64_t)RFLAGS_AC;
+	v->f.not_df = ~(uint64_t)RFLAGS_DF;
 	v->f.arith = RFLAGS_ARITH;
 	v->f.not_arith = ~(RFLAGS_ARITH | no);
 	v->mode = UINT32_MAX;

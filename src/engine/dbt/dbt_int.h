@@ -60,7 +60,7 @@ struct dbt_frame {
 	uint64_t cross; /* distance to the copy of an operand that crosses a page */
 	_Alignas(32) uint8_t copy[32];
 	uint64_t tsc_add; /* guest's TSC minus the host's */
-	uint64_t not_if, not_ac; /* all bits but that one, for pext and pdep */
+	uint64_t not_if, not_ac, not_df; /* all bits but that one, for pext and pdep */
 	uint64_t arith, not_arith; /* of RFLAGS, likewise; RF and VM are in neither */
 	struct dbt_view { /* of the two supervisor views, for STAC and CLAC */
 		uint64_t r, w, untag;

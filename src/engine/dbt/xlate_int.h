@@ -201,7 +201,7 @@ bool xl_can_copy(const struct xlate *x, const struct x86_decoded *d);
 bool xl_may_span(const struct x86_decoded *d);
 
 /* --- xlate_sys.c --- */
-xlate_fn xl_cli, xl_sti, xl_stac, xl_clac, xl_swapgs, xl_rdtsc, xl_rdtscp, xl_pushf;
+xlate_fn xl_cld, xl_cli, xl_sti, xl_stac, xl_clac, xl_swapgs, xl_rdtsc, xl_rdtscp, xl_pushf;
 xlate_fn xl_syscall, xl_sysret, xl_iret, xl_pause;
 
 /* --- xlate_stack.c --- */

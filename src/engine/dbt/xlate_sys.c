@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * System instructions that pay to be done in line, or by a function of their own; in 64-bit code of
- * the privilege where they do not fault.  All others are the interpreter's.
+ * System instructions (and CLD) that pay to be done in line, or by a function of their own; in
+ * 64-bit code of the privilege where they do not fault.  All others are the interpreter's.
  *
  * None of them may change arithmetic flags, so bits of RFLAGS are cleared by pext and pdep with a
  * mask of all others, and set by an addition.
@@ -19,6 +19,12 @@ static void load_flags_without(struct xlate *x, unsigned reg, struct emem mask)
 	e_load(&x->a, reg, CPU(s.rflags));
 	e_pext(&x->a, reg, reg, mask);
 	e_vex_rm(&x->a, 2, 3, 0xf5, reg, reg, mask); /* pdep */
+}
+
+void xl_cld(struct xlate *x, const struct xinsn *i)
+{
+	load_flags_without(x, T1, FRAME(not_df));
+	e_store(&x->a, CPU(s.rflags), T1);
 }
 
 void xl_cli(struct xlate *x, const struct xinsn *i)
