@@ -191,7 +191,8 @@ struct dbt_stats {
 
 /*
  * Where the stubs run (stubs.c).  Those marked "called" are reached by a call with data behind it:
- * a word for frame.info and, where it goes on in the block, the distance to there from the data.
+ * 4 bytes for frame.info; where they go on in the block, 2 for it and 4 for the distance to there
+ * from the data.
  */
 #define STUB_SIZES 6 /* of accesses: stub_size() */
 struct dbt_stubs {

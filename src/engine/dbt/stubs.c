@@ -91,10 +91,17 @@ static void take_data(struct code *a)
 	e_store32(a, FRAME(info), T1);
 }
 
-/* T2 = where the data says it goes on; changes T1. */
+/* With T2 at the data of a stub that goes on in the block: info, of 16 bits there. */
+static void take_info(struct code *a)
+{
+	e_0f_rm(a, 0, 0xb7, T1, em_base(T2, 0)); /* movzx */
+	e_store32(a, FRAME(info), T1);
+}
+
+/* T2 = where that data says it goes on; changes T1. */
 static void take_back(struct code *a)
 {
-	e_rm(a, 1, 0x63, T1, em_base(T2, 4)); /* movsxd */
+	e_rm(a, 1, 0x63, T1, em_base(T2, 2)); /* movsxd */
 	e_lea(a, 1, T2, em_sum(T2, T1));
 }
 
@@ -123,7 +130,8 @@ static void emit_fill(struct code *a, const void *fn, bool cross, const uint8_t 
 {
 	uint8_t *slow;
 
-	take_data(a);
+	pop(a, T2);
+	take_info(a);
 	take_back(a);
 	e_store(a, FRAME(resume), T2);
 	store_guest(a);
@@ -152,8 +160,7 @@ static void emit_align(struct code *a, unsigned size, bool saved, const uint8_t 
 	e_sarx(a, T1, T1, RR);
 	e_load(a, RR, FRAME(view_r));
 	stays = e_jrcxz(a);
-	e_load32(a, T1, em_base(T2, 0));
-	e_store32(a, FRAME(info), T1);
+	take_info(a);
 	if (saved)
 		stub_load_flags(a);
 	e_jmp_to(a, insn);

@@ -340,7 +340,7 @@ static void to_stub_and_back(struct xlate *x, struct cold *c, const uint8_t *stu
 	e_mov(&x->a, T0, c->ea);
 	e_call_to(&x->a, stub);
 	data = e_here(&x->a);
-	e32(&x->a, c->info);
+	e8(&x->a, c->info), e8(&x->a, c->info >> 8);
 	e32(&x->a, (uint32_t)(c->back - data));
 }
 
