@@ -192,14 +192,16 @@ static void compare_memo(struct x86_decode_memo *m, const uint8_t *bytes, size_t
 		    memoized.rep == d.rep && memoized.repne == d.repne);
 }
 
+extern const char __executable_start[], etext[];
+
 static void test_memo(void **state)
 {
 	struct x86_decode_memo *m = x86_decode_memo_create(NULL);
 	uint64_t seed = 1;
 
 	/* Code of this program, from every byte on. */
-	for (unsigned n = 0; n < 100000; n++)
-		compare_memo(m, (const uint8_t *)(uintptr_t)x86_decode + n % 20000, 15 - n % 5);
+	for (const char *at = __executable_start; at + X86_INSN_MAX < etext; at++)
+		compare_memo(m, (const uint8_t *)at, 15 - (uintptr_t)at % 5);
 	/* Few beginnings, and any values. */
 	for (unsigned n = 0; n < 1000000; n++) {
 		uint8_t b[15];

@@ -160,6 +160,7 @@ struct tb {
 	const uint8_t *far; /* as TB_SAVED, and T0 = its linear address: sets code_base */
 	const uint8_t *saved, *poll, *body;
 	uint32_t host_len; /* from far; cold code is elsewhere */
+	uint32_t saved_at; /* from there on, from far, flags are in the frame */
 	uint16_t n_insns, bytes;
 	bool dead;
 	const uint8_t *map; /* per instruction: host bytes (2, little-endian), guest bytes (1) */
@@ -197,7 +198,7 @@ struct dbt_stats {
 #define STUB_SIZES 6 /* of accesses: stub_size() */
 struct dbt_stubs {
 	const uint8_t *enter;
-	const uint8_t *fault; /* after a host fault */
+	const uint8_t *fault[2]; /* after a host fault.  [1]: flags are in the frame */
 	const uint8_t *poll; /* called: something waits */
 	const uint8_t *fill[2]; /* called: fill the table for the address in T0; [1]: for a write */
 	/* called: go on unless an access at T0 crosses a page.  [0]: flags are in the frame */

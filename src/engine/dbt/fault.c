@@ -30,16 +30,19 @@ static void handler(int sig, siginfo_t *info, void *context)
 {
 	ucontext_t *uc = context;
 	greg_t *regs = uc->uc_mcontext.gregs;
+	const uint8_t *at = (const uint8_t *)regs[REG_RIP];
 	struct dbt_cpu *v = entered;
+	struct tb *b;
 	unsigned insn;
 
-	if (!v || info->si_code <= 0 || !cache_at(v, (const uint8_t *)regs[REG_RIP], &insn)) {
+	b = v && info->si_code > 0 ? cache_at(v, at, &insn) : NULL;
+	if (!b) {
 		pass_on(sig, info, context);
 		return;
 	}
 	v->f.info = insn;
 	v->stats.host_faults++;
-	regs[REG_RIP] = (greg_t)v->cache.stub.fault;
+	regs[REG_RIP] = (greg_t)v->cache.stub.fault[at - b->far >= (int64_t)b->saved_at];
 	regs[REG_EFL] &= ~(greg_t)(RFLAGS_TF | RFLAGS_DF);
 }
 

@@ -212,7 +212,9 @@ void stubs_emit(struct dbt_cpu *v)
 
 	s->enter = e_here(&a);
 	emit_enter(&a);
-	s->fault = e_here(&a);
+	s->fault[1] = e_here(&a);
+	stub_load_flags(&a);
+	s->fault[0] = e_here(&a);
 	emit_exit(&a, DBT_EXIT_FAULT);
 	s->poll = e_here(&a);
 	take_data(&a);

@@ -328,7 +328,8 @@ static const struct {
 		"stub:" name, offsetof(struct dbt_stubs, field) \
 	}
 	STUB("enter", enter),
-	STUB("fault", fault),
+	STUB("fault", fault[0]),
+	STUB("fault_saved", fault[1]),
 	STUB("poll", poll),
 	STUB("insn", insn),
 	STUB("fill_r", fill[0]),

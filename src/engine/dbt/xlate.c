@@ -337,6 +337,7 @@ static void write_code(struct xlate *x, uint8_t *map)
 	x->sp_aligned = x->ended = x->x87_noted = false;
 	x->in_t1 = -1;
 	x->flags_saved = x->parked = can_park(x);
+	b->saved_at = x->parked ? 0 : UINT32_MAX;
 	if (!code_room(&x->a))
 		return;
 	xl_prologue(x);

@@ -29,6 +29,7 @@ void xl_save_flags(struct xlate *x)
 		return;
 	save_flags(&x->a);
 	x->flags_saved = true;
+	x->tb->saved_at = (uint32_t)(e_here(&x->a) - x->tb->far);
 }
 
 /* --- direct branches --- */
