@@ -254,7 +254,7 @@ struct dbt_cpu {
 		const uint8_t *code;
 	} jump[JUMP_CACHE];
 	struct fpu_guest fpu;
-	uint64_t fdp_loaded; /* FDP when guest state came into the registers */
+	uint64_t fip_loaded, fdp_loaded; /* when guest state came into the registers */
 	struct lst lst;
 	struct dbt_cache cache;
 	struct xlate *xlate;

@@ -18,8 +18,12 @@ static void guest_pointers(struct dbt_cpu *v, struct x86_xsave *x)
 {
 	uint8_t *ram = mem_ram_base(v->in.cpu.vm->mem);
 	unsigned insn;
-	struct tb *b = cache_at(v, (const uint8_t *)x->fip, &insn);
+	struct tb *b;
 
+	/* A guest may have put there what is an address of ours by chance, or to find out. */
+	if (x->fip == v->fip_loaded)
+		return;
+	b = cache_at(v, (const uint8_t *)x->fip, &insn);
 	if (!b)
 		return; /* no x87 instruction was executed here */
 	x->fip = v->f.x87_base + insn;
@@ -70,6 +74,7 @@ void dbt_fpu_load(struct dbt_cpu *v)
 	x->xstate_bv = upper_zero(x) ? XCR0_X87 | XCR0_SSE : ALL;
 	__asm__ volatile("xrstor64 %0" : : "m"(*x), "a"(ALL), "d"(0));
 	x->xstate_bv = ALL;
+	v->fip_loaded = x->fip;
 	v->fdp_loaded = x->fdp;
 	fpu_live = &v->fpu;
 }
