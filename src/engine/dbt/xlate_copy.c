@@ -636,31 +636,13 @@ bool xl_may_span(const struct x86_decoded *d)
 static bool form_memory(struct xlate *x, const struct xinsn *i, struct plan *p)
 {
 	const struct x86_decoded *d = &i->d;
-	bool spanned;
-	unsigned ea;
+	unsigned temp = p->fold ? T0 : T1;
 
-	if (xl_spanned(x, &i->operand) && !xl_span_leads(x, &i->operand)) {
-		p->f.m = xl_span_member(x, &i->operand, p->fold ? T0 : T1);
-		return true;
-	}
-	spanned = xl_spanned(x, &i->operand);
-	xl_begin(x);
-	ea = xl_addr(x, i, spanned ? xl_span_start(x, &i->operand) : 0);
-	if (ea == NO_REG)
+	if (!xl_operand(x, i, d->mem_size, access_kind(x, d), temp, &p->f.m))
 		return false;
-	if (spanned) {
-		p->f.m = xl_span_lead(x, &i->operand, ea, p->fold ? T0 : T1);
-		return true;
-	}
-	xl_access(x, ea, d->mem_size, access_kind(x, d));
-	if (p->high) {
-		e_lea(&x->a, 1, T1, em_sum(ea, T1));
-		p->f.m = em_base(T1, 0);
-	} else if (p->fold) {
-		e_lea(&x->a, 1, T0, em_sum(ea, T1));
-		p->f.m = em_base(T0, 0);
-	} else {
-		p->f.m = em_sum(ea, T1);
+	if (p->f.m.index != NO_REG && (p->high || p->fold)) {
+		e_lea(&x->a, 1, temp, p->f.m);
+		p->f.m = em_base(temp, 0);
 	}
 	return true;
 }

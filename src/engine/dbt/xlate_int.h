@@ -156,9 +156,9 @@ static inline struct emem xl_low_mask(unsigned n)
 }
 
 /* --- xlate_mem.c --- */
-/* xl_addr - the linear address of i's memory operand plus `plus` in the register returned: T0, or a guest
- * register (not to be changed) when it is just that.  Uses T0 and T1.  NO_REG: cannot be formed
- * here. */
+/* xl_addr - the linear address of i's memory operand plus `plus` in the register returned: T0, or a
+ * guest register (not to be changed) when it is just that.  Uses T0 and T1.  NO_REG: cannot be
+ * formed here. */
 unsigned xl_addr(struct xlate *x, const struct xinsn *i, int32_t plus);
 #define XL_WRITE BIT(0)
 #define XL_ALIGNED BIT(1) /* a misaligned access faults on the host as it must */
@@ -176,6 +176,11 @@ static inline void xl_begin(struct xlate *x)
 /* xl_translate - the second half of it: for an address that is known to lie in a page with all that
  * is accessed by way of it. */
 void xl_translate(struct xlate *x, unsigned ea, bool write);
+
+/* xl_operand - the two together for i's memory operand: *m is where it is on the host, with `temp`
+ * (T0 or T1) or, when it is in no span, [address + T1]; changes T0, T1 and T2.  False: not here. */
+bool xl_operand(struct xlate *x, const struct xinsn *i, unsigned size, unsigned how, unsigned temp,
+		struct emem *m);
 
 /* xl_unless_one_page - a jump (its rel32 field) taken unless that many bytes from ea lie in one
  * page; changes T1 and T2. */

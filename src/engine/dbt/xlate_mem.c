@@ -206,3 +206,26 @@ void xl_access(struct xlate *x, unsigned ea, unsigned size, unsigned how)
 	if (cross)
 		cross->back = e_here(&x->a);
 }
+
+bool xl_operand(struct xlate *x, const struct xinsn *i, unsigned size, unsigned how, unsigned temp,
+		struct emem *m)
+{
+	bool spanned = xl_spanned(x, &i->operand);
+	unsigned ea;
+
+	if (spanned && !xl_span_leads(x, &i->operand)) {
+		*m = xl_span_member(x, &i->operand, temp);
+		return true;
+	}
+	xl_begin(x);
+	ea = xl_addr(x, i, spanned ? xl_span_start(x, &i->operand) : 0);
+	if (ea == NO_REG)
+		return false;
+	if (spanned) {
+		*m = xl_span_lead(x, &i->operand, ea, temp);
+	} else {
+		xl_access(x, ea, size, how);
+		*m = em_sum(ea, T1);
+	}
+	return true;
+}

@@ -36,36 +36,33 @@ void xl_move_sp(struct xlate *x, int32_t by)
 	e_lea(&x->a, x->code64, H_RSP, em_base(H_RSP, by));
 }
 
-struct emem xl_push_access(struct xlate *x, const struct xinsn *i)
+/* The slot at a host register plus disp; uses T0 and T1, and T2 for writes. */
+static struct emem access_slot(struct xlate *x, const struct xinsn *i, unsigned reg, int32_t disp,
+			       unsigned how)
 {
 	bool spanned = xl_spanned(x, &i->slot);
+	unsigned ea = reg;
 
 	if (spanned && !xl_span_leads(x, &i->slot))
 		return xl_span_member(x, &i->slot, T1);
 	xl_begin(x);
-	e_lea(&x->a, x->code64, T0,
-	      em_base(H_RSP, (spanned ? xl_span_start(x, &i->slot) : 0) - (int32_t)xl_slot(x)));
+	disp += spanned ? xl_span_start(x, &i->slot) : 0;
+	if (!x->code64 || disp)
+		e_lea(&x->a, x->code64, ea = T0, em_base(reg, disp));
 	if (spanned)
-		return xl_span_lead(x, &i->slot, T0, T1);
-	xl_access(x, T0, xl_slot(x), XL_WRITE | XL_STACK);
-	return em_sum(T0, T1);
+		return xl_span_lead(x, &i->slot, ea, T1);
+	xl_access(x, ea, xl_slot(x), how);
+	return em_sum(ea, T1);
+}
+
+struct emem xl_push_access(struct xlate *x, const struct xinsn *i)
+{
+	return access_slot(x, i, H_RSP, -(int32_t)xl_slot(x), XL_WRITE | XL_STACK);
 }
 
 struct emem xl_pop_access(struct xlate *x, const struct xinsn *i)
 {
-	bool spanned = xl_spanned(x, &i->slot);
-	unsigned ea = H_RSP;
-
-	if (spanned && !xl_span_leads(x, &i->slot))
-		return xl_span_member(x, &i->slot, T1);
-	xl_begin(x);
-	if (!x->code64 || (spanned && xl_span_start(x, &i->slot)))
-		e_lea(&x->a, x->code64, ea = T0,
-		      em_base(H_RSP, spanned ? xl_span_start(x, &i->slot) : 0));
-	if (spanned)
-		return xl_span_lead(x, &i->slot, ea, T1);
-	xl_access(x, ea, xl_slot(x), XL_STACK);
-	return em_sum(ea, T1);
+	return access_slot(x, i, H_RSP, 0, XL_STACK);
 }
 
 bool xl_is_op(const struct xinsn *i, unsigned n, ZydisOperandType type)
@@ -80,23 +77,11 @@ bool xl_gpr_op(const struct xinsn *i, unsigned n)
 
 bool xl_load_operand(struct xlate *x, const struct xinsn *i, unsigned reg)
 {
-	bool spanned = xl_spanned(x, &i->operand);
-	unsigned ea;
+	struct emem m;
 
-	if (spanned && !xl_span_leads(x, &i->operand)) {
-		xl_load_slot(x, reg, xl_span_member(x, &i->operand, T1));
-		return true;
-	}
-	xl_begin(x);
-	ea = xl_addr(x, i, spanned ? xl_span_start(x, &i->operand) : 0);
-	if (ea == NO_REG)
+	if (!xl_operand(x, i, xl_slot(x), 0, T1, &m))
 		return false;
-	if (spanned) {
-		xl_load_slot(x, reg, xl_span_lead(x, &i->operand, ea, T1));
-		return true;
-	}
-	xl_access(x, ea, xl_slot(x), 0);
-	xl_load_slot(x, reg, em_sum(ea, T1));
+	xl_load_slot(x, reg, m);
 	return true;
 }
 
@@ -157,31 +142,13 @@ void xl_pop(struct xlate *x, const struct xinsn *i)
 
 void xl_leave(struct xlate *x, const struct xinsn *i)
 {
-	struct emem m;
-	bool spanned;
-
 	if (!xl_slot_sized(x, i)) {
 		xl_exit(x, i);
 		return;
 	}
-	if (xl_spanned(x, &i->slot) && !xl_span_leads(x, &i->slot)) {
-		m = xl_span_member(x, &i->slot, T1);
-		e_mov(&x->a, T0, H_RBP);
-	} else {
-		xl_begin(x);
-		spanned = xl_spanned(x, &i->slot);
-		e_lea(&x->a, x->code64, T0,
-		      em_base(H_RBP, spanned ? xl_span_start(x, &i->slot) : 0));
-		if (spanned) {
-			m = xl_span_lead(x, &i->slot, T0, T1);
-			e_mov(&x->a, T0, H_RBP);
-		} else {
-			xl_access(x, T0, xl_slot(x), 0);
-			m = em_sum(T0, T1);
-		}
-	}
-	xl_load_slot(x, H_RBP, m);
-	e_lea(&x->a, x->code64, H_RSP, em_base(T0, (int32_t)xl_slot(x)));
+	xl_load_slot(x, T2, access_slot(x, i, H_RBP, 0, 0));
+	e_lea(&x->a, x->code64, H_RSP, em_base(H_RBP, (int32_t)xl_slot(x)));
+	e_mov(&x->a, H_RBP, T2);
 	x->sp_aligned = false;
 }
 
