@@ -75,7 +75,7 @@ WORKLOADS = [
     kernel("nbody", "fp-simd", 1000000, "steps", quick=True),
     kernel("mandelbrot", "fp-simd", 1000, "squared points"),
     kernel("convert", "fp-simd", 20000000, "conversions"),
-    kernel("matmul-avx2", "fp-simd", 15, "matrices", quick=True),
+    kernel("matmul-avx2", "fp-simd", 6, "matrices", quick=True),
     kernel("saxpy-avx2", "fp-simd", 60000, "x 8192 floats", quick=True),
     kernel("bytes-avx2", "fp-simd", 100000, "x 64 KiB"),
     kernel("filter-sse2", "fp-simd", 20000, "x 8192 samples"),

@@ -684,47 +684,46 @@ void xl_copy(struct xlate *x, const struct xinsn *i)
 }
 
 /* --- LEA: an address without an access --- */
-/* Its address as the host can form it in one operand; false: by xl_addr. */
-static bool lea_direct(const struct x86_decoded *d, struct emem *m)
+/* Its address as the host can form it in one operand, with registers that have none of their own
+ * loaded to T0 and T1; false: by xl_addr. */
+static bool lea_direct(struct xlate *x, const struct x86_decoded *d, struct emem *m)
 {
 	const ZydisDecodedOperandMem *o = &d->op[d->mem].mem;
-	uint8_t base = NO_REG, index = NO_REG;
 
 	if (o->base == ZYDIS_REGISTER_RIP || o->base == ZYDIS_REGISTER_EIP || d->addrsize == 2)
 		return false;
-	if (o->base != ZYDIS_REGISTER_NONE)
-		base = dbt_host_reg[xl_reg_num(o->base)];
-	if (o->index != ZYDIS_REGISTER_NONE)
-		index = dbt_host_reg[xl_reg_num(o->index)];
-	if ((base == NO_REG) != (o->base == ZYDIS_REGISTER_NONE) ||
-	    (index == NO_REG) != (o->index == ZYDIS_REGISTER_NONE))
-		return false;
-	*m = (struct emem){base, index, o->scale ? (uint8_t)__builtin_ctz(o->scale) : 0,
-			   (int32_t)o->disp.value};
 	/* With 32-bit addresses the sum is cut before it is extended. */
-	return d->addrsize == 8 || d->opsize <= 4;
+	if (d->addrsize == 4 && d->opsize == 8)
+		return false;
+	*m = (struct emem){NO_REG, NO_REG, o->scale ? (uint8_t)__builtin_ctz(o->scale) : 0,
+			   (int32_t)o->disp.value};
+	if (o->base != ZYDIS_REGISTER_NONE)
+		m->base = (uint8_t)xl_in_reg(x, o->base, T0);
+	if (o->index != ZYDIS_REGISTER_NONE)
+		m->index = (uint8_t)xl_in_reg(x, o->index, T1);
+	return true;
+}
+
+/* The same by xl_addr; segments take no part. */
+static bool lea_address(struct xlate *x, const struct xinsn *i, struct emem *m)
+{
+	struct xinsn j = *i;
+	unsigned ea;
+
+	j.d.op[i->d.mem].mem.segment = ZYDIS_REGISTER_DS;
+	ea = xl_addr(x, &j, 0);
+	*m = em_base(ea, 0);
+	return ea != NO_REG;
 }
 
 void xl_lea(struct xlate *x, const struct xinsn *i)
 {
 	const struct x86_decoded *d = &i->d;
-	struct xinsn j = *i;
 	struct plan p;
-	unsigned ea;
 
-	/* Segments take no part. */
-	j.d.op[d->mem].mem.segment = ZYDIS_REGISTER_DS;
-	if (!plan_make(&p, d)) {
+	if (!plan_make(&p, d) || (!lea_direct(x, d, &p.f.m) && !lea_address(x, i, &p.f.m))) {
 		xl_exit(x, i);
 		return;
-	}
-	if (!lea_direct(d, &p.f.m)) {
-		ea = xl_addr(x, &j, 0);
-		if (ea == NO_REG) {
-			xl_exit(x, i);
-			return;
-		}
-		p.f.m = em_base(ea, 0);
 	}
 	load_spills(x, &p);
 	put_insn(&x->a, d, &p);

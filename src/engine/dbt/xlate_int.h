@@ -156,6 +156,8 @@ static inline struct emem xl_low_mask(unsigned n)
 }
 
 /* --- xlate_mem.c --- */
+/* xl_in_reg - a host register with guest register r in it: temp, loaded, where it has none. */
+unsigned xl_in_reg(struct xlate *x, ZydisRegister r, unsigned temp);
 /* xl_addr - the linear address of i's memory operand plus `plus` in the register returned: T0, or a
  * guest register (not to be changed) when it is just that.  Uses T0 and T1.  NO_REG: cannot be
  * formed here. */
@@ -164,6 +166,7 @@ unsigned xl_addr(struct xlate *x, const struct xinsn *i, int32_t plus);
 #define XL_ALIGNED BIT(1) /* a misaligned access faults on the host as it must */
 #define XL_WHOLE BIT(2) /* a misaligned access is left to the interpreter */
 #define XL_STACK BIT(3) /* address is RSP plus a multiple of the size */
+#define XL_INSIDE BIT(4) /* it is known to be aligned, or to lie in one page if that is enough */
 /* xl_access - after it [ea + T1] is the host address; changes T1, and T2 for writes.  x->retry must
  * have been set before the address was formed. */
 void xl_access(struct xlate *x, unsigned ea, unsigned size, unsigned how);

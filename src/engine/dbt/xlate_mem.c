@@ -21,8 +21,7 @@ static bool flat_segment(const struct xlate *x, unsigned seg, bool write)
 	return !write || seg != X86_CS;
 }
 
-/* Host register with guest register r in it; temp is loaded where it has none. */
-static unsigned in_reg(struct xlate *x, ZydisRegister r, unsigned temp)
+unsigned xl_in_reg(struct xlate *x, ZydisRegister r, unsigned temp)
 {
 	unsigned g = xl_reg_num(r);
 
@@ -71,9 +70,9 @@ unsigned xl_addr(struct xlate *x, const struct xinsn *i, int32_t plus)
 		e_mov_imm(&x->a, T0, w ? (uint64_t)m->disp.value : (uint32_t)m->disp.value);
 	} else {
 		if (m->base != ZYDIS_REGISTER_NONE)
-			e.base = (uint8_t)in_reg(x, m->base, T0);
+			e.base = (uint8_t)xl_in_reg(x, m->base, T0);
 		if (m->index != ZYDIS_REGISTER_NONE) {
-			e.index = (uint8_t)in_reg(x, m->index, T1);
+			e.index = (uint8_t)xl_in_reg(x, m->index, T1);
 			e.scale = (uint8_t)__builtin_ctz(m->scale ? m->scale : 1);
 		}
 		if (w && !based && e.index == NO_REG && !e.disp)
@@ -196,7 +195,7 @@ void xl_access(struct xlate *x, unsigned ea, unsigned size, unsigned how)
 {
 	struct cold *cross = NULL;
 
-	if (how & XL_ALIGNED)
+	if (how & (XL_ALIGNED | XL_INSIDE))
 		;
 	else if (size >= 16 && !(how & XL_WHOLE))
 		cross = check_vector(x, ea, size, how);
@@ -205,6 +204,17 @@ void xl_access(struct xlate *x, unsigned ea, unsigned size, unsigned how)
 	xl_translate(x, ea, how & XL_WRITE);
 	if (cross)
 		cross->back = e_here(&x->a);
+}
+
+/* Of an address relative to RIP, the place in its page is known here. */
+static bool is_inside(const struct xlate *x, const struct xinsn *i, unsigned size, unsigned how)
+{
+	const ZydisDecodedOperandMem *m = &i->d.op[i->d.mem].mem;
+	unsigned off = (unsigned)((uint64_t)m->disp.value + xl_next(i)) & (PAGE_SIZE - 1);
+
+	if (m->base != ZYDIS_REGISTER_RIP || m->segment >= ZYDIS_REGISTER_FS)
+		return false;
+	return how & XL_WHOLE ? !(off % size) : off + size <= PAGE_SIZE;
 }
 
 bool xl_operand(struct xlate *x, const struct xinsn *i, unsigned size, unsigned how, unsigned temp,
@@ -224,7 +234,7 @@ bool xl_operand(struct xlate *x, const struct xinsn *i, unsigned size, unsigned 
 	if (spanned) {
 		*m = xl_span_lead(x, &i->operand, ea, temp);
 	} else {
-		xl_access(x, ea, size, how);
+		xl_access(x, ea, size, is_inside(x, i, size, how) ? how | XL_INSIDE : how);
 		*m = em_sum(ea, T1);
 	}
 	return true;
