@@ -214,10 +214,6 @@ struct code cache_begin(struct dbt_cpu *v, struct cache_part *p)
 void cache_end(struct dbt_cpu *v, struct cache_part *p, const struct code *a)
 {
 	p->used = (size_t)(a->p - v->cache.rw);
-	if (p == &v->cache.hot)
-		p->used = align_up(p->used, 16);
-	if (p->used > p->end)
-		p->used = p->end;
 }
 
 void cache_add(struct dbt_cpu *v, struct tb *b)
