@@ -220,7 +220,7 @@ static void hpet_level_and_msi(void **state)
 	wr32(r->t, IOAPIC_BASE, 0x10 + 40);
 	wr32(r->t, IOAPIC_BASE + 0x10, 0x8000 | 0x66);
 	now = mem_read(r->t->env.mem, GPA(HPET_BASE + 0xf0), 8);
-	mem_write(r->t->env.mem, GPA(HPET_BASE + 0x128), now + 100000, 8);
+	mem_write(r->t->env.mem, GPA(HPET_BASE + 0x128), now + 1000000, 8);
 	wait_for(r->t, r->cpu_intr);
 	assert_int_equal(rd32(r->t, HPET_BASE + 0x20), 2);
 	wr32(r->t, HPET_BASE + 0x20, 2);
@@ -232,7 +232,7 @@ static void hpet_level_and_msi(void **state)
 	wr32(r->t, HPET_BASE + 0x154, 0xfee00000);
 	wr32(r->t, HPET_BASE + 0x140, 0x4004);
 	now = mem_read(r->t->env.mem, GPA(HPET_BASE + 0xf0), 8);
-	mem_write(r->t->env.mem, GPA(HPET_BASE + 0x148), now + 1000, 8);
+	mem_write(r->t->env.mem, GPA(HPET_BASE + 0x148), now + 1000000, 8);
 	wait_for(r->t, r->cpu_intr);
 	assert_int_equal(apics_intr_ack(r->apics, 0), 0x77);
 	/* A hostile period must not hang the loop. */
