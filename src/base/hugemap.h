@@ -15,8 +15,8 @@
 void *hugemap(int fd, size_t size, int prot);
 
 /*
- * hugemap_gather - have what is at [at, at + size) (multiples of HUGE_PAGE, mapped by hugemap, its
- * contents there already) in huge pages now, if the host can.  Hosts often give files none by
- * themselves.
+ * hugemap_gather - have what is at [at, at + size) (multiples of the page size, mapped by hugemap, its
+ * contents there already) in huge pages now, where one fits and if the host can.  Hosts often give
+ * files none by themselves.
  */
 void hugemap_gather(void *at, size_t size);

@@ -51,17 +51,17 @@ enum mem_kind {
 struct mem_range {
 	enum mem_kind kind;
 	uint64_t base, size;	/* guest-physical extent of this piece of the flat view */
-	uint64_t ram_off;	/* RAM and ROM: offset of `base` */
+	uint64_t ram_off;	/* RAM and ROM: RAM offset of `base` */
 	struct io_region *io;	/* MEM_IO: the region; MEM_ROM: receiver of writes or NULL */
 	uint64_t io_off;	/* offset in the region of `base` */
 };
 
 /* mem_create - an empty physical address space with room for ram_size bytes of RAM and ROM
- * (a multiple of 4 KiB, at least 4 KiB) .  0 or -errno with *e. */
+ * (a multiple of 4 KiB, at least 4 KiB).  0 or -errno with *e. */
 int mem_create(struct mem **out, uint64_t ram_size, struct log *log, struct err **e);
 void mem_destroy(struct mem *m);
 
-/* mem_ram_alloc - set aside size bytes of them (4 KiB multiples); returns the RAM offset.
+/* mem_ram_alloc - set aside size bytes of RAM (4 KiB multiples); returns the RAM offset.
  * Running out is our own bug: the sum is known when mem_create is called. */
 uint64_t mem_ram_alloc(struct mem *m, uint64_t size);
 uint8_t *mem_ram_base(const struct mem *m);

@@ -4,8 +4,8 @@
  *
  * Prefixes, opcode, ModRM and SIB say all about an instruction of 64-bit code but the values of its
  * displacement and immediates, so what was decoded once is right for others that begin with the
- * same bytes when those values are read anew.  Programs are made of few such beginnings: most
- * instructions are found here, in a fifth of the time that decoding takes.
+ * same bytes when those values are read anew.  Programs are made of few such beginnings, so that
+ * most instructions are found here.
  *
  * Where the immediate names a register, or the bytes are too many for a key, nothing is kept.
  */

@@ -128,10 +128,8 @@ static void take_link(struct dbt_cpu *v)
 
 	v->in.cpu.s.rip = v->f.target;
 	/* Fetching the target may raise, which counts as an instruction of its own. */
-	if (atomic_load_explicit(&v->in.cpu.attn, memory_order_relaxed))
-		return;
-	if (interp_counted(&v->in)) {
-		/* Of the block that leads there, the first instructions are done only. */
+	if (atomic_load_explicit(&v->in.cpu.attn, memory_order_relaxed) || interp_counted(&v->in)) {
+		/* The block that leads there may begin there, and would lead there again. */
 		if (v->link->apart)
 			interp_one(&v->in);
 		return;
@@ -317,14 +315,13 @@ static void dbt_stats(struct engine_vm *vm, void (*emit)(void *opaque, const cha
 			 s->exits[DBT_EXIT_LINK], s->exits[DBT_EXIT_JUMP], s->exits[DBT_EXIT_RIP],
 			 s->in_place, s->calls);
 		emit(opaque, line);
-		snprintf(
-			line, sizeof(line),
-			"cpu %u: memory: code %zu and cold code %zu of %zu KiB, blocks %zu KiB, "
-			"tables %u KiB of %zu GiB reserved, address spaces %u",
-			n, v->cache.hot.used / 1024,
-			(v->cache.cold.used - v->cache.hot.end) / 1024, v->cache.size / 1024,
-			v->cache.arena_used / 1024, v->lst.touched * 4,
-			v->lst.map_size >> 30, v->lst.n_spaces);
+		snprintf(line, sizeof(line),
+			 "cpu %u: memory: code %zu and cold code %zu of %zu KiB, blocks %zu KiB, "
+			 "tables %u KiB of %zu GiB reserved, address spaces %u",
+			 n, v->cache.hot.used / 1024,
+			 (v->cache.cold.used - v->cache.hot.end) / 1024, v->cache.size / 1024,
+			 v->cache.arena_used / 1024, v->lst.touched * 4, v->lst.map_size >> 30,
+			 v->lst.n_spaces);
 		emit(opaque, line);
 		stats_insns(s, n, emit, opaque);
 	}

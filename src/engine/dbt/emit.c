@@ -177,11 +177,3 @@ void e_call_reg(struct code *a, unsigned reg)
 {
 	e_rr(a, 0, 0xff, 2, reg);
 }
-
-uint8_t *e_lea_rip(struct code *a, unsigned reg)
-{
-	e8(a, 0x48 | (reg >> 3) << 2);
-	e8(a, 0x8d);
-	e8(a, (reg & 7) << 3 | 5);
-	return hole32(a);
-}

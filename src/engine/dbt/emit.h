@@ -163,8 +163,6 @@ void e_call_to(struct code *a, const uint8_t *rx_target);
 void e_jmp_mem(struct code *a, struct emem m);
 void e_jmp_reg(struct code *a, unsigned reg);
 void e_call_reg(struct code *a, unsigned reg);
-/* lea reg, [rip + ...] of a place that e_patch will name. */
-uint8_t *e_lea_rip(struct code *a, unsigned reg);
 
 /* e_here - where the next byte will run. */
 static inline const uint8_t *e_here(const struct code *a)

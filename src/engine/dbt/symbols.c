@@ -327,31 +327,15 @@ static const struct {
 	{                                                       \
 		"stub:" name, offsetof(struct dbt_stubs, field) \
 	}
-	STUB("enter", enter),
-	STUB("fault", fault[0]),
-	STUB("fault_saved", fault[1]),
-	STUB("poll", poll),
-	STUB("insn", insn),
-	STUB("fill_r", fill[0]),
-	STUB("fill_w", fill[1]),
-	STUB("cross16", cross[0]),
-	STUB("cross32", cross[1]),
-	STUB("align2", align[1][0]),
-	STUB("align4", align[1][1]),
-	STUB("align8", align[1][2]),
-	STUB("align16", align[1][3]),
-	STUB("align32", align[1][4]),
-	STUB("align10", align[1][5]),
-	STUB("align2_saved", align[0][0]),
-	STUB("align4_saved", align[0][1]),
-	STUB("align8_saved", align[0][2]),
-	STUB("align16_saved", align[0][3]),
-	STUB("align32_saved", align[0][4]),
-	STUB("align10_saved", align[0][5]),
-	STUB("link", link[0]),
-	STUB("link_saved", link[1]),
-	STUB("jump", jump),
+#define ALIGN_STUBS(name, n) STUB(name, align[1][n]), STUB(name "_saved", align[0][n])
+	STUB("enter", enter),	   STUB("fault", fault[0]),	STUB("fault_saved", fault[1]),
+	STUB("poll", poll),	   STUB("insn", insn),		STUB("fill_r", fill[0]),
+	STUB("fill_w", fill[1]),   STUB("cross16", cross[0]),	STUB("cross32", cross[1]),
+	ALIGN_STUBS("align2", 0),  ALIGN_STUBS("align4", 1),	ALIGN_STUBS("align8", 2),
+	ALIGN_STUBS("align16", 3), ALIGN_STUBS("align32", 4),	ALIGN_STUBS("align10", 5),
+	STUB("link", link[0]),	   STUB("link_saved", link[1]), STUB("jump", jump),
 	STUB("call", call),
+#undef ALIGN_STUBS
 #undef STUB
 };
 

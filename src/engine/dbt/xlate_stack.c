@@ -2,9 +2,9 @@
 /*
  * The stack.
  *
- * PUSH and POP come in runs, of which the slots nearly always lie in one page: a run is one access.
- * Where it is not so, its first instruction is the interpreter's, and the rest of the run is
- * another block's.
+ * PUSH and POP come in runs, of which the slots nearly always lie in one page: a run is one access,
+ * by way of its span (xlate_span.c) if it has one.  Where a run without a span is not in one page,
+ * its first instruction is the interpreter's, and the rest of the run is another block's.
  */
 #include "engine/dbt/xlate_int.h"
 
