@@ -32,6 +32,10 @@ struct dev_env {
 	void (*request_poweroff)(void *opaque);
 	void (*request_exit)(void *opaque, int status); /* isa-debug-exit */
 	void *opaque;
+	/* A message-signalled interrupt of the PCI function `requester` (bus << 8 | devfn). */
+	void (*msi)(void *msi_opaque, uint16_t requester, uint64_t addr, uint32_t data);
+	void *msi_opaque;
+	struct dev_bus *buses; /* those that -device can plug into: dev/class.h */
 	struct dev *devs; /* all devices, in order of creation (singly linked, newest last) */
 };
 

@@ -126,6 +126,20 @@ void pci_dev_reset(struct pci_dev *d);
 /* pci_dev_irq - drive the function's INTx pin. */
 void pci_dev_irq(struct pci_dev *d, bool level);
 
+/*
+ * Message-signalled interrupts (PCI 3.0 6.8).  pci_msix_init - capability with n vectors (1..2048);
+ * table and pending bits take all of memory BAR `bar`.  pci_msi_init - n = 1, 2, 4 .. 32 vectors,
+ * 64-bit address, per-vector mask.  Before pci_dev_ready.  notify: raise vector v (out of range: nothing);
+ * masked ones are kept pending.  A function uses MSI-X if enabled, else MSI, else its INTx pin, which
+ * pci_dev_irq drives; with MSI or MSI-X enabled pci_dev_irq shows nothing on the wire.
+ */
+void pci_msix_init(struct pci_dev *d, unsigned n, unsigned bar);
+bool pci_msix_enabled(const struct pci_dev *d);
+void pci_msix_notify(struct pci_dev *d, unsigned v);
+void pci_msi_init(struct pci_dev *d, unsigned n);
+bool pci_msi_enabled(const struct pci_dev *d);
+void pci_msi_notify(struct pci_dev *d, unsigned v);
+
 /* What every function saves: put PCI_DEV_STATE first in its field table.  Mappings and the
  * INTx output follow when it is loaded. */
 extern const struct state_desc pci_dev_state;
