@@ -93,3 +93,7 @@ struct dev_class {
 	int (*check)(const struct dev_opts *o, struct err **e);
 	int (*create)(const struct dev_place *p, const struct dev_opts *o, struct err **e);
 };
+
+/* isa_ports_check - is [base, base+size) in the port space?  isa_ports_free: and unused? */
+int isa_ports_check(uint64_t base, uint64_t size, struct err **e);
+int isa_ports_free(const struct dev_env *env, uint64_t base, uint64_t size, struct err **e);

@@ -2,6 +2,16 @@
 /* The list of a machine's devices. */
 #include "dev/dev.h"
 
+#include <stdlib.h>
+#include <string.h>
+
+#include "dev/class.h"
+
+struct dev_name {
+	struct dev_name *next;
+	char id[];
+};
+
 void dev_add(struct dev *d, const struct dev_ops *ops, const char *id, struct dev_env *env)
 {
 	struct dev **tail = &env->devs;
@@ -48,6 +58,60 @@ void dev_destroy_all(struct dev_env *env)
 		d->ops->unrealize(d);
 		d = next;
 	}
+	while (env->buses)
+		dev_bus_remove(env, env->buses->bus);
+	for (struct dev_name *n = env->names, *next; n; n = next) {
+		next = n->next;
+		free(n);
+	}
+	env->names = NULL;
+}
+
+const char *dev_name_add(struct dev_env *env, const char *id)
+{
+	size_t size = strlen(id) + 1;
+	struct dev_name *n;
+
+	for (n = env->names; n; n = n->next)
+		if (!strcmp(n->id, id))
+			return NULL;
+	n = xzalloc(sizeof(*n) + size);
+	memcpy(n->id, id, size);
+	n->next = env->names;
+	env->names = n;
+	return n->id;
+}
+
+void dev_bus_add(struct dev_env *env, const char *name, enum bus_kind kind, void *bus,
+		 int (*place)(void *bus, const char *addr, unsigned *place, struct err **e))
+{
+	struct dev_bus **tail = &env->buses, *b = xzalloc(sizeof(*b));
+
+	*b = (struct dev_bus){ .name = xstrdup(name), .kind = kind, .bus = bus, .place = place };
+	while (*tail)
+		tail = &(*tail)->next;
+	*tail = b;
+}
+
+void dev_bus_remove(struct dev_env *env, void *bus)
+{
+	for (struct dev_bus **p = &env->buses, *b; (b = *p);) {
+		if (b->bus != bus) {
+			p = &b->next;
+			continue;
+		}
+		*p = b->next;
+		free((char *)b->name);
+		free(b);
+	}
+}
+
+struct dev_bus *dev_bus_find(struct dev_env *env, const char *name)
+{
+	for (struct dev_bus *b = env->buses; b; b = b->next)
+		if (!strcmp(b->name, name))
+			return b;
+	return NULL;
 }
 
 void dev_quiesce_none(struct dev *d)

@@ -36,14 +36,8 @@ struct dev_env {
 	void (*msi)(void *msi_opaque, uint16_t requester, uint64_t addr, uint32_t data);
 	void *msi_opaque;
 	struct dev_bus *buses; /* those that -device can plug into: dev/class.h */
+	struct dev_name *names; /* ids of -device */
 	struct dev *devs; /* all devices, in order of creation (singly linked, newest last) */
-};
-
-/* A property of a device made by -device: a number up to max, or (max 0) a string; def NULL:
- * none. */
-struct dev_prop {
-	const char *name, *help, *def;
-	uint64_t max;
 };
 
 struct dev_ops {
@@ -66,4 +60,6 @@ struct dev {
 void dev_add(struct dev *d, const struct dev_ops *ops, const char *id, struct dev_env *env);
 void dev_reset_all(struct dev_env *env);
 void dev_destroy_all(struct dev_env *env);
+/* dev_name_add - keep a device's id as long as env has devices; NULL when there is one of that name. */
+const char *dev_name_add(struct dev_env *env, const char *id);
 void dev_quiesce_none(struct dev *d); /* for devices that need nothing */

@@ -1,26 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
-/* The devices a person can name with -device, and their properties. */
-#include "dev/dev.h"
+/* Making devices by name (-device); dev/class.h is for those who write one. */
+#include "dev/class.h"
 
-struct chardev;
-struct gsi;
-struct pci_bus;
-
-/* Where a named device can be plugged. */
+/* Where a named device can be plugged, and what it can be connected to. */
 struct dev_slots {
-	struct dev_env *env;
+	struct dev_env *env; /* with its buses */
 	struct gsi *gsi;
-	struct pci_bus *pci;
-	struct chardev *(*find_chardev)(void *opaque, const char *id); /* NULL: none */
-	void *opaque;
+	struct dev_backends backends;
 };
 
-/* dev_create - make the device; props is "k=v,k=v" or "" or NULL.  -EINVAL with *e for an
- * unknown driver, an unknown property (named), a bad value; -EBUSY for something in use. */
+/* dev_create - make the device; props is "k=v,k=v" or "" or NULL; `id`, `bus` and `addr` (or unit, nr)
+ * are understood for every class.  -EINVAL with *e for an unknown driver, an unknown property (named), a
+ * bad value; -ENOENT for a back end or bus that is not there; -EBUSY for something in use. env->lock held. */
 int dev_create(const struct dev_slots *s, const char *driver, const char *props, struct err **e);
 /* dev_create_check - is the driver known and are the properties well formed?  Makes nothing. */
 int dev_create_check(const char *driver, const char *props, struct err **e);
+/* dev_prop_check - is "name=value" a good property of the driver, taken alone? */
+int dev_prop_check(const char *driver, const char *prop, struct err **e);
+/* dev_class_find - by name; NULL: none. */
+const struct dev_class *dev_class_find(const char *name);
 /* dev_help - `-device help` (driver NULL) or `-device DRIVER,help` to stdout; -EINVAL for an
  * unknown one. */
 int dev_help(const char *driver, struct err **e);

@@ -7,6 +7,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 #include "base/err.h"
+#include "dev/irq/apic.h"
 #include "dev/registry.h"
 #include "machine/vm_int.h"
 #include "x86/cpuid.h"
@@ -141,6 +142,11 @@ static int create_cpus(struct vm *vm, const struct vm_config *cfg, struct err **
 	return create_engine(vm, cfg, e);
 }
 
+static void send_msi(void *apics, uint16_t requester, uint64_t addr, uint32_t data)
+{
+	apics_msi(apics, addr, data);
+}
+
 static int create_devices(struct vm *vm, const struct vm_config *cfg, struct err **e)
 {
 	struct pc_config pc = {
@@ -156,8 +162,7 @@ static int create_devices(struct vm *vm, const struct vm_config *cfg, struct err
 	};
 	struct dev_slots slots = {
 		.env = &vm->env,
-		.find_chardev = cfg->find_chardev,
-		.opaque = cfg->find_chardev_opaque,
+		.backends = cfg->backends,
 	};
 	int r;
 
@@ -165,10 +170,13 @@ static int create_devices(struct vm *vm, const struct vm_config *cfg, struct err
 	r = pc_create(&vm->pc, &vm->env, &pc, e);
 	if (r)
 		return r;
+	vm->env.msi = send_msi;
+	vm->env.msi_opaque = vm->pc.apics;
 	slots.gsi = vm->pc.gsi;
-	slots.pci = vm->board->bus(vm->pc.chipset);
+	lock_take(&vm->dev_lock);
 	for (size_t i = 0; i < cfg->n_devices && !r; i++)
 		r = dev_create(&slots, cfg->devices[i].driver, cfg->devices[i].props, e);
+	lock_drop(&vm->dev_lock);
 	if (!r)
 		pc_firmware_items(&vm->pc);
 	return r;

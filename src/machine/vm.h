@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "dev/class.h"
 #include "engine/engine.h"
 
 struct chardev;
@@ -37,10 +38,8 @@ struct vm_config {
 	uint16_t debugcon_port; /* 0: 0x402 */
 	const struct vm_device_opt *devices;
 	size_t n_devices;
-	/* A chardev by its -chardev id, for devices that have a chardev property; NULL: there are
-	 * none. */
-	struct chardev *(*find_chardev)(void *opaque, const char *id);
-	void *find_chardev_opaque;
+	/* Back ends by name, for devices that have such a property; owned by the caller. */
+	struct dev_backends backends;
 	bool no_reboot; /* reset ends vm_run */
 	bool no_shutdown; /* power-off pauses instead of ending vm_run */
 	bool start_paused; /* -S */

@@ -269,8 +269,7 @@ static int launch_open(struct launch *l, struct err **e)
 	launch_devices(l);
 	l->cfg.log = l->log;
 	l->cfg.loop = l->loop;
-	l->cfg.find_chardev = chardev_find;
-	l->cfg.find_chardev_opaque = l;
+	l->cfg.backends = (struct dev_backends){ .chardev = chardev_find, .opaque = l };
 	/* Back ends that wait for a client are open now: from here on signals end the machine in
 	 * good order, on the loop.  vCPU threads inherit that they do not take them. */
 	l->watch = watch_create(l->loop, l->c->prog);

@@ -290,16 +290,14 @@ int opt_device(struct cmdline *c, const struct cmd_use *use, struct err **e)
 int opt_global(struct cmdline *c, const struct cmd_use *use, struct err **e)
 {
 	const char *dot = strchr(use->arg, '.');
-	char *driver, *more;
+	char *driver;
 	int r;
 
 	if (!dot || !strchr(dot, '='))
 		return err_set(e, EINVAL, "not DRIVER.PROPERTY=VALUE");
 	driver = xasprintf("%.*s", (int)(dot - use->arg), use->arg);
 	/* Some devices are complete only with a back end, which each will name itself. */
-	more = xasprintf("%s,chardev=any", dot + 1);
-	r = dev_create_check(driver, more, NULL) ? dev_create_check(driver, dot + 1, e) : 0;
-	free(more);
+	r = dev_prop_check(driver, dot + 1, e);
 	free(driver);
 	if (!r)
 		cmd_list_add(&c->globals, *use);

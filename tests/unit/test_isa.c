@@ -331,7 +331,7 @@ static void devices_by_name(void **state)
 		{ "isa-debug-exit", "iobase=0x10000", "iobase" },
 		{ "isa-debug-exit", "iobase=0xffff,iosize=2", "port space" },
 		{ "isa-debug-exit", "iosize=0", "port space" },
-		{ "isa-debug-exit", "iobase=1,iobase=2", "twice" },
+		{ "isa-debug-exit", "bus=pci.0", "pci.0" },
 		{ "isa-debug-exit", "iobase", "iobase" },
 		{ "isa-debugcon", "iobase=0xe9", "chardev" },
 		{ "isa-debugcon", "chardev=none", "none" },
@@ -345,6 +345,10 @@ static void devices_by_name(void **state)
 	assert_null(r->t->env.devs);
 	assert_int_equal(dev_create_check("isa-debug-exit", "iobase=0xf4", NULL), 0);
 	assert_int_equal(dev_create(&s, "isa-debug-exit", "id=x,iobase=0xf4,iosize=0x04", &e), 0);
+	assert_true(dev_create(&s, "isa-debug-exit", "id=x,iobase=0xf8", &e) < 0); /* same id */
+	err_free(&e);
+	assert_true(dev_create(&s, "isa-debug-exit", "iobase=0xf5", &e) < 0); /* same ports */
+	err_free(&e);
 	assert_int_equal(inb(r->t, 0xf4), 0);
 	outl(r->t, 0xf4, 0x10);
 	assert_int_equal(r->t->exits, 1);

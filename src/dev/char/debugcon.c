@@ -3,9 +3,13 @@
  * probes find it. */
 #include "dev/char/debugcon.h"
 
+#include <errno.h>
+
 #include <stdlib.h>
 
 #include "back/char/chardev.h"
+#include "base/err.h"
+#include "dev/class.h"
 
 struct debugcon {
 	struct dev dev;
@@ -85,3 +89,30 @@ int debugcon_create(struct debugcon **out, struct dev_env *env, uint16_t port, s
 	*out = d;
 	return 0;
 }
+
+static int debugcon_check(const struct dev_opts *o, struct err **e)
+{
+	return dev_opt_str(o, "chardev") ? 0 :
+	       err_set(e, EINVAL, "property 'chardev' is missing");
+}
+
+static int debugcon_make(const struct dev_place *p, const struct dev_opts *o, struct err **e)
+{
+	uint64_t port = dev_opt_num(o, "iobase");
+	struct debugcon *d;
+	int rc = isa_ports_free(p->env, port, 1, e);
+
+	return rc ? rc : debugcon_create(&d, p->env, (uint16_t)port,
+					 dev_opt_chardev(o, "chardev"), e);
+}
+
+static const struct dev_prop debugcon_props[] = {
+	{ "iobase", "port", "0xe9", PROP_UINT, 0xffff },
+	{ "chardev", "where the bytes go", NULL, PROP_CHARDEV },
+	{ 0 },
+};
+
+const struct dev_class debugcon_class = {
+	.name = "isa-debugcon", .help = "a port that prints", .bus = BUS_ISA, .category = "Misc",
+	.props = debugcon_props, .check = debugcon_check, .create = debugcon_make,
+};

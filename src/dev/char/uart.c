@@ -16,6 +16,9 @@
 
 #include "back/char/chardev.h"
 #include "base/err.h"
+#include "dev/class.h"
+#include "dev/irq/gsi.h"
+#include "base/err.h"
 
 #define FIFO 16
 #define CLOCK 115200 /* baud rate at divisor 1 */
@@ -485,3 +488,34 @@ int uart_create(struct uart **out, struct dev_env *env, const char *id, uint16_t
 	*out = u;
 	return 0;
 }
+
+static int serial_check(const struct dev_opts *o, struct err **e)
+{
+	return dev_opt_str(o, "chardev") ? isa_ports_check(dev_opt_num(o, "iobase"), 8, e) :
+	       err_set(e, EINVAL, "property 'chardev' is missing");
+}
+
+static int serial_make(const struct dev_place *p, const struct dev_opts *o, struct err **e)
+{
+	uint64_t base = dev_opt_num(o, "iobase");
+	unsigned irq = (unsigned)dev_opt_num(o, "irq");
+	struct uart *u;
+	int rc = isa_ports_free(p->env, base, 8, e);
+
+	if (!rc && !gsi_has_room(p->gsi, irq))
+		rc = err_set(e, EBUSY, "too many devices share IRQ %u", irq);
+	return rc ? rc : uart_create(&u, p->env, "isa-serial", (uint16_t)base,
+				     gsi_source(p->gsi, irq), dev_opt_chardev(o, "chardev"), e);
+}
+
+static const struct dev_prop serial_props[] = {
+	{ "iobase", "first of eight ports", "0x3f8", PROP_UINT, 0xffff },
+	{ "irq", "ISA IRQ", "4", PROP_UINT, 15 },
+	{ "chardev", "what it is connected to", NULL, PROP_CHARDEV },
+	{ 0 },
+};
+
+const struct dev_class isa_serial_class = {
+	.name = "isa-serial", .help = "16550A serial port", .bus = BUS_ISA, .category = "Input",
+	.props = serial_props, .check = serial_check, .create = serial_make,
+};

@@ -2,6 +2,7 @@
 /* isa-debug-exit: a write of v ends the VM with status (v << 1) | 1; reads are zero. */
 #include <stdlib.h>
 
+#include "dev/class.h"
 #include "dev/legacy/misc.h"
 
 struct debug_exit {
@@ -59,3 +60,30 @@ struct dev *debug_exit_create(struct dev_env *env, uint16_t base, uint16_t size)
 	dev_add(&x->dev, &debug_exit_ops, "isa-debug-exit", env);
 	return &x->dev;
 }
+
+static int debug_exit_check(const struct dev_opts *o, struct err **e)
+{
+	return isa_ports_check(dev_opt_num(o, "iobase"), dev_opt_num(o, "iosize"), e);
+}
+
+static int debug_exit_make(const struct dev_place *p, const struct dev_opts *o, struct err **e)
+{
+	uint64_t base = dev_opt_num(o, "iobase"), size = dev_opt_num(o, "iosize");
+	int rc = isa_ports_free(p->env, base, size, e);
+
+	if (!rc)
+		debug_exit_create(p->env, (uint16_t)base, (uint16_t)size);
+	return rc;
+}
+
+static const struct dev_prop debug_exit_props[] = {
+	{ "iobase", "first port", "0x501", PROP_UINT, 0xffff },
+	{ "iosize", "number of ports", "2", PROP_UINT, 0x10000 },
+	{ 0 },
+};
+
+const struct dev_class debug_exit_class = {
+	.name = "isa-debug-exit", .help = "a port that ends the VM with a status", .bus = BUS_ISA,
+	.category = "Misc", .props = debug_exit_props, .check = debug_exit_check,
+	.create = debug_exit_make,
+};
