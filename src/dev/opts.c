@@ -2,8 +2,8 @@
 /*
  * Properties of devices: from text to values by the class's tables.
  *
- * Every property has one value, its default when it is not given; of several the last counts, as with
- * QEMU.  Names of back ends are kept as text until dev_opts_resolve looks them up.
+ * Every property has one value, its default when it is not given; of several the last counts, as
+ * with QEMU.  Names of back ends are kept as text until dev_opts_resolve looks them up.
  */
 #include "dev/opts.h"
 
@@ -62,8 +62,8 @@ static int parse_number(const struct dev_prop *p, const char *s, uint64_t *out, 
 
 static int parse_switch(const struct dev_prop *p, const char *s, uint64_t *out, struct err **e)
 {
-	static const char *const words[2][5] = { { "off", "no", "false", "n", "0" },
-						 { "on", "yes", "true", "y", "1" } };
+	static const char *const words[2][5] = {{"off", "no", "false", "n", "0"},
+						{"on", "yes", "true", "y", "1"}};
 
 	for (unsigned v = 0; v < 2; v++)
 		for (unsigned i = 0; i < 5; i++)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
-/* Values of a device's properties: parsed by the registry, asked for by the device (dev/class.h). */
+/* Values of a device's properties: parsed by the registry, asked for by the device (dev/class.h).
+ */
 #include "dev/class.h"
 
 struct kvlist;

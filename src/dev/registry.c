@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Devices by name: classes.def lists them; a place on a bus is found here, the rest is the class's. */
+/* Devices by name: classes.def lists them; a place on a bus is found here, the rest is the class's.
+ */
 #include "dev/registry.h"
 
 #include <errno.h>
@@ -25,13 +26,13 @@ static const struct dev_class *const classes[] = {
 static const struct {
 	const char *name, *place;
 } kinds[] = {
-	[BUS_ISA] = { "ISA", NULL },
-	[BUS_PCI] = { "PCI", "addr" },
-	[BUS_IDE] = { "IDE", "unit" },
-	[BUS_SATA] = { "IDE", "unit" },
-	[BUS_VIRTIO_SERIAL] = { "virtio-serial-bus", "nr" },
-	[BUS_VIRTIO_MMIO] = { "virtio-bus", NULL },
-	[BUS_NONE] = { NULL, NULL },
+	[BUS_ISA] = {"ISA", NULL},
+	[BUS_PCI] = {"PCI", "addr"},
+	[BUS_IDE] = {"IDE", "unit"},
+	[BUS_SATA] = {"IDE", "unit"},
+	[BUS_VIRTIO_SERIAL] = {"virtio-serial-bus", "nr"},
+	[BUS_VIRTIO_MMIO] = {"virtio-bus", NULL},
+	[BUS_NONE] = {NULL, NULL},
 };
 
 const struct dev_class *dev_class_find(const char *name)
@@ -118,8 +119,9 @@ static int find_place(const struct request *r, struct dev_place *p, struct err *
 	case BUS_NONE:
 		return r->bus ? err_set(e, EINVAL, "it plugs into no bus") : 0;
 	case BUS_ISA:
-		return r->bus && strcmp(r->bus, "isa.0") ?
-			       err_set(e, ENOENT, "there is no ISA bus '%s'", r->bus) : 0;
+		return r->bus && strcmp(r->bus, "isa.0")
+			       ? err_set(e, ENOENT, "there is no ISA bus '%s'", r->bus)
+			       : 0;
 	default:
 		return r->bus ? named_bus(r, p, e) : any_bus(r, p, e);
 	}
@@ -127,7 +129,7 @@ static int find_place(const struct request *r, struct dev_place *p, struct err *
 
 static int create(const struct dev_slots *s, const struct request *r, struct err **e)
 {
-	struct dev_place p = { .env = s->env, .gsi = s->gsi, .id = "" };
+	struct dev_place p = {.env = s->env, .gsi = s->gsi, .id = ""};
 	int rc = dev_opts_resolve(r->opts, &s->backends, e);
 
 	if (!rc)
@@ -143,7 +145,7 @@ static int create(const struct dev_slots *s, const struct request *r, struct err
 static int with_request(const struct dev_slots *s, const char *driver, const char *props,
 			bool whole, struct err **e)
 {
-	struct request r = { .c = class_find(driver, e) };
+	struct request r = {.c = class_find(driver, e)};
 	int rc;
 
 	if (!r.c)

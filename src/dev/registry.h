@@ -10,9 +10,10 @@ struct dev_slots {
 	struct dev_backends backends;
 };
 
-/* dev_create - make the device; props is "k=v,k=v" or "" or NULL; `id`, `bus` and `addr` (or unit, nr)
- * are understood for every class.  -EINVAL with *e for an unknown driver, an unknown property (named), a
- * bad value; -ENOENT for a back end or bus that is not there; -EBUSY for something in use. env->lock held. */
+/* dev_create - make the device; props is "k=v,k=v" or "" or NULL; `id`, `bus` and `addr` (or unit,
+ * nr) are understood for every class.  -EINVAL with *e for an unknown driver, an unknown property
+ * (named), a bad value; -ENOENT for a back end or bus that is not there; -EBUSY for something in
+ * use. env->lock held. */
 int dev_create(const struct dev_slots *s, const char *driver, const char *props, struct err **e);
 /* dev_create_check - is the driver known and are the properties well formed?  Makes nothing. */
 int dev_create_check(const char *driver, const char *props, struct err **e);

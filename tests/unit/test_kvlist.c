@@ -6,9 +6,11 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include "base/base.h"
 #include "base/err.h"
+#include "base/kvjson.h"
 #include "base/kvlist.h"
 
 static void test_parse(void **state)
@@ -109,11 +111,43 @@ static void test_numbers(void **state)
 	assert_false(parse_uint("0x", 0, 5, &v));
 }
 
+static void test_json(void **state)
+{
+	static const char *const bad[] = {"{", "{\"a\":}", "{\"a\":null}", "{} x", "[1]", "{'a':1}",
+					  "{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":"
+					  "{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":"
+					  "{\"a\":{\"a\":{\"a\":1}}}}}}}}}}}}}}}}}"};
+	struct kvlist l = {0};
+	struct err *e = NULL;
+	char *text;
+
+	assert_int_equal(kv_parse_any(&l, " {\"driver\":\"qcow2\",\"n\":5,\"on\":true,"
+					  "\"file\":{\"filename\":\"a,b\",\"x\":[\"p\",false]}}",
+				      NULL, NULL),
+			 0);
+	assert_string_equal(kv_get(&l, "driver"), "qcow2");
+	assert_string_equal(kv_get(&l, "n"), "5");
+	assert_string_equal(kv_get(&l, "on"), "on");
+	assert_string_equal(kv_get(&l, "file.filename"), "a,b");
+	assert_string_equal(kv_get(&l, "file.x.0"), "p");
+	assert_string_equal(kv_get(&l, "file.x.1"), "off");
+	text = kv_text(&l, "driver");
+	assert_string_equal(text, "n=5,on=on,file.filename=a,,b,file.x.0=p,file.x.1=off");
+	free(text);
+	kv_free(&l);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		assert_int_equal(kv_parse_json(&l, bad[i], &e), -EINVAL);
+		assert_non_null(e);
+		err_free(&e);
+		kv_free(&l);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_parse),
-		cmocka_unit_test(test_errors),
+		cmocka_unit_test(test_errors), cmocka_unit_test(test_json),
 		cmocka_unit_test(test_sizes),
 		cmocka_unit_test(test_numbers),
 	};
