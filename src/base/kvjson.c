@@ -66,7 +66,7 @@ int kv_parse_json(struct kvlist *l, const char *s, struct err **e)
 	if (!t)
 		return err_set(e, ENOMEM, "out of memory");
 	json_tokener_set_flags(t, JSON_TOKENER_STRICT);
-	o = json_tokener_parse_ex(t, s, (int)strlen(s) + 1);
+	o = json_tokener_parse_ex(t, s, (int)strlen(s));
 	if (!o || json_tokener_get_error(t) != json_tokener_success)
 		r = err_set(e, EINVAL, "not JSON: %s, at character %zu",
 			    json_tokener_error_desc(json_tokener_get_error(t)),
