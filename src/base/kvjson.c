@@ -61,16 +61,20 @@ int kv_parse_json(struct kvlist *l, const char *s, struct err **e)
 {
 	struct json_tokener *t = json_tokener_new_ex(DEPTH_MAX);
 	json_object *o;
+	size_t end;
 	int r = 0;
 
 	if (!t)
 		return err_set(e, ENOMEM, "out of memory");
 	json_tokener_set_flags(t, JSON_TOKENER_STRICT);
 	o = json_tokener_parse_ex(t, s, (int)strlen(s));
-	if (!o || json_tokener_get_error(t) != json_tokener_success)
+	end = json_tokener_get_parse_end(t);
+	if (!o)
 		r = err_set(e, EINVAL, "not JSON: %s, at character %zu",
-			    json_tokener_error_desc(json_tokener_get_error(t)),
-			    json_tokener_get_parse_end(t) + 1);
+			    json_tokener_error_desc(json_tokener_get_error(t)), end + 1);
+	else if (s[end + strspn(s + end, " \t\r\n")])
+		r = err_set(e, EINVAL, "not JSON: more follows the object, at character %zu",
+			    end + 1);
 	else if (!json_object_is_type(o, json_type_object))
 		r = err_set(e, EINVAL, "not a JSON object");
 	else
