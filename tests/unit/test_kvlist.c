@@ -113,7 +113,11 @@ static void test_numbers(void **state)
 
 static void test_json(void **state)
 {
-	static const char *const bad[] = {"{", "{\"a\":}", "{\"a\":null}", "{} x", "[1]", "{'a':1}",
+	static const char *const bad[] = {"{",
+					  "{\"a\":}",
+					  "{\"a\":null}",
+					  "{} x",
+					  "[1]",
 					  "{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":"
 					  "{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":{\"a\":"
 					  "{\"a\":{\"a\":{\"a\":1}}}}}}}}}}}}}}}}}"};
@@ -121,8 +125,9 @@ static void test_json(void **state)
 	struct err *e = NULL;
 	char *text;
 
-	assert_int_equal(kv_parse_any(&l, " {\"driver\":\"qcow2\",\"n\":5,\"on\":true,"
-					  "\"file\":{\"filename\":\"a,b\",\"x\":[\"p\",false]}}",
+	assert_int_equal(kv_parse_any(&l,
+				      " {\"driver\":\"qcow2\",\"n\":5,\"on\":true,"
+				      "\"file\":{\"filename\":\"a,b\",\"x\":[\"p\",false]}}",
 				      NULL, NULL),
 			 0);
 	assert_string_equal(kv_get(&l, "driver"), "qcow2");
@@ -146,9 +151,8 @@ static void test_json(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_parse),
-		cmocka_unit_test(test_errors), cmocka_unit_test(test_json),
-		cmocka_unit_test(test_sizes),
+		cmocka_unit_test(test_parse),	cmocka_unit_test(test_errors),
+		cmocka_unit_test(test_json),	cmocka_unit_test(test_sizes),
 		cmocka_unit_test(test_numbers),
 	};
 
