@@ -3,7 +3,7 @@
  * A PCI function: configuration space, BARs, interrupt pin (PCI Local Bus 3.0 6.1-6.2).
  *
  * config holds what the guest reads.  wmask says which bits it may write, w1cmask which it
- * clears by writing one. A BAR is decoded while the command register allows its kind and it
+ * clears by writing one, live which others the device changes. A BAR is decoded while the command register allows its kind and it
  * holds an address that fits; the values that sizing leaves in it for a moment (all ones) do
  * not.  BARs rank below RAM and board devices.
  */
@@ -112,10 +112,11 @@ static void bars_update(struct pci_dev *d)
 
 static bool intx_target(const struct pci_dev *d)
 {
-	return d->intx && !(command(d) & PCI_COMMAND_INTX_DISABLE);
+	return d->intx && !(command(d) & PCI_COMMAND_INTX_DISABLE) && !pci_msi_enabled(d) &&
+	       !pci_msix_enabled(d);
 }
 
-static void intx_update(struct pci_dev *d)
+void pci_dev_intx_update(struct pci_dev *d)
 {
 	bool out = intx_target(d);
 
@@ -138,14 +139,29 @@ void pci_dev_irq(struct pci_dev *d, bool level)
 		return;
 	d->intx = level;
 	set_intx_status(d);
-	intx_update(d);
+	pci_dev_intx_update(d);
+}
+
+unsigned pci_dev_config_size(const struct pci_dev *d)
+{
+	return PCI_CONFIG_SIZE + d->ext_len;
+}
+
+uint16_t pci_dev_requester(const struct pci_dev *d)
+{
+	return d->devfn;
+}
+
+bool pci_dev_is_master(const struct pci_dev *d)
+{
+	return command(d) & PCI_COMMAND_MASTER;
 }
 
 uint32_t pci_dev_config_read(struct pci_dev *d, unsigned off, unsigned size)
 {
 	uint32_t val = 0;
 
-	if (!range_fits(off, size, PCI_CONFIG_SIZE))
+	if (!range_fits(off, size, pci_dev_config_size(d)))
 		return (uint32_t)mask_size(size);
 	if (d->pops->config_reading)
 		d->pops->config_reading(d, off, size);
@@ -160,7 +176,7 @@ static bool overlaps(unsigned off, unsigned size, unsigned reg, unsigned len)
 
 void pci_dev_config_write(struct pci_dev *d, unsigned off, uint32_t val, unsigned size)
 {
-	if (!range_fits(off, size, PCI_CONFIG_SIZE))
+	if (!range_fits(off, size, pci_dev_config_size(d)))
 		return;
 	for (unsigned i = 0; i < size; i++) {
 		uint8_t b = (uint8_t)(val >> (8 * i)), w = d->wmask[off + i];
@@ -172,8 +188,9 @@ void pci_dev_config_write(struct pci_dev *d, unsigned off, uint32_t val, unsigne
 	if (overlaps(off, size, PCI_COMMAND, 2) || overlaps(off, size, PCI_BAR0, 24) ||
 	    overlaps(off, size, PCI_ROM_ADDRESS, 4)) {
 		bars_update(d);
-		intx_update(d);
+		pci_dev_intx_update(d);
 	}
+	pci_msi_config_written(d, off, size);
 	if (d->pops->config_written)
 		d->pops->config_written(d, off, size);
 }
@@ -185,6 +202,7 @@ void pci_dev_init(struct pci_dev *d, struct pci_bus *b, uint8_t devfn, const str
 
 	d->pops = ops;
 	d->bus = b;
+	d->cap_end = 0x40;
 	d->devfn = devfn;
 	put_le16(c + PCI_VENDOR_ID, id->vendor);
 	put_le16(c + PCI_DEVICE_ID, id->device);
@@ -229,13 +247,22 @@ unsigned pci_dev_cap(struct pci_dev *d, uint8_t id, unsigned off, unsigned len)
 {
 	uint8_t *c = d->config;
 
+	if (!off)
+		off = align_up(d->cap_end, 4);
 	bug_on(off < 0x40 || (off & 3) || !range_fits(off, len, PCI_CONFIG_SIZE));
 	c[d->cap_last ? d->cap_last + 1u : PCI_CAPABILITY_LIST] = (uint8_t)off;
 	c[off] = id;
 	c[off + 1] = 0;
 	d->cap_last = (uint8_t)off;
+	d->cap_end = (uint16_t)max_u64(d->cap_end, off + len);
 	put_le16(c + PCI_STATUS, get_le16(c + PCI_STATUS) | PCI_STATUS_CAP_LIST);
 	return off;
+}
+
+void pci_dev_express(struct pci_dev *d)
+{
+	d->ext = d->config + PCI_CONFIG_SIZE;
+	d->ext_len = PCIE_CONFIG_SIZE - PCI_CONFIG_SIZE;
 }
 
 void pci_dev_ready(struct pci_dev *d)
@@ -247,17 +274,19 @@ void pci_dev_ready(struct pci_dev *d)
 void pci_dev_fini(struct pci_dev *d)
 {
 	d->intx = false;
-	intx_update(d);
+	pci_dev_intx_update(d);
 	for (unsigned n = 0; n <= PCI_ROM_BAR; n++)
 		bar_unmap(d, &d->bars[n]);
 	pci_bus_unplug(d->bus, d);
+	pci_msi_fini(d);
 }
 
 void pci_dev_reset(struct pci_dev *d)
 {
 	d->intx = false;
 	memcpy(d->config, d->init, sizeof(d->config));
-	intx_update(d);
+	pci_msi_reset(d);
+	pci_dev_intx_update(d);
 	bars_update(d);
 }
 
@@ -266,28 +295,34 @@ static int pci_dev_post_load(void *obj, struct err **e)
 {
 	struct pci_dev *d = obj;
 	bool out;
+	int rc;
 
-	for (unsigned i = 0; i < PCI_CONFIG_SIZE; i++) {
-		uint8_t w = d->wmask[i] | d->w1cmask[i];
+	for (unsigned i = 0; i < pci_dev_config_size(d); i++) {
+		uint8_t w = d->wmask[i] | d->w1cmask[i] | d->live[i];
 
 		d->config[i] = (uint8_t)((d->config[i] & w) | (d->init[i] & ~w));
 	}
 	d->intx = d->intx && d->config[PCI_INTERRUPT_PIN];
 	set_intx_status(d);
+	rc = pci_msi_post_load(d, e);
 	out = intx_target(d);
 	if (out != d->intx_out)
 		pci_bus_intx_count(d->bus, d, out);
 	d->intx_out = out;
 	bars_update(d);
-	return 0;
+	return rc;
 }
 
 static const struct state_field pci_dev_fields[] = {
-	STATE_BLOB(struct pci_dev, config),
+	{ .name = "config", .offset = offsetof(struct pci_dev, config), .kind = STATE_BYTES,
+	  .count = PCI_CONFIG_SIZE },
+	STATE_PTR(struct pci_dev, ext, ext_len, STATE_BYTES),
 	STATE_FIELD(struct pci_dev, intx, STATE_BOOL),
+	STATE_PTR(struct pci_dev, msix.table, msix.table_len, STATE_BYTES),
+	STATE_PTR(struct pci_dev, msix.pba, msix.pba_len, STATE_BYTES),
 	STATE_END,
 };
 
 const struct state_desc pci_dev_state = {
-	.name = "pci", .version = 1, .fields = pci_dev_fields, .post_load = pci_dev_post_load,
+	.name = "pci", .version = 2, .fields = pci_dev_fields, .post_load = pci_dev_post_load,
 };

@@ -10,7 +10,8 @@
 #define PCI_DEVFN(slot, fn) ((uint8_t)((slot) << 3 | (fn)))
 #define PCI_SLOT(devfn) ((devfn) >> 3)
 #define PCI_FUNC(devfn) ((devfn) & 7)
-#define PCI_CONFIG_SIZE 256
+#define PCI_CONFIG_SIZE 256   /* of a conventional function */
+#define PCIE_CONFIG_SIZE 4096 /* of a PCI Express one */
 #define PCI_NUM_BARS 6
 #define PCI_ROM_BAR 6
 
@@ -41,6 +42,9 @@
 #define PCI_CAPABILITY_LIST 0x34
 #define PCI_INTERRUPT_LINE 0x3c
 #define PCI_INTERRUPT_PIN 0x3d
+#define PCI_CAP_ID_MSI 0x05
+#define PCI_CAP_ID_EXP 0x10
+#define PCI_CAP_ID_MSIX 0x11
 #define PCI_BAR_IO 0x1
 #define PCI_BAR_MEM64 0x4
 #define PCI_BAR_PREFETCH 0x8
@@ -65,6 +69,20 @@ struct pci_dev_ops {
 	void (*config_reading)(struct pci_dev *d, unsigned off, unsigned size);
 };
 
+/* Message-signalled interrupts: msi.c. */
+struct pci_msi {
+	uint8_t cap, n; /* offset of the capability, 0: absent; vectors */
+};
+
+struct pci_msix {
+	uint8_t cap;	    /* offset of the capability, 0: absent */
+	uint32_t n;	    /* vectors */
+	uint32_t table_len, pba_len; /* bytes */
+	uint32_t pba_off;   /* in the BAR */
+	uint8_t *table, *pba;
+	struct io_region io;
+};
+
 struct pci_dev {
 	struct dev dev;
 	const struct pci_dev_ops *pops;
@@ -72,12 +90,18 @@ struct pci_dev {
 	uint8_t devfn;
 	bool intx; /* level of the function's INTx request */
 	bool intx_out; /* what the bus sees (INTX_DISABLE applied) */
+	uint8_t *ext; /* the extended part of config: pci_dev_express */
+	uint32_t ext_len; /* 0: conventional */
 	uint8_t cap_last; /* offset of the newest capability */
-	uint8_t config[PCI_CONFIG_SIZE];
-	uint8_t wmask[PCI_CONFIG_SIZE];	 /* bits the guest may write */
-	uint8_t w1cmask[PCI_CONFIG_SIZE]; /* bits cleared by writing one */
-	uint8_t init[PCI_CONFIG_SIZE];	 /* config at reset, taken by pci_dev_ready */
+	uint16_t cap_end; /* end of the capabilities so far */
+	uint8_t config[PCIE_CONFIG_SIZE];
+	uint8_t wmask[PCIE_CONFIG_SIZE];   /* bits the guest may write */
+	uint8_t w1cmask[PCIE_CONFIG_SIZE]; /* bits cleared by writing one */
+	uint8_t live[PCIE_CONFIG_SIZE];    /* other bits that change: saved with the rest */
+	uint8_t init[PCIE_CONFIG_SIZE];	   /* config at reset, taken by pci_dev_ready */
 	struct pci_bar bars[PCI_NUM_BARS + 1];
+	struct pci_msi msi;
+	struct pci_msix msix;
 };
 
 /* Identity of a function. */
@@ -116,8 +140,13 @@ void pci_bus_assign(struct pci_bus *b, uint64_t mem_base, uint16_t io_base, cons
 void pci_dev_init(struct pci_dev *d, struct pci_bus *b, uint8_t devfn, const struct pci_id *id,
 		  const struct pci_dev_ops *ops, const char *name);
 void pci_dev_bar(struct pci_dev *d, unsigned n, uint8_t flags, struct io_region *io);
-/* pci_dev_cap - append a capability of len bytes (ID and next filled in); returns its offset. */
+/* pci_dev_cap - append a capability of len bytes (ID and next filled in) at off, or (0) after those
+ * that are there; returns its offset. */
 unsigned pci_dev_cap(struct pci_dev *d, uint8_t id, unsigned off, unsigned len);
+/* pci_dev_express - the function has 4 KiB of configuration space, whose extended capabilities
+ * (from 0x100; an ID of 0 there: none) only ECAM reaches.  A PCI Express capability
+ * is the caller's. */
+void pci_dev_express(struct pci_dev *d);
 void pci_dev_ready(struct pci_dev *d);
 /* pci_dev_fini - unplug and unmap; the caller frees. */
 void pci_dev_fini(struct pci_dev *d);
@@ -128,10 +157,13 @@ void pci_dev_irq(struct pci_dev *d, bool level);
 
 /*
  * Message-signalled interrupts (PCI 3.0 6.8).  pci_msix_init - capability with n vectors (1..2048);
- * table and pending bits take all of memory BAR `bar`.  pci_msi_init - n = 1, 2, 4 .. 32 vectors,
- * 64-bit address, per-vector mask.  Before pci_dev_ready.  notify: raise vector v (out of range: nothing);
- * masked ones are kept pending.  A function uses MSI-X if enabled, else MSI, else its INTx pin, which
- * pci_dev_irq drives; with MSI or MSI-X enabled pci_dev_irq shows nothing on the wire.
+ * table and pending bits take all of memory BAR `bar` (table at 0, pending bits in the upper half),
+ * which must be free.  pci_msi_init - n = 1, 2, 4 .. 32 vectors, 64-bit address, per-vector mask.
+ * Before pci_dev_ready.  notify: raise vector v (out of range, or not enabled: nothing); masked ones
+ * are kept pending and go out when they are unmasked.  When the guest allows MSI fewer vectors
+ * than there are, v counts modulo that number.  A function uses MSI-X if enabled, else MSI, else its
+ * INTx pin, which pci_dev_irq drives; with MSI or MSI-X enabled pci_dev_irq shows nothing on the
+ * wire.  A function that may not master the bus sends no message: it is lost.
  */
 void pci_msix_init(struct pci_dev *d, unsigned n, unsigned bar);
 bool pci_msix_enabled(const struct pci_dev *d);
@@ -139,6 +171,12 @@ void pci_msix_notify(struct pci_dev *d, unsigned v);
 void pci_msi_init(struct pci_dev *d, unsigned n);
 bool pci_msi_enabled(const struct pci_dev *d);
 void pci_msi_notify(struct pci_dev *d, unsigned v);
+
+/* pci_dev_requester - bus << 8 | devfn, as it signs what it sends. */
+uint16_t pci_dev_requester(const struct pci_dev *d);
+/* pci_dev_is_master - may it read and write memory?  Devices ask before each piece of work that uses
+ * guest memory; when not, they leave it until the guest pokes them again. */
+bool pci_dev_is_master(const struct pci_dev *d);
 
 /* What every function saves: put PCI_DEV_STATE first in its field table.  Mappings and the
  * INTx output follow when it is loaded. */
