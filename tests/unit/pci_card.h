@@ -5,6 +5,12 @@
 
 #include "dev/pci/pci.h"
 
+static const struct pci_space pci_space = {
+	.io = {0xc000, 0x10000},
+	.mem = {0xc0000000, 0xfec00000},
+	.mem64 = {0x100000000, 0x8000000000},
+};
+
 /* A function with one 4 KiB memory BAR, one 32-byte I/O BAR and a 64-bit one. */
 struct card {
 	struct pci_dev pci;

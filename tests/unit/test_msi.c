@@ -54,7 +54,7 @@ static int setup(void **state)
 	r->t = env_open();
 	r->t->env.msi = on_msi;
 	r->t->env.msi_opaque = r;
-	r->bus = pci_bus_create(&r->t->env, map_irq, set_pirq, r);
+	r->bus = pci_bus_create(&r->t->env, "pcie.0", true, map_irq, set_pirq, r);
 	lock_take(&r->t->lock);
 	pci_bus_ecam(r->bus, true, ECAM, 256 * MiB);
 	lock_drop(&r->t->lock);

@@ -126,7 +126,7 @@ static void bars(void **state)
 	assert_int_equal(inl(r->t, 0xc104), 0xffffffff);
 	assert_int_equal(cfg(r, CARD, 0x14, 4), 1);
 	lock_take(&r->t->lock);
-	i440fx_setup(f, 0xd0000000);
+	i440fx_setup(f, &pci_space);
 	lock_drop(&r->t->lock);
 	assert_int_equal(cfg(r, CARD, 4, 2), 7);
 	assert_int_equal(rd32(r->t, cfg(r, CARD, 0x10, 4) + 0x10), 0xc0de0010);
@@ -149,7 +149,7 @@ static void pc_interrupts(void **state)
 	struct card *d = card_create(i440fx_bus(f), PCI_DEVFN(9, 0)); /* the same PIRQ */
 
 	lock_take(&r->t->lock);
-	i440fx_setup(f, 0xd0000000);
+	i440fx_setup(f, &pci_space);
 	lock_drop(&r->t->lock);
 	wr32(r->t, IOAPIC_BASE, 0x10 + 20);
 	wr32(r->t, IOAPIC_BASE + 0x10, 0x8000 | 0x5a); /* pin 10 */
@@ -179,7 +179,7 @@ static void q35_board(void **state)
 
 	assert_int_equal(rd32(r->t, ecam), 0xffffffff);
 	lock_take(&r->t->lock);
-	q35_setup(q, 0xc0000000);
+	q35_setup(q, &pci_space);
 	lock_drop(&r->t->lock);
 	assert_int_equal(rd32(r->t, ecam), 0x29c08086);
 	assert_int_equal(rd32(r->t, lpc), 0x29188086);
@@ -257,7 +257,7 @@ static void acpi(void **state)
 
 	assert_int_equal(inl(r->t, pm), 0xffffffff);
 	lock_take(&r->t->lock);
-	i440fx_setup(f, 0xd0000000);
+	i440fx_setup(f, &pci_space);
 	lock_drop(&r->t->lock);
 	outb(r->t, 0xb2, ACPI_CMD_DISABLE);
 	assert_int_equal(inw(r->t, pm + 4), 0);

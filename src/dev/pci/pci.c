@@ -5,19 +5,28 @@
  * config holds what the guest reads.  wmask says which bits it may write, w1cmask which it
  * clears by writing one, live which others the device changes. A BAR is decoded while the command register allows its kind and it
  * holds an address that fits; the values that sizing leaves in it for a moment (all ones) do
- * not.  BARs rank below RAM and board devices.
+ * not.  Nor is one that not all bridges above let through, whole and by one window.  BARs rank
+ * below RAM and board devices.
  */
 #include "dev/pci/pci.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "dev/pci/pci_int.h"
 
 #define BAR_PRIO (-1)
 
-static unsigned bar_offset(unsigned n)
+static bool is_bridge(const struct pci_dev *d)
 {
-	return n == PCI_ROM_BAR ? PCI_ROM_ADDRESS : PCI_BAR0 + 4 * n;
+	return (d->config[PCI_HEADER_TYPE] & 0x7f) == PCI_HEADER_BRIDGE;
+}
+
+unsigned pci_dev_bar_reg(const struct pci_dev *d, unsigned n)
+{
+	if (n == PCI_ROM_BAR)
+		return is_bridge(d) ? PCI_BRIDGE_ROM_ADDRESS : PCI_ROM_ADDRESS;
+	return PCI_BAR0 + 4 * n;
 }
 
 static uint16_t command(const struct pci_dev *d)
@@ -29,7 +38,7 @@ static uint16_t command(const struct pci_dev *d)
 static bool bar_target(const struct pci_dev *d, unsigned n, uint64_t *addr)
 {
 	const struct pci_bar *bar = &d->bars[n];
-	const uint8_t *reg = d->config + bar_offset(n);
+	const uint8_t *reg = d->config + pci_dev_bar_reg(d, n);
 	uint64_t limit = UINT64_C(0xffffffff), a = get_le32(reg);
 	uint16_t enable = PCI_COMMAND_MEMORY;
 
@@ -50,7 +59,8 @@ static bool bar_target(const struct pci_dev *d, unsigned n, uint64_t *addr)
 	}
 	*addr = a;
 	/* The last byte at the limit is the sizing pattern (or the reset vector). */
-	return (command(d) & enable) && a && a <= limit && bar->size - 1 < limit - a;
+	return (command(d) & enable) && a && a <= limit && bar->size - 1 < limit - a &&
+	       pci_bus_forwards(d->bus, bar->flags & PCI_BAR_IO, a, bar->size);
 }
 
 static void bar_unmap(struct pci_dev *d, struct pci_bar *bar)
@@ -97,7 +107,7 @@ static void bar_update(struct pci_dev *d, struct pci_bar *bar, bool on, uint64_t
 	}
 }
 
-static void bars_update(struct pci_dev *d)
+void pci_dev_bars_update(struct pci_dev *d)
 {
 	mem_begin(d->dev.env->mem);
 	for (unsigned n = 0; n <= PCI_ROM_BAR; n++) {
@@ -149,12 +159,15 @@ unsigned pci_dev_config_size(const struct pci_dev *d)
 
 uint16_t pci_dev_requester(const struct pci_dev *d)
 {
-	return d->devfn;
+	return (uint16_t)(pci_bus_number(d->bus) << 8 | d->devfn);
 }
 
 bool pci_dev_is_master(const struct pci_dev *d)
 {
-	return command(d) & PCI_COMMAND_MASTER;
+	for (; d; d = d->bus->bridge)
+		if (!(command(d) & PCI_COMMAND_MASTER))
+			return false;
+	return true;
 }
 
 uint32_t pci_dev_config_read(struct pci_dev *d, unsigned off, unsigned size)
@@ -186,8 +199,8 @@ void pci_dev_config_write(struct pci_dev *d, unsigned off, uint32_t val, unsigne
 		*c &= (uint8_t)~(b & d->w1cmask[off + i]);
 	}
 	if (overlaps(off, size, PCI_COMMAND, 2) || overlaps(off, size, PCI_BAR0, 24) ||
-	    overlaps(off, size, PCI_ROM_ADDRESS, 4)) {
-		bars_update(d);
+	    overlaps(off, size, pci_dev_bar_reg(d, PCI_ROM_BAR), 4)) {
+		pci_dev_bars_update(d);
 		pci_dev_intx_update(d);
 	}
 	pci_msi_config_written(d, off, size);
@@ -210,8 +223,10 @@ void pci_dev_init(struct pci_dev *d, struct pci_bus *b, uint8_t devfn, const str
 	c[PCI_CLASS_PROG] = id->prog_if;
 	put_le16(c + PCI_CLASS_DEVICE, id->class);
 	c[PCI_HEADER_TYPE] = id->header;
-	put_le16(c + PCI_SUBSYSTEM_VENDOR_ID, id->subvendor);
-	put_le16(c + PCI_SUBSYSTEM_ID, id->subdevice);
+	if (!is_bridge(d)) {
+		put_le16(c + PCI_SUBSYSTEM_VENDOR_ID, id->subvendor);
+		put_le16(c + PCI_SUBSYSTEM_ID, id->subdevice);
+	}
 	c[PCI_INTERRUPT_PIN] = id->irq_pin;
 	put_le16(d->wmask + PCI_COMMAND,
 		 PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | PCI_COMMAND_PARITY |
@@ -225,7 +240,7 @@ void pci_dev_init(struct pci_dev *d, struct pci_bus *b, uint8_t devfn, const str
 
 void pci_dev_bar(struct pci_dev *d, unsigned n, uint8_t flags, struct io_region *io)
 {
-	uint8_t *reg = d->config + bar_offset(n), *mask = d->wmask + bar_offset(n);
+	uint8_t *reg = d->config + pci_dev_bar_reg(d, n), *mask = d->wmask + pci_dev_bar_reg(d, n);
 	uint64_t m = ~(io->size - 1);
 
 	bug_on(n > PCI_ROM_BAR || !is_pow2(io->size));
@@ -279,6 +294,7 @@ void pci_dev_fini(struct pci_dev *d)
 		bar_unmap(d, &d->bars[n]);
 	pci_bus_unplug(d->bus, d);
 	pci_msi_fini(d);
+	free(d->rom);
 }
 
 void pci_dev_reset(struct pci_dev *d)
@@ -287,7 +303,7 @@ void pci_dev_reset(struct pci_dev *d)
 	memcpy(d->config, d->init, sizeof(d->config));
 	pci_msi_reset(d);
 	pci_dev_intx_update(d);
-	bars_update(d);
+	pci_dev_bars_update(d);
 }
 
 /* The interrupt wires are saved by those who receive them: only the book-keeping follows here. */
@@ -309,7 +325,7 @@ static int pci_dev_post_load(void *obj, struct err **e)
 	if (out != d->intx_out)
 		pci_bus_intx_count(d->bus, d, out);
 	d->intx_out = out;
-	bars_update(d);
+	pci_dev_bars_update(d);
 	return rc;
 }
 
