@@ -120,8 +120,10 @@ int pci_bus_place(void *bus, const char *addr, unsigned *place, struct err **e)
 
 	if (!addr) {
 		any = pci_bus_free_slot(b, 0);
-		*place = PCI_DEVFN(any, 0);
-		return any < 0 ? err_set(e, ENOSPC, "the bus is full") : 0;
+		if (any < 0)
+			return err_set(e, ENOSPC, "the bus is full");
+		*place = PCI_DEVFN((unsigned)any, 0);
+		return 0;
 	}
 	if (sscanf(addr, "%x%n.%x%n", &slot, &end, &fn, &end) < 1 || addr[end] || slot > 31 ||
 	    fn > 7)
