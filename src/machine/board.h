@@ -20,6 +20,7 @@ struct fwcfg;
 struct gsi;
 struct pam_config;
 struct pci_bus;
+struct pci_space;
 struct pic;
 struct rtc;
 
@@ -33,7 +34,7 @@ struct board_ops {
 	struct pci_bus *(*bus)(void *chipset);
 	struct acpi_pm *(*pm)(void *chipset);
 	/* Do what firmware does to the chips, for a guest that starts without. */
-	void (*setup)(void *chipset, uint64_t pci_mem);
+	void (*setup)(void *chipset, const struct pci_space *space);
 };
 
 extern const struct board_ops board_pc, board_q35;

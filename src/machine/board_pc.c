@@ -18,9 +18,9 @@ static struct acpi_pm *pm(void *chipset)
 	return i440fx_pm(chipset);
 }
 
-static void setup(void *chipset, uint64_t pci_mem)
+static void setup(void *chipset, const struct pci_space *space)
 {
-	i440fx_setup(chipset, pci_mem);
+	i440fx_setup(chipset, space);
 }
 
 static unsigned pirq(unsigned slot, unsigned pin)

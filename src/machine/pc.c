@@ -128,6 +128,7 @@ static void create_chips(struct pc *pc, const struct pc_config *cfg, const struc
 	pc->pic = pic_create(pc->env, apics_extint(pc->apics));
 	pc->gsi = gsi_create(pc->env, pc->pic, ioapic_create(pc->env, pc->apics));
 	pc->chipset = cfg->board->create(pc->env, pc->gsi, pam);
+	pc->acpi.pci = cfg->board->bus(pc->chipset);
 	hpet = hpet_create(pc->env, pc->gsi, pc->apics);
 	pit_create(pc->env, hpet_pit_in(hpet));
 	pc->rtc = rtc_create(pc->env, hpet_rtc_in(hpet));
@@ -152,6 +153,7 @@ int pc_create(struct pc *pc, struct dev_env *env, const struct pc_config *cfg, s
 			.ram = cfg->ram,
 			.n_cpus = cfg->n_cpus,
 			.phys_bits = cfg->phys_bits,
+			.ecam_base = cfg->board->acpi.ecam_base,
 		},
 	};
 	mem_begin(env->mem);
@@ -236,10 +238,12 @@ static int put(struct pc *pc, uint64_t addr, const struct bytes *b, uint64_t lim
 int pc_setup_direct(struct pc *pc, uint64_t *rsdp, struct err **e)
 {
 	struct acpi_tables acpi;
+	struct pci_space space;
 	struct smbios smbios;
 	int r;
 
-	pc->board->setup(pc->chipset, acpi_pci_mem_start(&pc->acpi));
+	acpi_pci_space(&pc->acpi, &space);
+	pc->board->setup(pc->chipset, &space);
 	acpi_build(&acpi, &pc->acpi);
 	acpi_place(&acpi, TABLES_BASE, RSDP_BASE);
 	r = put(pc, TABLES_BASE, &acpi.blob[ACPI_BLOB_TABLES], SMBIOS_ANCHOR, e);

@@ -65,9 +65,25 @@ static size_t elem_size(enum state_kind kind)
 	}
 }
 
+static uint32_t field_count(const struct state_field *f, const void *obj)
+{
+	uint32_t n = f->count;
+
+	if (f->pointer)
+		memcpy(&n, (const char *)obj + f->count_at, sizeof(n));
+	return n;
+}
+
+static void *field_data(const struct state_field *f, void *obj)
+{
+	char *p = (char *)obj + f->offset;
+
+	return f->pointer ? *(void **)p : p;
+}
+
 static void *elem(const struct state_field *f, void *obj, uint32_t i)
 {
-	return (char *)obj + f->offset + (size_t)i * f->stride;
+	return (char *)field_data(f, obj) + (size_t)i * f->stride;
 }
 
 static void call_pre_save(const struct state_desc *d, void *obj)
@@ -75,7 +91,7 @@ static void call_pre_save(const struct state_desc *d, void *obj)
 	if (d->pre_save)
 		d->pre_save(obj);
 	for (const struct state_field *f = d->fields; f->name; f++)
-		for (uint32_t i = 0; f->kind == STATE_STRUCT && i < f->count; i++)
+		for (uint32_t i = 0; f->kind == STATE_STRUCT && i < field_count(f, obj); i++)
 			call_pre_save(f->sub, elem(f, obj, i));
 }
 
@@ -86,12 +102,12 @@ static void save_record(struct state_buf *out, const struct state_desc *d, void 
 	for (const struct state_field *f = d->fields; f->name; f++) {
 		put_name(out, f->name);
 		put_u8(out, (uint8_t)f->kind);
-		put_u32(out, f->count);
+		put_u32(out, field_count(f, obj));
 		if (f->kind == STATE_STRUCT) {
-			for (uint32_t i = 0; i < f->count; i++)
+			for (uint32_t i = 0; i < field_count(f, obj); i++)
 				save_record(out, f->sub, elem(f, obj, i));
 		} else {
-			buf_put(out, (char *)obj + f->offset, f->count * elem_size(f->kind));
+			buf_put(out, field_data(f, obj), field_count(f, obj) * elem_size(f->kind));
 		}
 	}
 	put_u8(out, 0);
@@ -134,36 +150,38 @@ static int bad(struct err **e, const struct state_desc *d, const char *field, co
 		       field ? field : "", what);
 }
 
-static int read_record(struct reader *r, const struct state_desc *d, void *obj, struct err **e);
+static int read_record(struct reader *r, const struct state_desc *d, void *obj, bool apply,
+		       struct err **e);
 
-/* read_data - the data of a field; obj NULL: only look. */
+/* read_data - the data of a field; apply false: only look. */
 static int read_data(struct reader *r, const struct state_desc *d, const struct state_field *f,
-		     void *obj, struct err **e)
+		     void *obj, bool apply, struct err **e)
 {
+	uint32_t n = field_count(f, obj);
 	const uint8_t *p;
 
 	if (f->kind == STATE_STRUCT) {
-		for (uint32_t i = 0; i < f->count; i++) {
-			int rc = read_record(r, f->sub, obj ? elem(f, obj, i) : NULL, e);
+		for (uint32_t i = 0; i < n; i++) {
+			int rc = read_record(r, f->sub, elem(f, obj, i), apply, e);
 
 			if (rc)
 				return rc;
 		}
 		return 0;
 	}
-	p = take(r, f->count * elem_size(f->kind));
+	p = take(r, n * elem_size(f->kind));
 	if (!p)
 		return bad(e, d, f->name, "cut short");
-	for (uint32_t i = 0; f->kind == STATE_BOOL && i < f->count; i++)
+	for (uint32_t i = 0; f->kind == STATE_BOOL && i < n; i++)
 		if (p[i] > 1)
 			return bad(e, d, f->name, "neither true nor false");
-	if (obj)
-		memcpy((char *)obj + f->offset, p, f->count * elem_size(f->kind));
+	if (apply && n)
+		memcpy(field_data(f, obj), p, n * elem_size(f->kind));
 	return 0;
 }
 
 static int read_field(struct reader *r, const struct state_desc *d, const struct state_field *f,
-		      void *obj, struct err **e)
+		      void *obj, bool apply, struct err **e)
 {
 	const uint8_t *p;
 
@@ -172,12 +190,13 @@ static int read_field(struct reader *r, const struct state_desc *d, const struct
 	p = take(r, 5);
 	if (!p)
 		return bad(e, d, f->name, "cut short");
-	if (p[0] != f->kind || get_le32(p + 1) != f->count)
+	if (p[0] != f->kind || get_le32(p + 1) != field_count(f, obj))
 		return bad(e, d, f->name, "of another kind or size");
-	return read_data(r, d, f, obj, e);
+	return read_data(r, d, f, obj, apply, e);
 }
 
-static int read_record(struct reader *r, const struct state_desc *d, void *obj, struct err **e)
+static int read_record(struct reader *r, const struct state_desc *d, void *obj, bool apply,
+		       struct err **e)
 {
 	const uint8_t *p;
 
@@ -189,7 +208,7 @@ static int read_record(struct reader *r, const struct state_desc *d, void *obj, 
 	if (get_le32(p) != d->version)
 		return bad(e, d, NULL, "of another version");
 	for (const struct state_field *f = d->fields; f->name; f++) {
-		int rc = read_field(r, d, f, obj, e);
+		int rc = read_field(r, d, f, obj, apply, e);
 
 		if (rc)
 			return rc;
@@ -203,7 +222,7 @@ static int read_record(struct reader *r, const struct state_desc *d, void *obj, 
 static int call_post_load(const struct state_desc *d, void *obj, struct err **e)
 {
 	for (const struct state_field *f = d->fields; f->name; f++)
-		for (uint32_t i = 0; f->kind == STATE_STRUCT && i < f->count; i++) {
+		for (uint32_t i = 0; f->kind == STATE_STRUCT && i < field_count(f, obj); i++) {
 			int rc = call_post_load(f->sub, elem(f, obj, i), e);
 
 			if (rc)
@@ -217,18 +236,18 @@ int state_load(const struct state_desc *d, void *obj, const uint8_t *data, size_
 {
 	struct reader look = { .p = data, .left = len }, apply = look, undo;
 	struct state_buf before = { 0 };
-	int rc = read_record(&look, d, NULL, e);
+	int rc = read_record(&look, d, obj, false, e);
 
 	if (rc)
 		return rc;
 	state_save(&before, d, obj);
-	rc = read_record(&apply, d, obj, e);
+	rc = read_record(&apply, d, obj, true, e);
 	bug_on(rc);
 	*used = len - apply.left;
 	rc = call_post_load(d, obj, e);
 	if (rc) {
 		undo = (struct reader){ .p = before.data, .left = before.len };
-		bug_on(read_record(&undo, d, obj, NULL));
+		bug_on(read_record(&undo, d, obj, true, NULL));
 		(void)call_post_load(d, obj, NULL); /* what is derived follows */
 	}
 	free(before.data);

@@ -23,6 +23,11 @@ struct state_field {
 	uint32_t count;		       /* array length (1 for scalars); BYTES: length */
 	size_t stride;		       /* STRUCT arrays: size of an element */
 	const struct state_desc *sub;
+	/* The member at offset is a pointer to the elements, and how many is in the uint32_t at
+	 * count_at (count 0 in the table), which is not itself saved.  A stream with another
+	 * number is refused: the configuration tells how much there is. */
+	bool pointer;
+	size_t count_at;
 };
 
 struct state_desc {
@@ -52,6 +57,14 @@ struct state_desc {
 #define STATE_SUB(type, member, desc)                                                              \
 	{ .name = #member, .offset = offsetof(type, member), .kind = STATE_STRUCT, .count = 1,     \
 	  .stride = sizeof(((type *)0)->member), .sub = &(desc) }
+/* STATE_PTR - member points to n_member scalars or bytes; STATE_PTR_STRUCTS: to structures. */
+#define STATE_PTR(type, member, n_member, kind_)                                                   \
+	{ .name = #member, .offset = offsetof(type, member), .kind = (kind_), .pointer = true,     \
+	  .count_at = offsetof(type, n_member) }
+#define STATE_PTR_STRUCTS(type, member, n_member, desc)                                            \
+	{ .name = #member, .offset = offsetof(type, member), .kind = STATE_STRUCT,                 \
+	  .pointer = true, .count_at = offsetof(type, n_member),                                   \
+	  .stride = sizeof(*((type *)0)->member), .sub = &(desc) }
 #define STATE_END { .name = NULL }
 
 struct state_buf { /* growing byte buffer of a writer; data is malloc'ed, caller frees */

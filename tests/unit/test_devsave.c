@@ -2,6 +2,7 @@
 /* A whole board: saved, loaded into a fresh one, saved again; damaged streams; reset. */
 #include "apics_none.h"
 #include "dev_env.h"
+#include "pci_card.h"
 
 #include "dev/char/uart.h"
 #include "dev/fwcfg.h"
@@ -54,9 +55,9 @@ static struct board *board_open(bool q35)
 	lock_take(&b->t->lock);
 	if (q35) {
 		b->q35 = q35_create(env, gsi, &pam);
-		q35_setup(b->q35, 0xc0000000);
+		q35_setup(b->q35, &pci_space);
 	} else {
-		i440fx_setup(i440fx_create(env, gsi, &pam), 0xc0000000);
+		i440fx_setup(i440fx_create(env, gsi, &pam), &pci_space);
 	}
 	lock_drop(&b->t->lock);
 	return b;
@@ -221,7 +222,7 @@ static void reset_again(void **unused)
 		assert_int_equal(inb(a->t, 0x3ff), 0);
 		assert_int_equal(rd32(a->t, Q35_ECAM_BASE), 0xffffffff);
 		lock_take(&a->t->lock);
-		q35_setup(a->q35, 0xc0000000);
+		q35_setup(a->q35, &pci_space);
 		lock_drop(&a->t->lock);
 		assert_int_equal(rd32(a->t, Q35_ECAM_BASE), 0x29c08086);
 	}

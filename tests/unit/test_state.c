@@ -148,6 +148,45 @@ static void refused_value(void **unused)
 	free(b.data);
 }
 
+/* What lies behind pointers, as many as the object has. */
+struct list {
+	uint32_t n_words, n_in;
+	uint16_t *words;
+	struct inner *in;
+};
+
+static const struct state_field list_fields[] = {
+	STATE_PTR(struct list, words, n_words, STATE_U16),
+	STATE_PTR_STRUCTS(struct list, in, n_in, inner_desc),
+	STATE_END,
+};
+static const struct state_desc list_desc = { .name = "list", .version = 1, .fields = list_fields };
+
+static void pointers(void **unused)
+{
+	uint16_t w1[3] = { 1, 2, 3 }, w2[4] = { 0 };
+	struct inner i1[2] = { { 5, true }, { 6, false } }, i2[2] = { { 0 } };
+	struct list a = { 3, 2, w1, i1 }, b = { 3, 2, w2, i2 }, none = { 0 };
+	struct state_buf s = { 0 }, empty = { 0 };
+	size_t used;
+
+	state_save(&s, &list_desc, &a);
+	assert_int_equal(state_load(&list_desc, &b, s.data, s.len, &used, NULL), 0);
+	assert_int_equal(used, s.len);
+	assert_memory_equal(w2, w1, sizeof(w1));
+	assert_int_equal(i2[0].a, 5);
+	assert_true(i2[0].flag);
+	b.n_words = 4; /* not what the stream has */
+	w2[0] = 9;
+	assert_int_equal(state_load(&list_desc, &b, s.data, s.len, &used, NULL), -EINVAL);
+	assert_int_equal(w2[0], 9);
+	state_save(&empty, &list_desc, &none);
+	assert_int_equal(state_load(&list_desc, &none, empty.data, empty.len, &used, NULL), 0);
+	assert_int_equal(state_load(&list_desc, &none, s.data, s.len, &used, NULL), -EINVAL);
+	free(s.data);
+	free(empty.data);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -155,6 +194,7 @@ int main(void)
 		cmocka_unit_test(cut_short),
 		cmocka_unit_test(damaged),
 		cmocka_unit_test(refused_value),
+		cmocka_unit_test(pointers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

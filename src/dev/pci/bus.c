@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * PCI root bus: ways to configuration space, interrupt pins.
+ * PCI buses: the root bus with the ways to configuration space and the interrupt pins; what all
+ * buses have in common.
  *
  *   0xcf8  configuration address, 32-bit accesses only: enable 31, bus 23:16, devfn 15:8,
  *          register 7:2
@@ -8,19 +9,25 @@
  *   0xcfc  configuration data
  *   ECAM   bus 27:20, devfn 19:12, register 11:0 (PCI Express 3.0 7.2.2)
  *
- * Functions are conventional: registers from 256 up read as ones.
+ * A bus beyond the root has the number that the registers of its bridge give it at the time, and
+ * is found through the bridges' ranges (PCI-to-PCI Bridge 1.2 3.2.5). Bridges nest as deep as the
+ * command line made them: what walks the tree ends.
  */
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
+#include "base/err.h"
+#include "dev/class.h"
 #include "dev/pci/pci.h"
 #include "dev/pci/pci_int.h"
 
 #define PIRQS 8
 #define ECAM_PRIO (-1)
 
-struct pci_bus {
+struct pci_root {
 	struct dev dev;
-	struct pci_dev *devs[256];
+	struct pci_bus bus;
 	unsigned (*map_irq)(unsigned slot, unsigned pin);
 	void (*set_pirq)(void *opaque, unsigned n, bool level);
 	void *opaque;
@@ -31,6 +38,18 @@ struct pci_bus {
 	struct mem_map *addr_map, *data_map, *ecam_map;
 	uint64_t ecam_base;
 };
+
+void pci_bus_init(struct pci_bus *b, struct dev_env *env, struct pci_root *root,
+		  struct pci_dev *bridge, bool express)
+{
+	*b = (struct pci_bus){
+		.env = env,
+		.root = root,
+		.bridge = bridge,
+		.express = express,
+		.slots = express && bridge ? 1 : 32, /* a link has one device at its other end */
+	};
+}
 
 void pci_bus_plug(struct pci_bus *b, struct pci_dev *d)
 {
@@ -44,51 +63,151 @@ void pci_bus_unplug(struct pci_bus *b, struct pci_dev *d)
 		b->devs[d->devfn] = NULL;
 }
 
-static unsigned pirq_of(struct pci_bus *b, struct pci_dev *d)
+/* The pin of a function behind a bridge is a pin of the bridge, turned by its device number
+ * (PCI-to-PCI Bridge 1.2 9.1). */
+unsigned pci_bus_pirq_of(const struct pci_dev *d)
 {
-	unsigned n = b->map_irq(PCI_SLOT(d->devfn), d->config[PCI_INTERRUPT_PIN] - 1u);
+	unsigned pin = d->config[PCI_INTERRUPT_PIN] - 1u, n;
 
+	for (; d->bus->bridge; d = d->bus->bridge)
+		pin = (pin + PCI_SLOT(d->devfn)) & 3;
+	n = d->bus->root->map_irq(PCI_SLOT(d->devfn), pin);
 	bug_on(n >= PIRQS);
 	return n;
 }
 
 void pci_bus_intx_count(struct pci_bus *b, struct pci_dev *d, bool level)
 {
-	unsigned n = pirq_of(b, d);
-
-	b->pirq[n] += level ? 1 : -1u;
+	b->root->pirq[pci_bus_pirq_of(d)] += level ? 1 : -1u;
 }
 
 void pci_bus_intx(struct pci_bus *b, struct pci_dev *d, bool level)
 {
-	unsigned n = pirq_of(b, d), before = b->pirq[n];
+	struct pci_root *root = b->root;
+	unsigned n = pci_bus_pirq_of(d), before = root->pirq[n];
 
-	b->pirq[n] += level ? 1 : -1u;
-	if (!before != !b->pirq[n])
-		b->set_pirq(b->opaque, n, level);
+	root->pirq[n] += level ? 1 : -1u;
+	if (!before != !root->pirq[n])
+		root->set_pirq(root->opaque, n, level);
 }
 
 bool pci_bus_pirq(const struct pci_bus *b, unsigned n)
 {
-	return b->pirq[n] != 0;
+	return b->root->pirq[n] != 0;
+}
+
+static bool slot_is_free(const struct pci_bus *b, unsigned slot)
+{
+	for (unsigned fn = 0; fn < 8; fn++)
+		if (b->devs[PCI_DEVFN(slot, fn)])
+			return false;
+	return true;
 }
 
 int pci_bus_free_slot(const struct pci_bus *b, unsigned first)
 {
-	for (unsigned slot = first; slot < 32; slot++) {
-		bool used = false;
-
-		for (unsigned fn = 0; fn < 8; fn++)
-			used |= b->devs[PCI_DEVFN(slot, fn)] != NULL;
-		if (!used)
+	for (unsigned slot = first; slot < b->slots; slot++)
+		if (slot_is_free(b, slot))
 			return (int)slot;
-	}
 	return -1;
+}
+
+int pci_bus_place(void *bus, const char *addr, unsigned *place, struct err **e)
+{
+	struct pci_bus *b = bus;
+	unsigned slot, fn = 0;
+	int end = 0, any;
+
+	if (!addr) {
+		any = pci_bus_free_slot(b, 0);
+		if (any < 0)
+			return err_set(e, ENOSPC, "the bus is full");
+		*place = PCI_DEVFN((unsigned)any, 0);
+		return 0;
+	}
+	if (sscanf(addr, "%x%n.%x%n", &slot, &end, &fn, &end) < 1 || addr[end] || slot > 31 ||
+	    fn > 7)
+		return err_set(e, EINVAL, "addr: '%s' is not a slot, 0-1f, or slot.function", addr);
+	if (slot >= b->slots)
+		return err_set(e, EINVAL, "addr: the bus has no slot but 0");
+	if (b->devs[PCI_DEVFN(slot, fn)])
+		return err_set(e, EBUSY, "addr: slot %x function %u has '%s'", slot, fn,
+			       b->devs[PCI_DEVFN(slot, fn)]->dev.id);
+	*place = PCI_DEVFN(slot, fn);
+	return 0;
 }
 
 struct dev_env *pci_bus_env(const struct pci_bus *b)
 {
-	return b->dev.env;
+	return b->env;
+}
+
+bool pci_bus_is_express(const struct pci_bus *b)
+{
+	return b->express;
+}
+
+struct pci_dev *pci_bus_dev(const struct pci_bus *b, uint8_t devfn)
+{
+	return b->devs[devfn];
+}
+
+uint8_t pci_bus_number(const struct pci_bus *b)
+{
+	return b->bridge ? b->bridge->config[PCI_SECONDARY_BUS] : 0;
+}
+
+struct pci_bus *pci_bus_find(struct pci_bus *b, uint8_t number)
+{
+	for (unsigned i = 0; b && number; i++) {
+		struct pci_dev *d = b->devs[i & 0xff];
+		uint8_t first, last;
+
+		if (i > 0xff)
+			return NULL;
+		if (!d || !d->secondary)
+			continue;
+		first = d->config[PCI_SECONDARY_BUS];
+		last = d->config[PCI_SUBORDINATE_BUS];
+		if (number == first)
+			return d->secondary;
+		if (number < first || number > last)
+			continue;
+		b = d->secondary; /* the first that claims it has it */
+		i = -1u;
+	}
+	return b;
+}
+
+bool pci_bus_forwards(const struct pci_bus *b, bool io, uint64_t addr, uint64_t size)
+{
+	for (; b->bridge; b = b->bridge->bus) {
+		bool through = false;
+
+		for (unsigned w = 0; w < PCI_WINDOWS && !through; w++) {
+			uint64_t base, limit;
+
+			through = (w == PCI_WINDOW_IO) == io &&
+				  pci_bridge_window(b->bridge, w, &base, &limit) && addr >= base &&
+				  addr <= limit && size - 1 <= limit - addr;
+		}
+		if (!through)
+			return false;
+	}
+	return true;
+}
+
+void pci_bus_update(struct pci_bus *b)
+{
+	mem_begin(b->env->mem);
+	for (unsigned i = 0; i < 256; i++) {
+		if (!b->devs[i])
+			continue;
+		pci_dev_bars_update(b->devs[i]);
+		if (b->devs[i]->secondary)
+			pci_bus_update(b->devs[i]->secondary);
+	}
+	mem_commit(b->env->mem);
 }
 
 uint32_t pci_config_read(struct pci_bus *b, uint8_t devfn, unsigned off, unsigned size)
@@ -108,7 +227,7 @@ void pci_config_write(struct pci_bus *b, uint8_t devfn, unsigned off, uint32_t v
 
 static uint64_t addr_read(void *opaque, uint64_t off, unsigned size)
 {
-	struct pci_bus *b = opaque;
+	struct pci_root *b = opaque;
 
 	if (size == 4)
 		return b->addr;
@@ -117,7 +236,7 @@ static uint64_t addr_read(void *opaque, uint64_t off, unsigned size)
 
 static void addr_write(void *opaque, uint64_t off, uint64_t val, unsigned size)
 {
-	struct pci_bus *b = opaque;
+	struct pci_root *b = opaque;
 	bool reset;
 
 	if (size == 4)
@@ -130,46 +249,48 @@ static void addr_write(void *opaque, uint64_t off, uint64_t val, unsigned size)
 		b->dev.env->request_reset(b->dev.env->opaque);
 }
 
-/* selected - devfn and register that 0xcf8 points to, or false. */
-static bool selected(const struct pci_bus *b, uint64_t off, uint8_t *devfn, unsigned *reg)
+/* selected - the bus that 0xcf8 points into, or NULL. */
+static struct pci_bus *selected(struct pci_root *b, uint64_t off, uint8_t *devfn, unsigned *reg)
 {
 	*devfn = (uint8_t)(b->addr >> 8);
 	*reg = (b->addr & 0xfc) + (unsigned)off;
-	return (b->addr & 0x80000000u) && !(b->addr & 0xff0000);
+	return b->addr & 0x80000000u ? pci_bus_find(&b->bus, (uint8_t)(b->addr >> 16)) : NULL;
 }
 
 static uint64_t data_read(void *opaque, uint64_t off, unsigned size)
 {
-	struct pci_bus *b = opaque;
 	uint8_t devfn;
 	unsigned reg;
+	struct pci_bus *b = selected(opaque, off, &devfn, &reg);
 
-	if (!selected(b, off, &devfn, &reg))
-		return ~UINT64_C(0);
-	return pci_config_read(b, devfn, reg, size);
+	return b ? pci_config_read(b, devfn, reg, size) : ~UINT64_C(0);
 }
 
 static void data_write(void *opaque, uint64_t off, uint64_t val, unsigned size)
 {
-	struct pci_bus *b = opaque;
 	uint8_t devfn;
 	unsigned reg;
+	struct pci_bus *b = selected(opaque, off, &devfn, &reg);
 
-	if (selected(b, off, &devfn, &reg))
+	if (b)
 		pci_config_write(b, devfn, reg, (uint32_t)val, size);
 }
 
 static uint64_t ecam_read(void *opaque, uint64_t off, unsigned size)
 {
-	if (off >> 20) /* bus 0 only */
-		return ~UINT64_C(0);
-	return pci_config_read(opaque, (uint8_t)(off >> 12), off & 0xfff, size);
+	struct pci_root *root = opaque;
+	struct pci_bus *b = pci_bus_find(&root->bus, (uint8_t)(off >> 20));
+
+	return b ? pci_config_read(b, (uint8_t)(off >> 12), off & 0xfff, size) : ~UINT64_C(0);
 }
 
 static void ecam_write(void *opaque, uint64_t off, uint64_t val, unsigned size)
 {
-	if (!(off >> 20))
-		pci_config_write(opaque, (uint8_t)(off >> 12), off & 0xfff, (uint32_t)val, size);
+	struct pci_root *root = opaque;
+	struct pci_bus *b = pci_bus_find(&root->bus, (uint8_t)(off >> 20));
+
+	if (b)
+		pci_config_write(b, (uint8_t)(off >> 12), off & 0xfff, (uint32_t)val, size);
 }
 
 static const struct io_ops addr_ops = {
@@ -182,8 +303,9 @@ static const struct io_ops ecam_ops = {
 	.read = ecam_read, .write = ecam_write, .min = 1, .max = 4,
 };
 
-void pci_bus_ecam(struct pci_bus *b, bool enable, uint64_t base, uint64_t size)
+void pci_bus_ecam(struct pci_bus *bus, bool enable, uint64_t base, uint64_t size)
 {
+	struct pci_root *b = bus->root;
 	struct mem *mem = b->dev.env->mem;
 
 	if (b->ecam_map && enable && base == b->ecam_base && size == b->ecam_io.size)
@@ -200,42 +322,9 @@ void pci_bus_ecam(struct pci_bus *b, bool enable, uint64_t base, uint64_t size)
 	mem_commit(mem);
 }
 
-/* assign_bar - address of BAR n from a rising allocator. */
-static void assign_bar(struct pci_bus *b, struct pci_dev *d, unsigned n, uint64_t *next)
-{
-	struct pci_bar *bar = &d->bars[n];
-	unsigned reg = n == PCI_ROM_BAR ? PCI_ROM_ADDRESS : PCI_BAR0 + 4 * n;
-
-	*next = align_up(*next, max_u64(bar->size, bar->flags & PCI_BAR_IO ? 4 : PAGE_SIZE));
-	pci_config_write(b, d->devfn, reg, (uint32_t)*next, 4);
-	if (bar->flags & PCI_BAR_MEM64)
-		pci_config_write(b, d->devfn, reg + 4, (uint32_t)(*next >> 32), 4);
-	*next += bar->size;
-}
-
-void pci_bus_assign(struct pci_bus *b, uint64_t mem_base, uint16_t io_base, const uint8_t irq[4])
-{
-	uint64_t mem = mem_base, io = io_base;
-
-	for (unsigned i = 0; i < 256; i++) {
-		struct pci_dev *d = b->devs[i];
-
-		for (unsigned n = 0; d && n <= PCI_ROM_BAR; n++)
-			if (d->bars[n].io)
-				assign_bar(b, d, n, d->bars[n].flags & PCI_BAR_IO ? &io : &mem);
-		if (!d)
-			continue;
-		pci_config_write(b, d->devfn, PCI_COMMAND,
-				 PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER, 2);
-		if (d->config[PCI_INTERRUPT_PIN])
-			pci_config_write(b, d->devfn, PCI_INTERRUPT_LINE,
-					 irq[pirq_of(b, d) & 3], 1);
-	}
-}
-
 static void bus_reset(struct dev *dev)
 {
-	struct pci_bus *b = container_of(dev, struct pci_bus, dev);
+	struct pci_root *b = container_of(dev, struct pci_root, dev);
 
 	b->addr = 0;
 	b->reset_ctl = 0;
@@ -243,9 +332,10 @@ static void bus_reset(struct dev *dev)
 
 static void bus_unrealize(struct dev *dev)
 {
-	struct pci_bus *b = container_of(dev, struct pci_bus, dev);
+	struct pci_root *b = container_of(dev, struct pci_root, dev);
 
-	pci_bus_ecam(b, false, 0, 0);
+	pci_bus_ecam(&b->bus, false, 0, 0);
+	dev_bus_remove(dev->env, &b->bus);
 	pio_unmap(dev->env->mem, b->addr_map);
 	pio_unmap(dev->env->mem, b->data_map);
 	free(b);
@@ -253,7 +343,7 @@ static void bus_unrealize(struct dev *dev)
 
 static int bus_post_load(void *obj, struct err **e)
 {
-	struct pci_bus *b = obj;
+	struct pci_root *b = obj;
 
 	b->addr &= 0x80fffffc;
 	b->reset_ctl &= 6;
@@ -261,8 +351,8 @@ static int bus_post_load(void *obj, struct err **e)
 }
 
 static const struct state_field bus_fields[] = {
-	STATE_FIELD(struct pci_bus, addr, STATE_U32),
-	STATE_FIELD(struct pci_bus, reset_ctl, STATE_U8),
+	STATE_FIELD(struct pci_root, addr, STATE_U32),
+	STATE_FIELD(struct pci_root, reset_ctl, STATE_U8),
 	STATE_END,
 };
 
@@ -275,12 +365,13 @@ static const struct dev_ops bus_ops = {
 	.quiesce = dev_quiesce_none, .state = &bus_state,
 };
 
-struct pci_bus *pci_bus_create(struct dev_env *env,
+struct pci_bus *pci_bus_create(struct dev_env *env, const char *name, bool express,
 			       unsigned (*map_irq)(unsigned slot, unsigned pin),
 			       void (*set_pirq)(void *opaque, unsigned n, bool level), void *opaque)
 {
-	struct pci_bus *b = xzalloc(sizeof(*b));
+	struct pci_root *b = xzalloc(sizeof(*b));
 
+	pci_bus_init(&b->bus, env, b, NULL, express);
 	b->map_irq = map_irq;
 	b->set_pirq = set_pirq;
 	b->opaque = opaque;
@@ -293,5 +384,6 @@ struct pci_bus *pci_bus_create(struct dev_env *env,
 	b->addr_map = pio_map(env->mem, 0xcf8, &b->addr_io, 0);
 	b->data_map = pio_map(env->mem, 0xcfc, &b->data_io, 0);
 	dev_add(&b->dev, &bus_ops, "pci", env);
-	return b;
+	dev_bus_add(env, name, BUS_PCI, &b->bus, pci_bus_place);
+	return &b->bus;
 }

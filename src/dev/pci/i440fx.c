@@ -103,7 +103,7 @@ struct acpi_pm *i440fx_pm(struct i440fx *f)
 struct i440fx *i440fx_create(struct dev_env *env, struct gsi *gsi, const struct pam_config *pam)
 {
 	struct i440fx *f = xzalloc(sizeof(*f));
-	struct pci_bus *bus = pci_bus_create(env, map_irq, set_pirq, f);
+	struct pci_bus *bus = pci_bus_create(env, "pci.0", false, map_irq, set_pirq, f);
 
 	f->gsi = gsi;
 	pam_init(&f->pam, env, pam);
@@ -120,7 +120,7 @@ struct i440fx *i440fx_create(struct dev_env *env, struct gsi *gsi, const struct 
 	return f;
 }
 
-void i440fx_setup(struct i440fx *f, uint64_t pci_mem)
+void i440fx_setup(struct i440fx *f, const struct pci_space *space)
 {
 	static const uint8_t irq[4] = { 10, 10, 11, 11 };
 	struct pci_bus *b = f->pci.bus;
@@ -130,7 +130,7 @@ void i440fx_setup(struct i440fx *f, uint64_t pci_mem)
 		pci_config_write(b, f->pci.devfn, PAM0 + i, 0x33, 1);
 	for (unsigned n = 0; n < 4; n++)
 		pci_config_write(b, isa, 0x60 + n, irq[n], 1);
-	pci_bus_assign(b, pci_mem, 0xc000, irq);
+	pci_bus_assign(b, space, irq);
 	pci_config_write(b, pm, 0x40, I440FX_PM_BASE, 4);
 	pci_config_write(b, pm, 0x80, 1, 1);
 	pci_config_write(b, pm, PCI_INTERRUPT_LINE, ACPI_SCI_IRQ, 1);

@@ -21,6 +21,7 @@ struct acpi_pm;
 struct gsi;
 struct i440fx;
 struct pci_bus;
+struct pci_space;
 
 /* i440fx_create - the three functions and their bus. */
 struct i440fx *i440fx_create(struct dev_env *env, struct gsi *gsi, const struct pam_config *pam);
@@ -28,6 +29,6 @@ struct pci_bus *i440fx_bus(struct i440fx *f);
 struct acpi_pm *i440fx_pm(struct i440fx *f);
 /* i440fx_setup - what firmware would do before a directly loaded kernel runs: shadow RAM on,
  * ACPI registers at I440FX_PM_BASE and SCI_EN set, PIRQs to IRQs 10 and 11 (level), memory and
- * I/O decoding of every BAR assigned from [pci_mem, ...) and 0xc000.  After every reset;
+ * I/O decoding of every BAR and bridge assigned in space.  After every reset;
  * env->lock held or VM not running. */
-void i440fx_setup(struct i440fx *f, uint64_t pci_mem);
+void i440fx_setup(struct i440fx *f, const struct pci_space *space);

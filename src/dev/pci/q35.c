@@ -112,7 +112,7 @@ struct acpi_pm *q35_pm(struct q35 *q)
 struct q35 *q35_create(struct dev_env *env, struct gsi *gsi, const struct pam_config *pam)
 {
 	struct q35 *q = xzalloc(sizeof(*q));
-	struct pci_bus *bus = pci_bus_create(env, map_irq, set_pirq, q);
+	struct pci_bus *bus = pci_bus_create(env, "pcie.0", true, map_irq, set_pirq, q);
 
 	q->gsi = gsi;
 	pam_init(&q->pam, env, pam);
@@ -131,7 +131,7 @@ struct q35 *q35_create(struct dev_env *env, struct gsi *gsi, const struct pam_co
 	return q;
 }
 
-void q35_setup(struct q35 *q, uint64_t pci_mem)
+void q35_setup(struct q35 *q, const struct pci_space *space)
 {
 	static const uint8_t irq[4] = { 10, 10, 11, 11 };
 	struct pci_bus *b = q->pci.bus;
@@ -144,7 +144,7 @@ void q35_setup(struct q35 *q, uint64_t pci_mem)
 		pci_config_write(b, ICH9_LPC_DEVFN, ICH9_LPC_PIRQ_A + n, irq[n], 1);
 		pci_config_write(b, ICH9_LPC_DEVFN, ICH9_LPC_PIRQ_E + n, irq[n], 1);
 	}
-	pci_bus_assign(b, pci_mem, 0xc000, irq);
+	pci_bus_assign(b, space, irq);
 	pci_config_write(b, ICH9_LPC_DEVFN, ICH9_LPC_PMBASE, ICH9_PM_BASE, 4);
 	pci_config_write(b, ICH9_LPC_DEVFN, ICH9_LPC_ACPI_CNTL, 0x80, 1);
 	gsi_set_elcr(q->gsi, 1u << ACPI_SCI_IRQ | 1u << 10 | 1u << 11);

@@ -22,10 +22,11 @@
 struct acpi_pm;
 struct gsi;
 struct pci_bus;
+struct pci_space;
 struct q35;
 
 struct q35 *q35_create(struct dev_env *env, struct gsi *gsi, const struct pam_config *pam);
 struct pci_bus *q35_bus(struct q35 *q);
 struct acpi_pm *q35_pm(struct q35 *q);
 /* q35_setup - the same as i440fx_setup, with ECAM enabled at Q35_ECAM_BASE. */
-void q35_setup(struct q35 *q, uint64_t pci_mem);
+void q35_setup(struct q35 *q, const struct pci_space *space);

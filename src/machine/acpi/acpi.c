@@ -240,16 +240,16 @@ static size_t build_hpet(struct acpi_tables *t)
 }
 
 /* PCI firmware specification 3.0 4.1.2. */
-static size_t build_mcfg(struct acpi_tables *t, const struct acpi_board *bd)
+static size_t build_mcfg(struct acpi_tables *t, const struct acpi_config *cfg)
 {
 	struct bytes *b = &t->blob[ACPI_BLOB_TABLES];
 	size_t start = table_begin(t, "MCFG", 1);
 
 	bytes_u64(b, 0);
-	bytes_u64(b, bd->ecam_base);
+	bytes_u64(b, cfg->ecam_base);
 	bytes_u16(b, 0);
 	bytes_u8(b, 0);
-	bytes_u8(b, (uint8_t)((bd->ecam_size >> 20) - 1));
+	bytes_u8(b, (uint8_t)((cfg->board->ecam_size >> 20) - 1));
 	bytes_u32(b, 0);
 	table_end(t, start);
 	return start;
@@ -312,7 +312,7 @@ void acpi_build(struct acpi_tables *t, const struct acpi_config *cfg)
 	list[n++] = build_madt(t, cfg);
 	list[n++] = build_hpet(t);
 	if (cfg->board->ecam_size)
-		list[n++] = build_mcfg(t, cfg->board);
+		list[n++] = build_mcfg(t, cfg);
 	list[n++] = build_waet(t);
 	rsdt = build_root(t, 4, list, n);
 	build_rsdp(t, rsdt, build_root(t, 8, list, n));

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "dev/pci/pci.h"
 #include "machine/bytes.h"
 #include "machine/ram.h"
 
@@ -33,6 +34,8 @@ struct acpi_config {
 	unsigned phys_bits; /* guest-physical address width */
 	uint16_t com_ports[4]; /* I/O base of each serial port; 0: absent */
 	uint8_t com_irqs[4];
+	const struct pci_bus *pci; /* the root bus; NULL: no bridges are told of */
+	uint64_t ecam_base; /* where it is now, when the board has it */
 };
 
 enum acpi_blob { ACPI_BLOB_TABLES, ACPI_BLOB_RSDP, ACPI_BLOB_COUNT };
@@ -67,6 +70,6 @@ void acpi_loader_script(const struct acpi_tables *t, struct bytes *out);
 /* dsdt.c: the definition block after its header. */
 void acpi_dsdt_body(struct bytes *b, const struct acpi_config *cfg);
 
-/* Address windows for PCI memory, as the DSDT tells and devices are placed by. */
+/* acpi_pci_space - the room for PCI without firmware, within the windows that the DSDT tells. */
 #define PCI_MEM_END 0xfec00000u
-uint64_t acpi_pci_mem_start(const struct acpi_config *cfg);
+void acpi_pci_space(const struct acpi_config *cfg, struct pci_space *out);

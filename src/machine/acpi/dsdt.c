@@ -13,28 +13,45 @@
 
 #define PIRQ_DISABLED 0x80
 #define HPET_SIZE 0x400
+#define PCI_IO_START 0xc000
 
 /* ISA IRQs that PCI interrupts can be routed to. */
 static const uint32_t link_irqs[] = { 5, 10, 11 };
 
-uint64_t acpi_pci_mem_start(const struct acpi_config *cfg)
+void acpi_pci_space(const struct acpi_config *cfg, struct pci_space *out)
 {
 	const struct acpi_board *bd = cfg->board;
-	uint64_t start = ram_pci_hole(&cfg->ram);
+	uint64_t ram_end = 4 * GiB + cfg->ram.above_4g;
 
+	*out = (struct pci_space){
+		.io = {PCI_IO_START, 0x10000},
+		.mem = {ram_pci_hole(&cfg->ram), PCI_MEM_END},
+		.mem64 = {align_up(ram_end, GiB), BIT(cfg->phys_bits)},
+	};
 	if (bd->ecam_size)
-		start = max_u64(start, bd->ecam_base + bd->ecam_size);
-	return start;
+		out->mem.start = max_u64(out->mem.start, cfg->ecam_base + bd->ecam_size);
 }
 
-/* The 64-bit window: the upper half of what the processor can address, above RAM. */
+/* Firmware may use what is below ECAM as well. */
+static void pci_mem32(struct bytes *r, const struct acpi_config *cfg)
+{
+	struct pci_space s;
+	uint64_t low = ram_pci_hole(&cfg->ram);
+
+	acpi_pci_space(cfg, &s);
+	if (cfg->board->ecam_size && low < cfg->ecam_base)
+		res_mem_window(r, (uint32_t)low, (uint32_t)cfg->ecam_base - 1, false);
+	res_mem_window(r, (uint32_t)s.mem.start, (uint32_t)s.mem.end - 1, false);
+}
+
+/* All that the processor can address above RAM. */
 static void pci_mem64(struct bytes *r, const struct acpi_config *cfg)
 {
-	uint64_t top = BIT(cfg->phys_bits);
-	uint64_t start = max_u64(align_up(4 * GiB + cfg->ram.above_4g, GiB), top / 2);
+	struct pci_space s;
 
-	if (start < top)
-		res_mem64_window(r, start, top - 1);
+	acpi_pci_space(cfg, &s);
+	if (s.mem64.start < s.mem64.end)
+		res_mem64_window(r, s.mem64.start, s.mem64.end - 1);
 }
 
 static void root_crs(struct bytes *b, const struct acpi_config *cfg)
@@ -46,7 +63,7 @@ static void root_crs(struct bytes *b, const struct acpi_config *cfg)
 	res_io_window(&r, 0, 0xcf7);
 	res_io_window(&r, 0xd00, 0xffff);
 	res_mem_window(&r, VGA_HOLE, VGA_HOLE_END - 1, true);
-	res_mem_window(&r, (uint32_t)acpi_pci_mem_start(cfg), PCI_MEM_END - 1, false);
+	pci_mem32(&r, cfg);
 	pci_mem64(&r, cfg);
 	aml_name_op(b, "_CRS");
 	aml_resources(b, &r);
@@ -331,8 +348,9 @@ static void hpet_device(struct bytes *b)
 }
 
 /* Ranges that no driver claims and nothing else may be put on. */
-static void motherboard(struct bytes *b, const struct acpi_board *bd)
+static void motherboard(struct bytes *b, const struct acpi_config *cfg)
 {
+	const struct acpi_board *bd = cfg->board;
 	struct aml_mark m = aml_device(b, "MBRD");
 	struct bytes r = { 0 };
 
@@ -344,7 +362,7 @@ static void motherboard(struct bytes *b, const struct acpi_board *bd)
 	if (bd->gpe - bd->pm_base >= bd->pm_len)
 		res_io(&r, bd->gpe, bd->gpe, 1, bd->gpe_len);
 	if (bd->ecam_size)
-		res_memory32_fixed(&r, true, (uint32_t)bd->ecam_base, (uint32_t)bd->ecam_size);
+		res_memory32_fixed(&r, true, (uint32_t)cfg->ecam_base, (uint32_t)bd->ecam_size);
 	aml_name_op(b, "_CRS");
 	aml_resources(b, &r);
 	aml_end(b, m);
@@ -400,7 +418,7 @@ void acpi_dsdt_body(struct bytes *b, const struct acpi_config *cfg)
 	for (unsigned i = 0; i < cfg->board->n_pirqs; i++)
 		link_device(b, i);
 	hpet_device(b);
-	motherboard(b, cfg->board);
+	motherboard(b, cfg);
 	processors(b, cfg->n_cpus);
 	aml_end(b, sb);
 	soft_off(b);
