@@ -4,6 +4,7 @@
  * along the list, so a cycle of waiting threads cannot form.
  */
 #include "base/lock.h"
+#include <errno.h>
 #include <time.h>
 #include "base/base.h"
 #include "base/fpu.h"
@@ -79,6 +80,17 @@ void lock_wait(struct lock *l, pthread_cond_t *cond)
 	bug_on(!lock_held(l));
 	fpu_claim();
 	bug_on(pthread_cond_wait(cond, &l->mutex));
+}
+
+void lock_wait_until(struct lock *l, pthread_cond_t *cond, int64_t deadline_ns)
+{
+	struct timespec ts = {deadline_ns / 1000000000, deadline_ns % 1000000000};
+	int r;
+
+	bug_on(!lock_held(l));
+	fpu_claim();
+	r = pthread_cond_timedwait(cond, &l->mutex, &ts);
+	bug_on(r && r != ETIMEDOUT);
 }
 
 void cond_init(pthread_cond_t *cond)

@@ -6,6 +6,7 @@
  */
 #include <pthread.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 enum lock_rank {
 	LOCK_RANK_VM = 10,      /* vm life cycle: vm->lock (pause, resume, reset requests) */
@@ -16,6 +17,9 @@ enum lock_rank {
 	LOCK_RANK_VCPU = 60,    /* a vCPU's sleep/wake state */
 	LOCK_RANK_EXCL = 65,    /* x86/excl.c: who runs guest code */
 	LOCK_RANK_LOOP = 70,    /* event loop's timer list and posted work */
+	LOCK_RANK_BLOCK = 72,	/* queues of one drive */
+	LOCK_RANK_BLOCK_IMAGE = 74, /* tables of one image */
+	LOCK_RANK_BLOCK_FILE = 76,  /* what an image is in */
 	LOCK_RANK_CHARDEV = 80, /* output queues */
 	LOCK_RANK_SYMBOLS = 85, /* engine/dbt/symbols.c: what the process tells perf and gdb */
 	LOCK_RANK_LOG = 90,
@@ -37,5 +41,7 @@ bool lock_held(const struct lock *l);
 bool lock_none_held(void);
 /* lock_wait - pthread_cond_wait on a held lock (rank bookkeeping kept). */
 void lock_wait(struct lock *l, pthread_cond_t *cond);
+/* lock_wait_until - the same, but not past a time of CLOCK_MONOTONIC in ns. */
+void lock_wait_until(struct lock *l, pthread_cond_t *cond, int64_t deadline_ns);
 /* cond_init - a condition variable on CLOCK_MONOTONIC. */
 void cond_init(pthread_cond_t *cond);
