@@ -272,8 +272,9 @@ static int launch_open(struct launch *l, struct err **e)
 	l->cfg.backends = (struct dev_backends){ .chardev = chardev_find, .opaque = l };
 	/* Back ends that wait for a client are open now: from here on signals end the machine in
 	 * good order, on the loop.  vCPU threads inherit that they do not take them. */
-	l->watch = watch_create(l->loop, l->c->prog);
-	r = vm_create(&l->vm, &l->cfg, e);
+	r = watch_create(&l->watch, l->loop, l->c->prog, e);
+	if (!r)
+		r = vm_create(&l->vm, &l->cfg, e);
 	if (r)
 		return r;
 	watch_vm(l->watch, l->vm, l->c->timeout_ms);
