@@ -16,6 +16,7 @@ enum lock_rank {
 	LOCK_RANK_VCPU = 60,    /* a vCPU's sleep/wake state */
 	LOCK_RANK_EXCL = 65,    /* x86/excl.c: who runs guest code */
 	LOCK_RANK_LOOP = 70,    /* event loop's timer list and posted work */
+	LOCK_RANK_EVENT = 75,   /* machine/events.c: events on their way to the loop thread */
 	LOCK_RANK_CHARDEV = 80, /* output queues */
 	LOCK_RANK_SYMBOLS = 85, /* engine/dbt/symbols.c: what the process tells perf and gdb */
 	LOCK_RANK_LOG = 90,

@@ -34,7 +34,7 @@ static void watch_signal(void *opaque, uint32_t events)
 		return;
 	fprintf(stderr, "%s: terminating on signal %u%s\n", w->prog, si.ssi_signo,
 		si.ssi_pid ? " from another process" : "");
-	vm_quit(w->vm, 0);
+	vm_quit_for(w->vm, 0, VM_CAUSE_HOST_SIGNAL);
 }
 
 static void watch_timer(void *opaque, uint32_t events)
