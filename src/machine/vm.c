@@ -385,9 +385,9 @@ struct vclock *vm_clock(const struct vm *vm)
 const struct vm_machine_info *vm_machines(void)
 {
 	static const struct vm_machine_info list[] = {
-		{ "pc", "Intel 440FX, PIIX3 and PIIX4 (1996)" },
-		{ "q35", "Intel Q35 and ICH9, PCI Express (2009)" },
-		{ NULL, NULL },
+		{ "pc", "Intel 440FX, PIIX3 and PIIX4 (1996)", 64 },
+		{ "q35", "Intel Q35 and ICH9, PCI Express (2009)", 64 },
+		{ NULL, NULL, 0 },
 	};
 
 	return list;

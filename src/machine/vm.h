@@ -176,5 +176,6 @@ void vm_run_one(struct vm *vm, unsigned cpu);
 /* Names for -machine help. */
 struct vm_machine_info {
 	const char *name, *help;
+	unsigned max_cpus;
 };
 const struct vm_machine_info *vm_machines(void);

@@ -63,6 +63,8 @@ struct chardev *chardev_front_end(struct chardev *cd);
 bool chardev_focused(struct chardev *cd);
 /* chardev_kinds_help - the kinds of -chardev, one line each, to stdout. */
 void chardev_kinds_help(void);
+/* chardev_kind_name - of the kind with that number, from 0 on; NULL: there are no more. */
+const char *chardev_kind_name(unsigned i);
 void chardev_close(struct chardev *cd); /* flushes, restores the terminal; NULL is fine */
 
 /* chardev_attach - set or replace the front end; -EBUSY with *e when one is attached. */

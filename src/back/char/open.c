@@ -21,6 +21,11 @@ void chardev_kinds_help(void)
 		printf("%-10s %s\n", kinds[i]->name, kinds[i]->help);
 }
 
+const char *chardev_kind_name(unsigned i)
+{
+	return i < ARRAY_SIZE(kinds) ? kinds[i]->name : NULL;
+}
+
 static const struct chardev_kind *kind_find(const char *name)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
