@@ -12,7 +12,7 @@
 struct expr {
 	struct hmp_call *h;
 	const char *p, *why;
-	unsigned depth;
+	unsigned depth, parens;
 };
 
 static uint64_t expr_or(struct expr *x);
@@ -106,9 +106,12 @@ static uint64_t expr_atom(struct expr *x)
 		char op = *x->p++;
 
 		x->depth++;
+		x->parens += op == '(';
 		v = op == '(' ? expr_or(x) : expr_atom(x);
 		x->depth--;
-		skip_space(x);
+		x->parens -= op == '(';
+		if (op == '(')
+			skip_space(x);
 		if (op == '(' && *x->p++ != ')') {
 			x->p--;
 			x->why = "')' is missing";
@@ -128,11 +131,28 @@ static uint64_t expr_atom(struct expr *x)
 	return v;
 }
 
+/*
+ * Does one of these operators follow?  Outside of parentheses a blank can end a number too, so that a
+ * file's name may come behind: an operator with a blank before it has one after it.
+ */
+static bool expr_operator(struct expr *x, const char *ops)
+{
+	const char *p = x->p + strspn(x->p, " \t");
+	bool blank = p != x->p;
+
+	if (x->why || !*p || !strchr(ops, *p))
+		return false;
+	if (blank && !x->parens && p[1] != ' ' && p[1] != '\t')
+		return false;
+	x->p = p;
+	return true;
+}
+
 static uint64_t expr_product(struct expr *x)
 {
 	uint64_t v = expr_atom(x);
 
-	for (skip_space(x); !x->why && *x->p && strchr("*/%", *x->p); skip_space(x)) {
+	while (expr_operator(x, "*/%")) {
 		char op = *x->p++;
 		uint64_t w = expr_atom(x);
 
@@ -148,7 +168,7 @@ static uint64_t expr_sum(struct expr *x)
 {
 	uint64_t v = expr_product(x);
 
-	for (skip_space(x); !x->why && *x->p && strchr("+-", *x->p); skip_space(x)) {
+	while (expr_operator(x, "+-")) {
 		bool minus = *x->p++ == '-';
 		uint64_t w = expr_product(x);
 
@@ -161,7 +181,7 @@ static uint64_t expr_or(struct expr *x)
 {
 	uint64_t v = expr_sum(x);
 
-	for (skip_space(x); !x->why && *x->p && strchr("&|^", *x->p); skip_space(x)) {
+	while (expr_operator(x, "&|^")) {
 		char op = *x->p++;
 		uint64_t w = expr_sum(x);
 
@@ -179,7 +199,7 @@ bool hmp_number(struct hmp_call *h, const char *what, uint64_t *val)
 		return false;
 	}
 	*val = expr_or(&x);
-	if (x.why || (*x.p && x.p[-1] != ' ' && x.p[-1] != '\t')) {
+	if (x.why || (*x.p && *x.p != ' ' && *x.p != '\t')) {
 		hmp_error(h, "%s: %s", what, x.why ? x.why : "not a number");
 		return false;
 	}

@@ -5,7 +5,8 @@
  * something malformed the stream is taken up again at the next line, or at a byte 0xff.
  */
 #include "ctl/json_frame.h"
-#include <string.h>
+
+#define KEEP 65536 /* bytes that stay allocated for the next value */
 
 static void frame_bad(struct json_frame *f, const char *why, uint8_t byte)
 {
@@ -116,6 +117,8 @@ enum json_frame_result json_frame_put(struct json_frame *f, const uint8_t *buf, 
 
 void json_frame_next(struct json_frame *f)
 {
+	if (f->text.cap > KEEP)
+		text_free(&f->text);
 	f->text.len = 0;
 	f->depth = 0;
 	f->quote = 0;

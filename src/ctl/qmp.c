@@ -33,15 +33,39 @@ struct qmp {
 	bool pretty, open, negotiated;
 };
 
+/* Text without blanks gets one behind each comma and colon: what people's scripts look for. */
+static void put_spaced(struct text *t, const char *s, size_t len)
+{
+	bool string = false;
+	size_t from = 0;
+
+	for (size_t i = 0; i < len; i++) {
+		if (s[i] == '\\' && string) {
+			i++;
+		} else if (s[i] == '"') {
+			string = !string;
+		} else if (!string && (s[i] == ',' || s[i] == ':')) {
+			text_put(t, s + from, i + 1 - from);
+			text_put(t, " ", 1);
+			from = i + 1;
+		}
+	}
+	text_put(t, s + from, len - from);
+}
+
 static void qmp_send(struct qmp *q, struct json_object *msg)
 {
-	int flags = q->pretty ? JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED
-			      : JSON_C_TO_STRING_SPACED;
+	int flags = JSON_C_TO_STRING_NOSLASHESCAPE;
+	const char *s;
 	size_t len;
-	const char *s = json_object_to_json_string_length(
-		msg, flags | JSON_C_TO_STRING_NOSLASHESCAPE, &len);
 
-	text_put(&q->out.text, s, len);
+	if (q->pretty)
+		flags |= JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED;
+	s = json_object_to_json_string_length(msg, flags, &len);
+	if (q->pretty)
+		text_put(&q->out.text, s, len);
+	else
+		put_spaced(&q->out.text, s, len);
 	ctl_out_put(&q->out, "\r\n", 2);
 }
 
@@ -99,6 +123,9 @@ static int qmp_check_message(struct qmp_call *call, struct json_object *msg)
 		return qmp_fail(call, QMP_GENERIC, "QMP input lacks member 'execute'");
 	if (!json_object_is_type(name, json_type_string))
 		return qmp_fail(call, QMP_GENERIC, "QMP input member 'execute' must be a string");
+	if (strlen(json_object_get_string(name)) != (size_t)json_object_get_string_len(name))
+		return qmp_fail(call, QMP_GENERIC,
+				"QMP input member 'execute' has a NUL character in it");
 	if (json_object_object_get_ex(msg, "arguments", &args) &&
 	    !json_object_is_type(args, json_type_object))
 		return qmp_fail(call, QMP_GENERIC,

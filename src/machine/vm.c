@@ -166,6 +166,7 @@ static int create_devices(struct vm *vm, const struct vm_config *cfg, struct err
 	int r;
 
 	memcpy(pc.serial, cfg->serial, sizeof(pc.serial));
+	memcpy(pc.uuid, cfg->uuid, sizeof(pc.uuid));
 	r = pc_create(&vm->pc, &vm->env, &pc, e);
 	if (r)
 		return r;

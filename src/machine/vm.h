@@ -25,6 +25,7 @@ struct vm_device_opt {
 
 struct vm_config {
 	const char *name; /* NULL: "doppel" */
+	uint8_t uuid[16]; /* as it is printed; zeros: none */
 	const char *machine; /* "pc" or "q35" */
 	const char *cpu; /* CPUID model spec; NULL: "max" */
 	const char *accel_stress; /* engine_config.stress */

@@ -475,6 +475,8 @@ int chardev_attach(struct chardev *cd, const struct chardev_front *front, struct
 	lock_drop(&cd->lock);
 	if (busy)
 		return err_set(e, EBUSY, "character device '%s' is in use", cd->id);
+	if (cd->base)
+		mux_attach(cd);
 	chardev_kick(cd->base ? cd->base : cd);
 	return 0;
 }

@@ -97,6 +97,8 @@ void mux_destroy(struct chardev *cd);
 struct chardev *mux_front_end(struct chardev *cd);
 /* mux_first - the front end that cd's own handle stands for. */
 struct chardev *mux_first(struct chardev *cd);
+/* mux_attach - a front end got a user. */
+void mux_attach(struct chardev *front);
 bool mux_attached(struct chardev *cd);
 bool mux_focused(struct chardev *front);
 /* mux_pump - give the front ends what waits for them. */

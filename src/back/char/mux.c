@@ -28,6 +28,7 @@ struct mux_front {
 struct mux {
 	struct chardev *cd; /* the console */
 	unsigned n, focus;
+	_Atomic int first; /* the first that was attached; -1: none was */
 	bool chosen; /* a person has moved the focus */
 	bool handed_out; /* the first front end has a user */
 	bool got; /* the last byte was Ctrl-a */
@@ -41,8 +42,12 @@ struct mux {
  * attached. */
 static struct mux_front *mux_focus(struct mux *m)
 {
-	bool stay = m->chosen && chardev_attached(m->front[m->focus].cd);
+	int first = atomic_load(&m->first);
+	bool stay;
 
+	if (!m->chosen && first >= 0)
+		m->focus = (unsigned)first;
+	stay = chardev_attached(m->front[m->focus].cd);
 	for (unsigned i = 0; !stay && i < m->n; i++) {
 		if (!chardev_attached(m->front[i].cd))
 			continue;
@@ -194,6 +199,18 @@ static struct chardev *front_new(struct mux *m)
 	return cd;
 }
 
+void mux_attach(struct chardev *front)
+{
+	struct mux *m = front->mux;
+
+	for (unsigned i = 0; i < m->n; i++) {
+		int none = -1;
+
+		if (m->front[i].cd == front)
+			atomic_compare_exchange_strong(&m->first, &none, (int)i);
+	}
+}
+
 void mux_create(struct chardev *cd)
 {
 	struct mux *m = xzalloc(sizeof(*m));
@@ -206,6 +223,7 @@ void mux_create(struct chardev *cd)
 	};
 
 	m->cd = cd;
+	m->first = -1;
 	front_new(m);
 	lock_take(&cd->lock);
 	cd->front = front;
