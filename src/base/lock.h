@@ -20,6 +20,7 @@ enum lock_rank {
 	LOCK_RANK_BLOCK = 72,	/* queues of one drive */
 	LOCK_RANK_BLOCK_IMAGE = 74, /* tables of one image */
 	LOCK_RANK_BLOCK_FILE = 76,  /* what an image is in */
+	LOCK_RANK_EVENT = 78,   /* machine/events.c: events on their way to the loop thread */
 	LOCK_RANK_CHARDEV = 80, /* output queues */
 	LOCK_RANK_SYMBOLS = 85, /* engine/dbt/symbols.c: what the process tells perf and gdb */
 	LOCK_RANK_LOG = 90,

@@ -51,6 +51,7 @@ struct pc_config {
 	struct chardev *serial[4];
 	struct chardev *debugcon;
 	uint16_t debugcon_port;
+	uint8_t uuid[16];
 	const struct apics_ops *apics_ops;
 	void *apics_opaque;
 };
@@ -66,6 +67,7 @@ struct pc {
 	struct rtc *rtc;
 	struct fwcfg *fwcfg;
 	void *chipset;
+	uint8_t uuid[16];
 	bool firmware;
 };
 

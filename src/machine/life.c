@@ -39,6 +39,8 @@ void vm_go_locked(struct vm *vm, int only)
 		vclock_start(vm->clock);
 	vm->running = true;
 	vm->one = only >= 0;
+	vm->only = only >= 0 ? (unsigned)only : 0;
+	vm->state = VM_STATE_RUNNING;
 	vcpus_go(vm, only);
 }
 
@@ -48,38 +50,104 @@ static void tell(struct vm *vm, enum vm_stop why, unsigned cpu)
 		vm->hook.stopped(vm->hook.opaque, why, cpu);
 }
 
-void vm_quit(struct vm *vm, int status)
+static void emit_plain(struct vm *vm, const char *name)
 {
-	int undecided = -1;
-
-	atomic_compare_exchange_strong(&vm->status, &undecided, status);
-	vm_request(vm, REQ_QUIT, true);
-	vcpus_kick(vm);
+	vm_emit(vm, name, NULL, 0);
 }
 
-void vm_pause(struct vm *vm)
+static void emit_cause(struct vm *vm, const char *name, enum vm_cause cause)
+{
+	struct vm_event_arg args[] = {
+		VM_BOOL("guest", cause >= VM_CAUSE_GUEST_SHUTDOWN),
+		VM_STR("reason", vm_cause_name(cause)),
+	};
+
+	vm_emit(vm, name, args, ARRAY_SIZE(args));
+}
+
+/* Stop and be in that state; true when it was running before. */
+static bool halt(struct vm *vm, enum vm_state state, bool dead)
 {
 	bool was;
 
 	lock_take(&vm->lock);
-	was = vm->running;
+	was = vm->running || (dead && vm->restart);
 	vm_stop_locked(vm);
+	if (was || dead)
+		vm->state = state;
+	vm->stopped_dead |= dead;
 	lock_drop(&vm->lock);
 	if (was)
+		emit_plain(vm, "STOP");
+	return was;
+}
+
+void vm_quit_for(struct vm *vm, int status, enum vm_cause cause)
+{
+	int undecided = -1;
+
+	if (atomic_compare_exchange_strong(&vm->status, &undecided, status))
+		atomic_store(&vm->quit_cause, (int)cause);
+	vm_request(vm, REQ_QUIT, true);
+	vcpus_kick(vm);
+}
+
+void vm_quit(struct vm *vm, int status)
+{
+	vm_quit_for(vm, status, VM_CAUSE_HOST_UI);
+}
+
+void vm_pause(struct vm *vm)
+{
+	if (halt(vm, VM_STATE_PAUSED, false))
 		vm_request(vm, REQ_TELL_PAUSED, false);
+}
+
+void vm_stop_soon(struct vm *vm, enum vm_state why)
+{
+	atomic_store(&vm->stop_why, (int)why);
+	vm_request(vm, REQ_STOP, false);
 }
 
 void vm_resume(struct vm *vm)
 {
+	bool was, is;
+
 	lock_take(&vm->lock);
+	was = vm->running;
 	vm_go_locked(vm, -1);
+	is = vm->running;
 	lock_drop(&vm->lock);
+	if (is && !was)
+		emit_plain(vm, "RESUME");
 }
 
 void vm_run_one(struct vm *vm, unsigned cpu)
 {
 	lock_take(&vm->lock);
 	vm_go_locked(vm, (int)cpu);
+	lock_drop(&vm->lock);
+}
+
+bool vm_freeze(struct vm *vm)
+{
+	bool was, one;
+
+	lock_take(&vm->lock);
+	was = vm->running;
+	one = vm->one;
+	if (was)
+		vm_stop_locked(vm);
+	vm->one = one;
+	lock_drop(&vm->lock);
+	return was;
+}
+
+void vm_thaw(struct vm *vm, bool frozen)
+{
+	lock_take(&vm->lock);
+	if (frozen)
+		vm_go_locked(vm, vm->one ? (int)vm->only : -1);
 	lock_drop(&vm->lock);
 }
 
@@ -94,10 +162,27 @@ bool vm_running(const struct vm *vm)
 	return running;
 }
 
-void vm_reset(struct vm *vm)
+enum vm_state vm_state(const struct vm *vm)
 {
+	struct vm *v = (struct vm *)vm;
+	enum vm_state state;
+
+	lock_take(&v->lock);
+	state = v->state;
+	lock_drop(&v->lock);
+	return state;
+}
+
+void vm_reset_for(struct vm *vm, enum vm_cause cause)
+{
+	atomic_store(&vm->reset_cause, (int)cause);
 	vm_request(vm, REQ_RESET, true);
 	vcpus_kick(vm);
+}
+
+void vm_reset(struct vm *vm)
+{
+	vm_reset_for(vm, VM_CAUSE_HOST_UI);
 }
 
 void vm_powerdown(struct vm *vm)
@@ -105,18 +190,49 @@ void vm_powerdown(struct vm *vm)
 	vm_request(vm, REQ_POWERDOWN, false);
 }
 
+void vm_nmi(struct vm *vm)
+{
+	for (unsigned i = 0; i < vm->n_cpus; i++)
+		vm->engine->inject(vm->ev, i, ENGINE_NMI, 0);
+}
+
+void vm_set_actions(struct vm *vm, bool no_reboot, bool no_shutdown)
+{
+	vm->no_reboot = no_reboot;
+	vm->no_shutdown = no_shutdown;
+}
+
+void vm_get_actions(const struct vm *vm, bool *no_reboot, bool *no_shutdown)
+{
+	*no_reboot = vm->no_reboot;
+	*no_shutdown = vm->no_shutdown;
+}
+
 void vm_set_debug_hook(struct vm *vm, const struct vm_debug_hook *h)
 {
 	vm->hook = h ? *h : (struct vm_debug_hook){ 0 };
 }
 
+/* The guest is off, or was to restart and must not. */
+static void shut_down(struct vm *vm, enum vm_cause cause)
+{
+	if (!vm->no_shutdown) {
+		vm_quit_for(vm, 0, cause);
+		return;
+	}
+	emit_cause(vm, "SHUTDOWN", cause);
+	halt(vm, VM_STATE_SHUTDOWN, true);
+	tell(vm, VM_STOP_PAUSED, 0);
+}
+
 static void do_reset(struct vm *vm)
 {
+	enum vm_cause cause = (enum vm_cause)atomic_load(&vm->reset_cause);
 	struct err *e __err_cleanup = NULL;
 	bool was;
 
 	if (vm->no_reboot) {
-		vm_quit(vm, 0);
+		shut_down(vm, cause);
 		return;
 	}
 	lock_take(&vm->lock);
@@ -126,7 +242,7 @@ static void do_reset(struct vm *vm)
 	lock_drop(&vm->lock);
 	if (vm_reset_now(vm, &e)) {
 		fprintf(stderr, "doppel: cannot restart the machine: %s\n", err_msg(e));
-		vm_quit(vm, 1);
+		vm_quit_for(vm, 1, VM_CAUSE_HOST_ERROR);
 		return;
 	}
 	lock_take(&vm->lock);
@@ -135,32 +251,22 @@ static void do_reset(struct vm *vm)
 		atomic_store(&vm->hold, false);
 	if (was)
 		vm_go_locked(vm, -1);
+	else
+		vm->state = VM_STATE_PRELAUNCH;
 	lock_drop(&vm->lock);
+	emit_cause(vm, "RESET", cause);
 }
 
-static void do_poweroff(struct vm *vm)
+/* Stop for good, with a debugger or monitor looking on; without one, end. */
+static void die(struct vm *vm, unsigned cpu, enum vm_state state, enum vm_cause cause)
 {
-	if (!vm->no_shutdown) {
-		vm_quit(vm, 0);
+	if (!vm->hook.stopped && !vm->no_shutdown) {
+		vm_quit_for(vm, 1, cause);
 		return;
 	}
-	lock_take(&vm->lock);
-	vm_stop_locked(vm);
-	vm->stopped_dead = true;
-	lock_drop(&vm->lock);
-	tell(vm, VM_STOP_PAUSED, 0);
-}
-
-/* Stop for good, with the debugger looking on; without one, end. */
-static void die(struct vm *vm, unsigned cpu)
-{
-	if (!vm->hook.stopped) {
-		vm_quit(vm, 1);
-		return;
-	}
-	lock_take(&vm->lock);
-	vm->stopped_dead = true;
-	lock_drop(&vm->lock);
+	vm->restart = true; /* it ran until now */
+	halt(vm, state, true);
+	vm->restart = false;
 	tell(vm, VM_STOP_DEAD, cpu);
 }
 
@@ -173,25 +279,34 @@ static void triple_fault(struct vm *vm, unsigned cpu)
 	vm_report(vm, cpu, "triple fault");
 	vm->quick_deaths = quick ? vm->quick_deaths + 1 : 0;
 	if (vm->hook.stopped || vm->no_reboot) {
-		die(vm, cpu);
+		if (vm->no_shutdown)
+			emit_cause(vm, "SHUTDOWN", VM_CAUSE_GUEST_RESET);
+		die(vm, cpu, VM_STATE_SHUTDOWN, VM_CAUSE_GUEST_RESET);
 		return;
 	}
 	if (vm->quick_deaths >= QUICK_DEATHS_MAX) {
 		fprintf(stderr, "doppel: the guest dies right after each start: giving up\n");
-		vm_quit(vm, 1);
+		vm_quit_for(vm, 1, VM_CAUSE_GUEST_RESET);
 		return;
 	}
 	fprintf(stderr, "doppel: the guest restarts\n");
 	vm->restart = true;
-	vm_request(vm, REQ_RESET, true);
+	vm_reset_for(vm, VM_CAUSE_GUEST_RESET);
 }
 
 static void debug_stop(struct vm *vm, unsigned cpu)
 {
-	if (vm->hook.stopped)
+	if (vm->hook.stopped) {
+		lock_take(&vm->lock);
+		vm->state = VM_STATE_DEBUG;
+		lock_drop(&vm->lock);
+		emit_plain(vm, "STOP");
 		tell(vm, VM_STOP_DEBUG, cpu);
-	else
-		vm_resume(vm);
+	} else {
+		lock_take(&vm->lock);
+		vm_go_locked(vm, -1);
+		lock_drop(&vm->lock);
+	}
 }
 
 static int take_stop(struct vcpu *v)
@@ -224,7 +339,7 @@ static void handle_stops(struct vm *vm)
 			told = true;
 		} else if (why == ENGINE_EXIT_ERROR) {
 			vm_report(vm, i, "the engine cannot go on");
-			die(vm, i);
+			die(vm, i, VM_STATE_INTERNAL_ERROR, VM_CAUSE_HOST_ERROR);
 			told = true;
 		} else if (!told) {
 			debug_stop(vm, i);
@@ -238,6 +353,16 @@ static void press_power_button(struct vm *vm)
 	lock_take(&vm->dev_lock);
 	acpi_pm_power_button(vm->board->pm(vm->pc.chipset));
 	lock_drop(&vm->dev_lock);
+	emit_plain(vm, "POWERDOWN");
+}
+
+static void end(struct vm *vm)
+{
+	if (!vm->end_told)
+		emit_cause(vm, "SHUTDOWN", (enum vm_cause)atomic_load(&vm->quit_cause));
+	vm->end_told = true;
+	events_flush(vm);
+	loop_stop(vm->loop);
 }
 
 void vm_event(void *opaque, uint32_t events)
@@ -251,15 +376,18 @@ void vm_event(void *opaque, uint32_t events)
 	handle_stops(vm);
 	req = atomic_exchange(&vm->requests, 0);
 	if (req & REQ_QUIT) {
-		loop_stop(vm->loop);
+		end(vm);
 		return;
 	}
+	if (req & REQ_STOP)
+		halt(vm, (enum vm_state)atomic_load(&vm->stop_why), false);
 	if (req & REQ_POWEROFF)
-		do_poweroff(vm);
+		shut_down(vm, VM_CAUSE_GUEST_SHUTDOWN);
 	else if (req & REQ_RESET)
 		do_reset(vm);
 	if (req & REQ_POWERDOWN)
 		press_power_button(vm);
-	if (req & REQ_TELL_PAUSED && !vm_running(vm))
+	if (req & (REQ_TELL_PAUSED | REQ_STOP) && !vm_running(vm))
 		tell(vm, VM_STOP_PAUSED, 0);
+	events_flush(vm);
 }

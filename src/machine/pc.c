@@ -156,6 +156,7 @@ int pc_create(struct pc *pc, struct dev_env *env, const struct pc_config *cfg, s
 			.ecam_base = cfg->board->acpi.ecam_base,
 		},
 	};
+	memcpy(pc->uuid, cfg->uuid, sizeof(pc->uuid));
 	mem_begin(env->mem);
 	map_ram(env->mem, &cfg->ram, &pam);
 	if (cfg->firmware)
@@ -174,7 +175,14 @@ static void add_file(struct pc *pc, const char *name, const struct bytes *b)
 
 static void smbios_for(const struct pc *pc, struct smbios *s)
 {
-	smbios_build(s, &(struct smbios_config){ pc->board->name, pc->ram, pc->acpi.n_cpus });
+	struct smbios_config cfg = {
+		.machine = pc->board->name,
+		.ram = pc->ram,
+		.n_cpus = pc->acpi.n_cpus,
+	};
+
+	memcpy(cfg.uuid, pc->uuid, sizeof(cfg.uuid));
+	smbios_build(s, &cfg);
 }
 
 static void add_tables(struct pc *pc)
@@ -205,6 +213,7 @@ void pc_firmware_items(struct pc *pc)
 	unsigned n = pc->acpi.n_cpus;
 
 	fwcfg_add_u64(pc->fwcfg, FW_CFG_RAM_SIZE, pc->ram.below_4g + pc->ram.above_4g);
+	fwcfg_add_key(pc->fwcfg, FW_CFG_UUID, pc->uuid, sizeof(pc->uuid));
 	fwcfg_add_u16(pc->fwcfg, FW_CFG_NB_CPUS, (uint16_t)n);
 	fwcfg_add_u16(pc->fwcfg, FW_CFG_MAX_CPUS, (uint16_t)n);
 	fwcfg_add_u16(pc->fwcfg, FW_CFG_NOGRAPHIC, 1);

@@ -72,14 +72,23 @@ static void bios_information(struct builder *s)
 	end(s);
 }
 
-static void system_information(struct builder *s, const char *machine)
+/* DSP0134 7.2.1: the first three fields are little-endian. */
+static void put_uuid(struct builder *s, const uint8_t uuid[16])
+{
+	static const uint8_t order[16] = { 3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15 };
+
+	for (unsigned i = 0; i < 16; i++)
+		bytes_u8(s->b, uuid[order[i]]);
+}
+
+static void system_information(struct builder *s, const struct smbios_config *cfg)
 {
 	begin(s, 1, 0x1b, HANDLE(1, 0));
 	string(s, "doppel");
-	string(s, machine);
+	string(s, cfg->machine);
 	string(s, DOPPEL_VERSION);
 	bytes_u8(s->b, 0); /* serial number: none */
-	bytes_zero(s->b, 16); /* UUID: not set */
+	put_uuid(s, cfg->uuid);
 	bytes_u8(s->b, 6); /* power switch */
 	bytes_u8(s->b, 0);
 	bytes_u8(s->b, 0);
@@ -240,7 +249,7 @@ void smbios_build(struct smbios *s, const struct smbios_config *cfg)
 
 	*s = (struct smbios){ 0 };
 	bios_information(&b);
-	system_information(&b, cfg->machine);
+	system_information(&b, cfg);
 	chassis(&b);
 	processor(&b, cfg->n_cpus);
 	memory(&b, &cfg->ram);

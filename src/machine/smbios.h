@@ -9,6 +9,7 @@ struct smbios_config {
 	const char *machine; /* "pc", "q35" */
 	struct ram_layout ram;
 	unsigned n_cpus;
+	uint8_t uuid[16]; /* as it is printed; zeros: not set */
 };
 
 struct smbios {

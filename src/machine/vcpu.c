@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 #include "base/err.h"
 #include "machine/vm_int.h"
 
@@ -97,6 +98,7 @@ static void *vcpu_thread(void *opaque)
 
 	snprintf(name, sizeof(name), "cpu%u", v->index);
 	pthread_setname_np(pthread_self(), name);
+	atomic_store(&v->tid, gettid());
 	lock_take(&v->lock);
 	while (!v->quit) {
 		if (v->drain)
@@ -238,17 +240,27 @@ void vcpus_drain(struct vm *vm)
 	}
 }
 
+int vm_cpu_tid(const struct vm *vm, unsigned cpu)
+{
+	return atomic_load(&vm->cpus[cpu].tid);
+}
+
+double vm_cpu_seconds(const struct vm *vm, unsigned cpu)
+{
+	struct timespec ts;
+	clockid_t clock;
+
+	if (!vm->cpus[cpu].started || pthread_getcpuclockid(vm->cpus[cpu].thread, &clock) ||
+	    clock_gettime(clock, &ts))
+		return 0;
+	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
 double vcpus_seconds(struct vm *vm)
 {
 	double sum = 0;
 
-	for (unsigned i = 0; i < vm->n_cpus; i++) {
-		struct timespec ts;
-		clockid_t clock;
-
-		if (vm->cpus[i].started && !pthread_getcpuclockid(vm->cpus[i].thread, &clock) &&
-		    !clock_gettime(clock, &ts))
-			sum += (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
-	}
+	for (unsigned i = 0; i < vm->n_cpus; i++)
+		sum += vm_cpu_seconds(vm, i);
 	return sum;
 }

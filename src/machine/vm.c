@@ -16,8 +16,7 @@
 
 static void request_reset(void *opaque)
 {
-	vm_request(opaque, REQ_RESET, true);
-	vcpus_kick(opaque);
+	vm_reset_for(opaque, VM_CAUSE_GUEST_RESET);
 }
 
 static void request_poweroff(void *opaque)
@@ -28,7 +27,7 @@ static void request_poweroff(void *opaque)
 
 static void request_exit(void *opaque, int status)
 {
-	vm_quit(opaque, status);
+	vm_quit_for(opaque, status, VM_CAUSE_GUEST_SHUTDOWN);
 }
 
 static void map_changed(void *opaque)
@@ -167,6 +166,7 @@ static int create_devices(struct vm *vm, const struct vm_config *cfg, struct err
 	int r;
 
 	memcpy(pc.serial, cfg->serial, sizeof(pc.serial));
+	memcpy(pc.uuid, cfg->uuid, sizeof(pc.uuid));
 	r = pc_create(&vm->pc, &vm->env, &pc, e);
 	if (r)
 		return r;
@@ -195,6 +195,7 @@ static void init_fields(struct vm *vm, const struct vm_config *cfg)
 {
 	lock_init(&vm->lock, LOCK_RANK_VM, "vm");
 	lock_init(&vm->dev_lock, LOCK_RANK_MACHINE, "machine");
+	events_init(vm);
 	vm->status = -1;
 	vm->event = -1;
 	vm->kernel.fd = vm->initrd.fd = vm->firmware.fd = -1;
@@ -332,6 +333,7 @@ void vm_destroy(struct vm *vm)
 	image_close(&vm->kernel);
 	image_close(&vm->initrd);
 	image_close(&vm->firmware);
+	events_fini(vm);
 	lock_fini(&vm->dev_lock);
 	lock_fini(&vm->lock);
 	free(vm->cmdline);
@@ -351,6 +353,26 @@ const struct engine_ops *vm_engine(const struct vm *vm, struct engine_vm **ev)
 	return vm->engine;
 }
 
+const char *vm_name(const struct vm *vm)
+{
+	return vm->name;
+}
+
+const char *vm_machine(const struct vm *vm)
+{
+	return vm->board->name;
+}
+
+uint64_t vm_ram_size(const struct vm *vm)
+{
+	return vm->ram.below_4g + vm->ram.above_4g;
+}
+
+struct dev_env *vm_devices(struct vm *vm)
+{
+	return &vm->env;
+}
+
 struct mem *vm_mem(const struct vm *vm)
 {
 	return vm->mem;
@@ -364,9 +386,9 @@ struct vclock *vm_clock(const struct vm *vm)
 const struct vm_machine_info *vm_machines(void)
 {
 	static const struct vm_machine_info list[] = {
-		{ "pc", "Intel 440FX, PIIX3 and PIIX4 (1996)" },
-		{ "q35", "Intel Q35 and ICH9, PCI Express (2009)" },
-		{ NULL, NULL },
+		{ "pc", "Intel 440FX, PIIX3 and PIIX4 (1996)", 64 },
+		{ "q35", "Intel Q35 and ICH9, PCI Express (2009)", 64 },
+		{ NULL, NULL, 0 },
 	};
 
 	return list;

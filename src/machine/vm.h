@@ -12,6 +12,7 @@
 #include "engine/engine.h"
 
 struct chardev;
+struct dev_env;
 struct err;
 struct log;
 struct loop;
@@ -24,6 +25,7 @@ struct vm_device_opt {
 
 struct vm_config {
 	const char *name; /* NULL: "doppel" */
+	uint8_t uuid[16]; /* as it is printed; zeros: none */
 	const char *machine; /* "pc" or "q35" */
 	const char *cpu; /* CPUID model spec; NULL: "max" */
 	const char *accel_stress; /* engine_config.stress */
@@ -56,15 +58,98 @@ int vm_create(struct vm **out, const struct vm_config *cfg, struct err **e);
 int vm_run(struct vm *vm);
 void vm_destroy(struct vm *vm); /* stops and joins all threads, frees; NULL is fine */
 
-/* vm_quit - end vm_run with a status, soon. */
+/* Why a machine ends or is reset: the words of QMP's ShutdownCause, whose order this is. */
+enum vm_cause {
+	VM_CAUSE_NONE,
+	VM_CAUSE_HOST_ERROR,
+	VM_CAUSE_HOST_QMP_QUIT,
+	VM_CAUSE_HOST_QMP_RESET,
+	VM_CAUSE_HOST_SIGNAL,
+	VM_CAUSE_HOST_UI,
+	VM_CAUSE_GUEST_SHUTDOWN,
+	VM_CAUSE_GUEST_RESET,
+	VM_CAUSE_GUEST_PANIC,
+};
+/* What the machine is doing, in the words of QMP's RunState (vm_state_name). */
+enum vm_state {
+	VM_STATE_PRELAUNCH,	 /* not started since it was made or reset */
+	VM_STATE_RUNNING,
+	VM_STATE_PAUSED,	 /* by a person or program */
+	VM_STATE_DEBUG,		 /* by a debugger's breakpoint */
+	VM_STATE_SHUTDOWN,	 /* the guest is off; only a reset helps */
+	VM_STATE_IO_ERROR,	 /* an error policy said: stop */
+	VM_STATE_INTERNAL_ERROR, /* the engine cannot go on; only a reset helps */
+	VM_STATE_WATCHDOG,
+	VM_STATE_GUEST_PANICKED,
+};
+const char *vm_cause_name(enum vm_cause cause);
+const char *vm_state_name(enum vm_state state);
+enum vm_state vm_state(const struct vm *vm);
+
+/* vm_quit - end vm_run with a status, soon.  vm_quit_for: and for which reason the event SHUTDOWN is
+ * to give; the first call counts. */
 void vm_quit(struct vm *vm, int status);
-/* vm_pause - returns when no vCPU runs (nests with nothing: paused is a state).  vm_resume. */
+void vm_quit_for(struct vm *vm, int status, enum vm_cause cause);
+/* vm_pause - returns when no vCPU runs (nests with nothing: paused is a state).  vm_resume: nothing
+ * when only a reset helps. */
 void vm_pause(struct vm *vm);
 void vm_resume(struct vm *vm);
+/* vm_stop_soon - pause in that state; from anywhere, with any lock held. */
+void vm_stop_soon(struct vm *vm, enum vm_state why);
 bool vm_running(const struct vm *vm);
+/* vm_freeze - no vCPU runs between this and vm_thaw, which takes what this returned; no event, no new
+ * state.  Loop thread, machine lock not held. */
+bool vm_freeze(struct vm *vm);
+void vm_thaw(struct vm *vm, bool frozen);
 void vm_reset(struct vm *vm); /* request a system reset */
+void vm_reset_for(struct vm *vm, enum vm_cause cause);
 void vm_powerdown(struct vm *vm); /* press the ACPI power button */
+/* vm_nmi - one to every vCPU. */
+void vm_nmi(struct vm *vm);
+/* vm_set_actions - what follows on a reset (no_reboot: the end) and on the end (no_shutdown: a pause).
+ * Loop thread. */
+void vm_set_actions(struct vm *vm, bool no_reboot, bool no_shutdown);
+void vm_get_actions(const struct vm *vm, bool *no_reboot, bool *no_shutdown);
 
+/*
+ * Events: what happens to a machine, named and described as QMP does.  vm_emit copies all it is
+ * given and may be called from anywhere, with locks up to LOCK_RANK_EVENT; listeners are called on
+ * the loop thread with no lock held, in the order of emission.
+ */
+enum vm_arg_kind { VM_ARG_STR, VM_ARG_INT, VM_ARG_BOOL };
+struct vm_event_arg {
+	const char *key;
+	enum vm_arg_kind kind;
+	const char *str; /* NULL: the argument is left out */
+	int64_t num;
+};
+#define VM_STR(key_, s)	 {.key = (key_), .kind = VM_ARG_STR, .str = (s)}
+#define VM_INT(key_, n)	 {.key = (key_), .kind = VM_ARG_INT, .num = (n)}
+#define VM_BOOL(key_, b) {.key = (key_), .kind = VM_ARG_BOOL, .num = (b)}
+#define VM_EVENT_ARGS	 8
+struct vm_event {
+	const char *name; /* "STOP" */
+	int64_t time_us; /* since 1970 */
+	unsigned n;
+	const struct vm_event_arg *args;
+};
+void vm_emit(struct vm *vm, const char *name, const struct vm_event_arg *args, unsigned n);
+struct vm_listener {
+	void (*event)(void *opaque, const struct vm_event *ev);
+	void *opaque;
+	struct vm_listener *next;
+};
+void vm_listen(struct vm *vm, struct vm_listener *l); /* l: the caller's; both on the loop thread */
+void vm_unlisten(struct vm *vm, struct vm_listener *l);
+
+const char *vm_name(const struct vm *vm);
+const char *vm_machine(const struct vm *vm); /* "pc" */
+uint64_t vm_ram_size(const struct vm *vm); /* bytes */
+/* vm_cpu_tid - thread id; 0 when there is none.  vm_cpu_seconds - processor time used by its thread. */
+int vm_cpu_tid(const struct vm *vm, unsigned cpu);
+double vm_cpu_seconds(const struct vm *vm, unsigned cpu);
+/* vm_devices - the devices of the machine; their lock is env->lock. */
+struct dev_env *vm_devices(struct vm *vm);
 unsigned vm_cpus(const struct vm *vm);
 const struct engine_ops *vm_engine(const struct vm *vm, struct engine_vm **ev);
 struct mem *vm_mem(const struct vm *vm);
@@ -92,5 +177,6 @@ void vm_run_one(struct vm *vm, unsigned cpu);
 /* Names for -machine help. */
 struct vm_machine_info {
 	const char *name, *help;
+	unsigned max_cpus;
 };
 const struct vm_machine_info *vm_machines(void);

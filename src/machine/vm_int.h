@@ -23,12 +23,20 @@
 #include "machine/board.h"
 #include "machine/vm.h"
 
-enum { REQ_RESET = 1, REQ_POWEROFF = 2, REQ_QUIT = 4, REQ_POWERDOWN = 8, REQ_TELL_PAUSED = 16 };
+enum {
+	REQ_RESET = 1,
+	REQ_POWEROFF = 2,
+	REQ_QUIT = 4,
+	REQ_POWERDOWN = 8,
+	REQ_TELL_PAUSED = 16,
+	REQ_STOP = 32,
+};
 
 struct vcpu {
 	struct vm *vm;
 	unsigned index;
 	pthread_t thread;
+	_Atomic int tid;
 	bool started;
 	struct lock lock;
 	pthread_cond_t wake; /* the thread waits: for go, for work */
@@ -43,10 +51,20 @@ struct vcpu {
 struct vm {
 	struct lock lock;
 	bool running, one; /* some vCPU may run; only one */
+	unsigned only; /* ... which */
 	bool stopped_dead; /* stopped for good: only a reset or the end may follow */
+	enum vm_state state;
 	_Atomic bool hold;
 	_Atomic uint32_t requests;
 	_Atomic int status; /* of vm_run; -1: not decided */
+	_Atomic int quit_cause, reset_cause, stop_why; /* enum vm_cause, vm_cause, vm_state */
+	bool end_told; /* SHUTDOWN was emitted */
+
+	pthread_t loop_thread;
+	struct lock event_lock;
+	struct event_node *events, **events_tail; /* event_lock */
+	struct vm_listener *listeners;
+	bool flushing;
 	int event; /* eventfd */
 	struct loop_fd *event_watch;
 
@@ -99,6 +117,11 @@ extern const struct apics_ops vm_apics_ops;
 /* reset.c: all on the loop thread, vCPUs parked. */
 int vm_reset_now(struct vm *vm, struct err **e);
 void vm_report(struct vm *vm, unsigned cpu, const char *why);
+
+/* events.c.  events_flush - tell the listeners, when this is the loop thread without locks. */
+void events_init(struct vm *vm);
+void events_fini(struct vm *vm);
+void events_flush(struct vm *vm);
 
 /* life.c: the loop's side of requests. */
 void vm_request(struct vm *vm, uint32_t req, bool hold);

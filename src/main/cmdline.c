@@ -44,7 +44,7 @@ void cmd_list_add(struct cmd_list *l, struct cmd_use use)
 void cmdline_free(struct cmdline *c)
 {
 	struct cmd_list *lists[] = {&c->serials, &c->chardevs, &c->devices, &c->globals,
-				    &c->data_dirs};
+				    &c->data_dirs, &c->monitors};
 
 	for (size_t i = 0; i < c->n_owned; i++)
 		free(c->owned[i]);

@@ -30,7 +30,9 @@ struct cmdline {
 	struct cmd_use accel, machine, cpu, mem, smp, kernel, initrd, append, bios, debugcon, gdb;
 	struct cmd_use log, log_file, pidfile;
 	struct cmd_list serials, chardevs, devices, globals, data_dirs;
+	struct cmd_list monitors; /* -monitor, -qmp, -qmp-pretty, -mon: by their names */
 	bool nographic, nodefaults;
+	bool detach; /* --detach, -daemonize */
 	uint64_t timeout_ms; /* 0: none */
 	struct cmd_use timeout;
 	const char *slower; /* why the engine that was to run cannot, or NULL */

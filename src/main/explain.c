@@ -45,6 +45,17 @@ static void explain_flag(const char *name, bool on)
 		explain_opt(name, NULL);
 }
 
+static void explain_uuid(const uint8_t uuid[16])
+{
+	static const uint8_t none[16];
+
+	if (!memcmp(uuid, none, sizeof(none)))
+		return;
+	printf(" -uuid ");
+	for (unsigned i = 0; i < 16; i++)
+		printf("%s%02x", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", uuid[i]);
+}
+
 void cmdline_explain(const struct cmdline *c)
 {
 	char mem[32];
@@ -63,11 +74,17 @@ void cmdline_explain(const struct cmdline *c)
 	explain_use("-smp", &c->smp);
 	if (c->cfg.name)
 		explain_opt("-name", c->cfg.name);
+	explain_uuid(c->cfg.uuid);
 	explain_flag("-nodefaults", c->nodefaults);
 	explain_flag("-nographic", c->nographic);
 	explain_list("-chardev", &c->chardevs);
 	explain_list("-serial", &c->serials);
 	explain_use("-debugcon", &c->debugcon);
+	for (size_t i = 0; i < c->monitors.n; i++) {
+		const struct cmd_use *use = &c->monitors.use[i];
+
+		explain_opt(use->opt + (use->opt[1] == '-'), use->arg);
+	}
 	explain_list("-global", &c->globals);
 	explain_list("-device", &c->devices);
 	if (c->cfg.bios)

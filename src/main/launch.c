@@ -16,6 +16,7 @@
 #include "base/loop.h"
 #include "ctl/gdbstub.h"
 #include "main/cmdline.h"
+#include "main/monitors.h"
 #include "main/pidfile.h"
 #include "main/watch.h"
 
@@ -33,6 +34,7 @@ struct launch {
 	struct watch *watch;
 	struct vm *vm;
 	struct gdbstub *gdb;
+	struct monitors *monitors;
 };
 
 static const char *launch_own(struct launch *l, char *s)
@@ -69,6 +71,22 @@ static struct chardev *chardev_find(void *opaque, const char *id)
 		if (!strcmp(chardev_id(l->chardevs[i]), id))
 			return l->chardevs[i];
 	return NULL;
+}
+
+/* The same for one more user of it. */
+static struct chardev *chardev_find_end(void *opaque, const char *id)
+{
+	struct chardev *cd = chardev_find(opaque, id);
+
+	return cd ? chardev_front_end(cd) : NULL;
+}
+
+static void chardev_each(void *opaque, void (*fn)(void *arg, struct chardev *cd), void *arg)
+{
+	const struct launch *l = opaque;
+
+	for (size_t i = 0; i < l->n_chardevs; i++)
+		fn(arg, l->chardevs[i]);
 }
 
 /* The person left by the escape key. */
@@ -114,27 +132,65 @@ static int launch_chardevs(struct launch *l, struct err **e)
 	return 0;
 }
 
-/* The back end of a port: a new one, or with chardev:ID one that -chardev made.  "none": NULL. */
-static int launch_port(struct launch *l, const struct cmd_use *use, const char *id,
-		       struct chardev **out, struct err **e)
+/* A front end of a new back end, or with chardev:ID one that -chardev made.  "none": NULL.  "mon:...":
+ * there is a monitor behind Ctrl-a c too. */
+static int launch_end(void *opaque, const struct cmd_use *use, const char *spec, const char *id,
+		      struct chardev **out, struct err **e)
 {
+	struct launch *l = opaque;
+	struct chardev *cd = NULL;
 	int r = 0;
 
 	*out = NULL;
-	if (!strcmp(use->arg, "none"))
+	if (!strcmp(spec, "none"))
 		return 0;
-	if (!strncmp(use->arg, "chardev:", 8)) {
-		*out = chardev_find(l, use->arg + 8);
+	if (!strncmp(spec, "chardev:", 8)) {
+		*out = chardev_find_end(l, spec + 8);
 		if (!*out)
-			r = err_set(e, ENOENT, "there is no -chardev with id '%s'", use->arg + 8);
+			r = err_set(e, ENOENT, "there is no -chardev with id '%s'", spec + 8);
 	} else {
-		r = chardev_open(out, l->loop, id, use->arg, e);
-		if (!r)
-			launch_add_chardev(l, *out);
+		r = chardev_open(&cd, l->loop, id, spec, e);
 	}
 	if (r)
 		cmd_blame(e, use);
-	return r;
+	if (!cd)
+		return r;
+	launch_add_chardev(l, cd);
+	*out = chardev_front_end(cd);
+	if (!strncmp(spec, "mon:", 4))
+		monitors_add(l->monitors, chardev_front_end(cd), false);
+	return 0;
+}
+
+static int launch_port(struct launch *l, const struct cmd_use *use, const char *id,
+		       struct chardev **out, struct err **e)
+{
+	return launch_end(l, use, use->arg, id, out, e);
+}
+
+/* Also by the monitor's command: in place of one that is there. */
+static int launch_gdbserver(void *opaque, const char *where, struct err **e)
+{
+	struct launch *l = opaque;
+
+	gdbstub_destroy(l->gdb);
+	l->gdb = NULL;
+	return strcmp(where, "none") ? gdbstub_create(&l->gdb, l->vm, l->loop, where, e) : 0;
+}
+
+static int launch_monitors(struct launch *l, struct err **e)
+{
+	struct ctl_config cfg = {
+		.vm = l->vm,
+		.loop = l->loop,
+		.log = l->log,
+		.uuid = l->c->cfg.uuid,
+		.each_chardev = chardev_each,
+		.gdbserver = launch_gdbserver,
+		.opaque = l,
+	};
+
+	return monitors_start(l->monitors, &cfg, e);
 }
 
 static int launch_ports(struct launch *l, struct err **e)
@@ -234,7 +290,7 @@ static int launch_gdb(struct launch *l, struct err **e)
 
 	if (!l->c->gdb.arg || !strcmp(l->c->gdb.arg, "none"))
 		return 0;
-	r = gdbstub_create(&l->gdb, l->vm, l->loop, l->c->gdb.arg, e);
+	r = launch_gdbserver(l, l->c->gdb.arg, e);
 	if (r)
 		cmd_blame(e, &l->c->gdb);
 	return r;
@@ -254,12 +310,15 @@ static int launch_pidfile(struct launch *l, struct err **e)
 
 static int launch_open(struct launch *l, struct err **e)
 {
+	struct monitors_host host = {.open = launch_end, .opaque = l};
 	int r = launch_log(l, e);
 
 	if (!r)
 		r = launch_pidfile(l, e);
 	if (!r)
 		r = launch_chardevs(l, e);
+	if (!r)
+		r = monitors_open(&l->monitors, l->c, &host, e);
 	if (!r)
 		r = launch_ports(l, e);
 	if (!r)
@@ -269,19 +328,22 @@ static int launch_open(struct launch *l, struct err **e)
 	launch_devices(l);
 	l->cfg.log = l->log;
 	l->cfg.loop = l->loop;
-	l->cfg.backends = (struct dev_backends){ .chardev = chardev_find, .opaque = l };
+	l->cfg.backends = (struct dev_backends){ .chardev = chardev_find_end, .opaque = l };
 	/* Back ends that wait for a client are open now: from here on signals end the machine in
 	 * good order, on the loop.  vCPU threads inherit that they do not take them. */
-	l->watch = watch_create(l->loop, l->c->prog);
-	r = vm_create(&l->vm, &l->cfg, e);
+	r = watch_create(&l->watch, l->loop, l->c->prog, e);
+	if (!r)
+		r = vm_create(&l->vm, &l->cfg, e);
 	if (r)
 		return r;
 	watch_vm(l->watch, l->vm, l->c->timeout_ms);
-	return launch_gdb(l, e);
+	r = launch_monitors(l, e);
+	return r ? r : launch_gdb(l, e);
 }
 
 static void launch_fini(struct launch *l)
 {
+	monitors_destroy(l->monitors);
 	gdbstub_destroy(l->gdb);
 	vm_destroy(l->vm);
 	watch_destroy(l->watch);

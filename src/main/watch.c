@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "main/watch.h"
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 #include "base/base.h"
+#include "base/err.h"
 #include "base/loop.h"
 #include "machine/vm.h"
 
@@ -31,7 +34,7 @@ static void watch_signal(void *opaque, uint32_t events)
 		return;
 	fprintf(stderr, "%s: terminating on signal %u%s\n", w->prog, si.ssi_signo,
 		si.ssi_pid ? " from another process" : "");
-	vm_quit(w->vm, 0);
+	vm_quit_for(w->vm, 0, VM_CAUSE_HOST_SIGNAL);
 }
 
 static void watch_timer(void *opaque, uint32_t events)
@@ -45,10 +48,11 @@ static void watch_timer(void *opaque, uint32_t events)
 	vm_quit(w->vm, STATUS_TIMEOUT);
 }
 
-struct watch *watch_create(struct loop *loop, const char *prog)
+int watch_create(struct watch **out, struct loop *loop, const char *prog, struct err **e)
 {
 	struct watch *w = xzalloc(sizeof(*w));
 	sigset_t set;
+	int r;
 
 	w->loop = loop;
 	w->prog = prog;
@@ -59,10 +63,17 @@ struct watch *watch_create(struct loop *loop, const char *prog)
 	pthread_sigmask(SIG_BLOCK, &set, &w->before);
 	w->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	w->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	bug_on(w->signal_fd < 0 || w->timer_fd < 0);
-	w->signal_w = loop_fd_add(loop, w->signal_fd, EPOLLIN, NULL, watch_signal, w);
-	w->timer_w = loop_fd_add(loop, w->timer_fd, EPOLLIN, NULL, watch_timer, w);
-	return w;
+	if (w->signal_fd >= 0)
+		w->signal_w = loop_fd_add(loop, w->signal_fd, EPOLLIN, NULL, watch_signal, w);
+	if (w->timer_fd >= 0)
+		w->timer_w = loop_fd_add(loop, w->timer_fd, EPOLLIN, NULL, watch_timer, w);
+	if (!w->signal_w || !w->timer_w) {
+		r = err_set(e, errno, "cannot watch signals and time: %s", strerror(errno));
+		watch_destroy(w);
+		return r;
+	}
+	*out = w;
+	return 0;
 }
 
 void watch_vm(struct watch *w, struct vm *vm, uint64_t timeout_ms)
@@ -82,8 +93,10 @@ void watch_destroy(struct watch *w)
 		return;
 	loop_fd_remove(w->signal_w);
 	loop_fd_remove(w->timer_w);
-	close(w->signal_fd);
-	close(w->timer_fd);
+	if (w->signal_fd >= 0)
+		close(w->signal_fd);
+	if (w->timer_fd >= 0)
+		close(w->timer_fd);
 	pthread_sigmask(SIG_SETMASK, &w->before, NULL);
 	free(w);
 }

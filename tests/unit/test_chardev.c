@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -669,6 +670,332 @@ static void test_stdio_once(void **state)
 	chardev_close(a);
 }
 
+/* One front end of several. */
+struct other {
+	size_t room, n_got;
+	char got[2048];
+	unsigned focus, unfocus, opened, breaks;
+};
+
+static size_t other_can_receive(void *opaque)
+{
+	struct other *o = opaque;
+
+	return o->room;
+}
+
+static void other_receive(void *opaque, const uint8_t *buf, size_t len)
+{
+	struct other *o = opaque;
+
+	assert_true(len <= o->room && o->n_got + len <= sizeof(o->got));
+	memcpy(o->got + o->n_got, buf, len);
+	o->n_got += len;
+	o->room -= len;
+}
+
+static void other_event(void *opaque, int event)
+{
+	struct other *o = opaque;
+
+	o->focus += event == CHARDEV_EV_FOCUS;
+	o->unfocus += event == CHARDEV_EV_UNFOCUS;
+	o->opened += event == CHARDEV_EV_OPENED;
+	o->breaks += event == CHARDEV_EV_BREAK;
+}
+
+static struct chardev *attach_other(struct chardev *cd, struct other *o)
+{
+	struct chardev *end = chardev_front_end(cd);
+	struct chardev_front front = {
+		.can_receive = other_can_receive,
+		.receive = other_receive,
+		.event = other_event,
+		.opaque = o,
+	};
+
+	assert_int_equal(chardev_attach(end, &front, NULL), 0);
+	return end;
+}
+
+static int open_mux(struct fixture *f, struct chardev **cd)
+{
+	char opts[160];
+	int fd;
+
+	snprintf(opts, sizeof(opts), "socket,id=m,path=%s,server=on,wait=off,mux=on", f->path);
+	assert_int_equal(chardev_open_opts(cd, f->loop, opts, NULL), 0);
+	chardev_set_escape(*cd, front_quit, f);
+	fd = unix_connect(f->path);
+	return fd;
+}
+
+/* Three front ends: the first that is attached has the focus, Ctrl-a c goes round. */
+static void test_mux(void **state)
+{
+	struct fixture *f = *state;
+	struct other a = {.room = 2048}, b = {.room = 2048}, c = {.room = 2048};
+	struct chardev *cd, *ca, *cb, *cc;
+	int fd = open_mux(f, &cd);
+
+	ca = attach_other(cd, &a);
+	cb = attach_other(cd, &b);
+	cc = attach_other(cd, &c);
+	assert_ptr_not_equal(ca, cb);
+	assert_string_equal(chardev_id(cb), "m");
+	loop_until(f, a.opened && b.opened && c.opened);
+	assert_true(chardev_focused(ca) && !chardev_focused(cb) && chardev_attached(cd));
+	assert_int_equal(write(fd, "one\001ctwo\001b\001cthree\001cfour", 23), 23);
+	loop_until(f, a.n_got == 7);
+	assert_memory_equal(a.got, "onefour", 7);
+	assert_int_equal(b.n_got, 3);
+	assert_memory_equal(b.got, "two", 3);
+	assert_int_equal(c.n_got, 5);
+	assert_memory_equal(c.got, "three", 5);
+	assert_true(a.unfocus == 1 && a.focus == 1 && b.focus == 1 && b.unfocus == 1);
+	assert_true(b.breaks == 1 && !a.breaks && !c.breaks);
+	put(ca, "A");
+	put(cc, "C");
+	expect_bytes(fd, "AC");
+	chardev_detach(cb); /* it is passed over */
+	assert_int_equal(write(fd, "\001cx", 3), 3);
+	loop_until(f, c.n_got == 6);
+	chardev_detach(cc); /* the focus falls back */
+	assert_int_equal(write(fd, "y", 1), 1);
+	loop_until(f, a.n_got == 8);
+	close(fd);
+	chardev_close(cd);
+}
+
+/* Escape keys work while the front end takes nothing; what it was sent is not lost. */
+static void test_mux_blocked(void **state)
+{
+	struct fixture *f = *state;
+	struct other a = {.room = 1}, b = {.room = 2048};
+	struct chardev *cd, *ca;
+	int fd = open_mux(f, &cd);
+
+	ca = attach_other(cd, &a);
+	attach_other(cd, &b);
+	loop_until(f, a.opened);
+	assert_int_equal(write(fd, "abcdef\001cx", 9), 9);
+	loop_until(f, b.n_got == 1);
+	assert_int_equal(a.n_got, 1);
+	a.room = 100;
+	chardev_accept_input(ca);
+	loop_until(f, a.n_got == 6);
+	assert_memory_equal(a.got, "abcdef", 6);
+	assert_int_equal(write(fd, "\001x", 2), 2);
+	loop_until(f, f->quits == 1);
+	close(fd);
+	chardev_close(cd);
+}
+
+/* More typing than a front end's queue holds waits in the socket. */
+static void test_mux_flow(void **state)
+{
+	struct fixture *f = *state;
+	struct other a = {.room = 0};
+	char text[2000];
+	struct chardev *cd, *ca;
+	int fd = open_mux(f, &cd);
+
+	for (size_t i = 0; i < sizeof(text); i++)
+		text[i] = (char)('a' + i % 23);
+	ca = attach_other(cd, &a);
+	loop_until(f, a.opened);
+	assert_int_equal(write(fd, text, sizeof(text)), sizeof(text));
+	settle(f);
+	assert_int_equal(a.n_got, 0);
+	for (int i = 0; i < 400 && a.n_got < sizeof(text); i++) {
+		a.room = 100;
+		chardev_accept_input(ca);
+		loop_once(f->loop, 1);
+	}
+	assert_int_equal(a.n_got, sizeof(text));
+	assert_memory_equal(a.got, text, sizeof(text));
+	close(fd);
+	chardev_close(cd);
+}
+
+static void test_mux_crowd(void **state)
+{
+	struct fixture *f = *state;
+	struct other o[10] = {0};
+	struct chardev *cd;
+	struct chardev_front front = {.can_receive = other_can_receive, .opaque = o};
+	int fd = open_mux(f, &cd);
+
+	for (int i = 0; i < 8; i++)
+		attach_other(cd, &o[i]);
+	assert_int_equal(chardev_attach(chardev_front_end(cd), &front, NULL), -EBUSY);
+	close(fd);
+	chardev_close(cd);
+}
+
+static void test_ringbuf(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t buf[32];
+	struct chardev *cd;
+
+	assert_int_equal(chardev_open_opts(&cd, f->loop, "ringbuf,id=r,size=8", NULL), 0);
+	assert_true(chardev_is_ring(cd));
+	put(cd, "abc");
+	assert_int_equal(chardev_ring_read(cd, buf, 2), 2);
+	assert_memory_equal(buf, "ab", 2);
+	put(cd, "defghijk"); /* c is pushed out */
+	assert_int_equal(chardev_ring_read(cd, buf, sizeof(buf)), 8);
+	assert_memory_equal(buf, "defghijk", 8);
+	assert_int_equal(chardev_ring_read(cd, buf, sizeof(buf)), 0);
+	chardev_ring_write(cd, (const uint8_t *)"0123456789", 10);
+	assert_int_equal(chardev_ring_read(cd, buf, 3), 3);
+	assert_memory_equal(buf, "234", 3);
+	chardev_close(cd);
+	cd = open_spec(f, "null%s", "");
+	assert_false(chardev_is_ring(cd));
+	chardev_close(cd);
+}
+
+static void test_telnet(void **state)
+{
+	struct fixture *f = *state;
+	static const char typed[] = "a\xff\xfd\x01""b\xff\xfa\x18\x00x\xff\xf0""c\xff\xff\r\0d\r\ne";
+	char opts[160];
+	struct chardev *cd;
+	int fd;
+
+	snprintf(opts, sizeof(opts), "socket,id=t,path=%s,server=on,wait=off,telnet=on", f->path);
+	assert_int_equal(chardev_open_opts(&cd, f->loop, opts, NULL), 0);
+	attach(f, cd);
+	fd = unix_connect(f->path);
+	loop_until(f, f->opened == 1);
+	expect_bytes(fd, "\xff\xfb\x01\xff\xfb\x03");
+	for (size_t i = 0; i < sizeof(typed) - 1; i++) { /* commands may come in pieces */
+		assert_int_equal(write(fd, typed + i, 1), 1);
+		loop_once(f->loop, 5);
+	}
+	loop_until(f, f->n_got == 8);
+	assert_memory_equal(f->got, "abc\xff\rd\re", 8);
+	close(fd);
+	chardev_close(cd);
+}
+
+static void test_inherited_fd(void **state)
+{
+	struct fixture *f = *state;
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	char opts[160];
+	struct chardev *cd;
+	struct err *e = NULL;
+	int fd, listener = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	strncpy(sa.sun_path, f->path, sizeof(sa.sun_path) - 1);
+	assert_int_equal(bind(listener, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	assert_int_equal(listen(listener, 1), 0);
+	snprintf(opts, sizeof(opts), "socket,id=i,fd=%d", listener);
+	assert_int_equal(chardev_open_opts(&cd, f->loop, opts, &e), -EINVAL);
+	err_free(&e);
+	snprintf(opts, sizeof(opts), "socket,id=i,fd=%d,server=on,wait=off", listener);
+	assert_int_equal(chardev_open_opts(&cd, f->loop, opts, &e), 0);
+	attach(f, cd);
+	fd = unix_connect(f->path);
+	loop_until(f, f->opened == 1);
+	put(cd, "hi");
+	expect_bytes(fd, "hi");
+	close(fd);
+	chardev_close(cd);
+	assert_int_equal(access(f->path, F_OK), 0); /* the name is not ours */
+}
+
+static void test_file_input_and_log(void **state)
+{
+	struct fixture *f = *state;
+	char opts[320], log[112], buf[16] = "";
+	struct chardev *cd;
+	int fd = open(f->path, O_WRONLY | O_CREAT, 0600);
+
+	assert_int_equal(write(fd, "input", 5), 5);
+	close(fd);
+	snprintf(log, sizeof(log), "%s.log", f->path);
+	snprintf(opts, sizeof(opts), "file,id=a,path=/dev/null,input-path=%s,logfile=%s", f->path, log);
+	assert_int_equal(chardev_open_opts(&cd, f->loop, opts, NULL), 0);
+	attach(f, cd);
+	loop_until(f, f->n_got == 5);
+	assert_memory_equal(f->got, "input", 5);
+	put(cd, "output");
+	chardev_close(cd);
+	fd = open(log, O_RDONLY);
+	assert_int_equal(read(fd, buf, sizeof(buf)), 6);
+	assert_memory_equal(buf, "output", 6);
+	close(fd);
+	unlink(log);
+}
+
+static void test_filename(void **state)
+{
+	struct fixture *f = *state;
+	struct chardev *cd = open_spec(f, "unix:%s,server=on,wait=off", f->path);
+	char *name = chardev_filename(cd), want[160];
+
+	snprintf(want, sizeof(want), "disconnected:unix:%s,server=on", f->path);
+	assert_string_equal(name, want);
+	free(name);
+	chardev_close(cd);
+	cd = open_spec(f, "pty%s", "");
+	name = chardev_filename(cd);
+	assert_int_equal(strncmp(name, "pty:/dev/pts/", 13), 0);
+	free(name);
+	chardev_close(cd);
+	cd = open_spec(f, "vc:80Cx25C%s", "");
+	name = chardev_filename(cd);
+	assert_string_equal(name, "vc");
+	free(name);
+	chardev_close(cd);
+}
+
+/* Whatever the number of descriptors that are left, opening works or fails with a message. */
+static void test_no_descriptors(void **state)
+{
+	static const char *const kinds[] = {"pty", "socket,path=%s,server=on,wait=off", "stdio", "null",
+					    "socket,path=%s,reconnect=1", "ringbuf", "file,path=%s"};
+	struct fixture *f = *state;
+	int hog[64], failed, worked;
+
+	for (size_t k = 0; k < ARRAY_SIZE(kinds); k++) {
+		failed = worked = 0;
+		for (int left = 0; left < 10; left++) {
+			struct rlimit before, few;
+			char kind[128], opts[160];
+			struct chardev *cd = NULL;
+			struct err *e = NULL;
+			int n = 0, r;
+
+			snprintf(kind, sizeof(kind), kinds[k], f->path);
+			snprintf(opts, sizeof(opts), "%s,id=x", kind);
+			assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+			few = before;
+			few.rlim_cur = 40;
+			assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+			while (n < 64 && (hog[n] = open("/dev/null", O_RDONLY)) >= 0)
+				n++;
+			for (int i = 0; i < left && n; i++)
+				close(hog[--n]);
+			r = chardev_open_opts(&cd, f->loop, opts, &e);
+			while (n)
+				close(hog[--n]);
+			setrlimit(RLIMIT_NOFILE, &before);
+			assert_true((r == 0) == (e == NULL));
+			failed += r != 0;
+			worked += r == 0;
+			err_free(&e);
+			chardev_close(cd);
+			settle(f);
+		}
+		assert_true(failed && worked);
+	}
+}
+
 static void test_bad(void **state)
 {
 	static const char *const specs[] = {
@@ -686,7 +1013,7 @@ static void test_bad(void **state)
 		"unix:/tmp/x,colour=red",
 		"unix:/tmp/x,wait=off",
 		"mon:",
-		"vc",
+		"telnet:x",
 		"stdio,signal=off",
 	};
 	static const char *const opts[] = {
@@ -704,6 +1031,14 @@ static void test_bad(void **state)
 		"pigeon,id=a",
 		"stdio,id=a,signal=perhaps",
 		"socket,id=a,path=/tmp/x,server=on,reconnect=1",
+		"socket,id=a,fd=0",
+		"socket,id=a,fd=999999",
+		"socket,id=a,fd=x",
+		"socket,id=a,fd=0,path=/tmp/x",
+		"ringbuf,id=a,size=3",
+		"ringbuf,id=a,size=1T",
+		"file,id=a,path=/dev/null,input-path=/nonexistent",
+		"null,id=a,logfile=/nonexistent/x",
 	};
 	struct fixture *f = *state;
 
@@ -742,6 +1077,16 @@ int main(void)
 		T(test_pipe),
 		T(test_pty),
 		T(test_escape),
+		T(test_mux),
+		T(test_mux_blocked),
+		T(test_mux_flow),
+		T(test_mux_crowd),
+		T(test_ringbuf),
+		T(test_telnet),
+		T(test_inherited_fd),
+		T(test_file_input_and_log),
+		T(test_filename),
+		T(test_no_descriptors),
 		T(test_terminal),
 		T(test_terminal_raw),
 		T(test_stdout_pipe),

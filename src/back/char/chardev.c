@@ -14,6 +14,9 @@
  * is not watched until chardev_accept_input.  The order "set in_blocked, ask can_receive" on this
  * side and "make room, clear in_blocked" on the other makes sure that no wake-up is lost.
  *
+ * A multiplexer (mux.c) is the one front end of its chardev.  Its own front ends have chardevs without
+ * streams, whose `base` is that one.
+ *
  * Threads: watches are added and removed on the loop thread only.  Others (vCPUs, under the front
  * end's lock) write to the ring under cd->lock and kick the loop through an eventfd.  The order of
  * locks is front.lock, then cd->lock; no loop function is called under cd->lock.
@@ -44,7 +47,7 @@ int fd_set_nonblock(int fd)
 	return flags < 0 ? -1 : fcntl(fd, F_SETFL, flags | O_NONBLOCK);
 }
 
-static void chardev_kick(struct chardev *cd)
+void chardev_kick(struct chardev *cd)
 {
 	uint64_t one = 1;
 
@@ -180,13 +183,32 @@ static size_t out_add_squeezed_locked(struct chardev *cd, const uint8_t *buf, si
 	return len;
 }
 
+/* A copy for logfile=.  What a full disk does not take is lost. */
+static void log_copy_locked(struct chardev *cd, const uint8_t *buf, size_t len)
+{
+	while (len) {
+		ssize_t n = write(cd->log_fd, buf, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return;
+		buf += n;
+		len -= (size_t)n;
+	}
+}
+
 size_t chardev_write(struct chardev *cd, const uint8_t *buf, size_t len)
 {
 	size_t done = len;
 	bool kick = false;
 
+	if (cd->base)
+		cd = cd->base;
 	lock_take(&cd->lock);
-	if (cd->out_fd >= 0 && !cd->out_broken) {
+	if (cd->kind->write) {
+		cd->kind->write(cd, buf, len);
+	} else if (cd->out_fd >= 0 && !cd->out_broken) {
 		uint32_t before = cd->q_len;
 		size_t n;
 
@@ -202,6 +224,8 @@ size_t chardev_write(struct chardev *cd, const uint8_t *buf, size_t len)
 			cd->out_starved = true;
 		kick = cd->out_broken || (!before && cd->q_len);
 	}
+	if (cd->log_fd >= 0)
+		log_copy_locked(cd, buf, done);
 	lock_drop(&cd->lock);
 	if (kick)
 		chardev_kick(cd);
@@ -234,7 +258,7 @@ static void chardev_hangup(struct chardev *cd)
 
 /* Bytes that the front end takes now.  Zero: chardev_accept_input or chardev_attach will kick the
  * loop. */
-static size_t chardev_room(struct chardev *cd)
+size_t chardev_room(struct chardev *cd)
 {
 	struct chardev_front f;
 	size_t room = 0;
@@ -249,23 +273,14 @@ static size_t chardev_room(struct chardev *cd)
 	return room;
 }
 
-static void chardev_deliver(struct chardev *cd, uint8_t *buf, size_t len)
+void chardev_give(struct chardev *cd, const uint8_t *buf, size_t len)
 {
 	struct chardev_front f;
-	bool quit = false;
-	int event = -1;
 
-	if (cd->esc.on)
-		len = chardev_escape_filter(cd, buf, len, &event, &quit);
-	if (front_begin(cd, &f)) {
-		if (len)
-			f.receive(f.opaque, buf, len);
-		if (event >= 0 && f.event)
-			f.event(f.opaque, event);
-		front_end(&f);
-	}
-	if (quit && cd->esc.quit)
-		cd->esc.quit(cd->esc.opaque);
+	if (!len || !front_begin(cd, &f))
+		return;
+	f.receive(f.opaque, buf, len);
+	front_end(&f);
 }
 
 /* Read once.  False when there is no more to read now. */
@@ -284,7 +299,9 @@ static bool chardev_read_some(struct chardev *cd)
 		cd->in_eof = true;
 		return false;
 	}
-	chardev_deliver(cd, buf, (size_t)n);
+	if (cd->kind->filter)
+		n = (ssize_t)cd->kind->filter(cd, buf, (size_t)n);
+	chardev_give(cd, buf, (size_t)n);
 	return cd->in_fd >= 0;
 }
 
@@ -337,7 +354,7 @@ static void chardev_in_ready(void *opaque, uint32_t events)
 		chardev_pump_in(cd);
 }
 
-static void chardev_tell_writable(struct chardev *cd)
+void chardev_tell_writable(struct chardev *cd)
 {
 	struct chardev_front f;
 
@@ -395,6 +412,8 @@ static void chardev_kicked(void *opaque, uint32_t events)
 		chardev_event(cd, CHARDEV_EV_OPENED);
 	}
 	chardev_pump_out(cd);
+	if (cd->mux)
+		mux_pump(cd);
 	chardev_pump_in(cd);
 	if (cd->in_eof && cd->in_fd >= 0 && cd->kind->hangup)
 		chardev_hangup(cd);
@@ -445,6 +464,8 @@ int chardev_attach(struct chardev *cd, const struct chardev_front *front, struct
 {
 	bool busy;
 
+	if (cd->mux && !cd->base)
+		cd = mux_first(cd);
 	lock_take(&cd->lock);
 	busy = cd->attached;
 	if (!busy) {
@@ -454,21 +475,60 @@ int chardev_attach(struct chardev *cd, const struct chardev_front *front, struct
 	lock_drop(&cd->lock);
 	if (busy)
 		return err_set(e, EBUSY, "character device '%s' is in use", cd->id);
-	chardev_kick(cd);
+	if (cd->base)
+		mux_attach(cd);
+	chardev_kick(cd->base ? cd->base : cd);
 	return 0;
 }
 
 void chardev_detach(struct chardev *cd)
 {
+	if (cd->mux && !cd->base)
+		cd = mux_first(cd);
 	lock_take(&cd->lock);
 	cd->attached = false;
 	lock_drop(&cd->lock);
 }
 
+bool chardev_attached(struct chardev *cd)
+{
+	bool attached;
+
+	if (cd->mux && !cd->base)
+		return mux_attached(cd);
+	lock_take(&cd->lock);
+	attached = cd->attached;
+	lock_drop(&cd->lock);
+	return attached;
+}
+
 void chardev_accept_input(struct chardev *cd)
 {
+	if (cd->mux && !cd->base)
+		cd = mux_first(cd);
 	if (atomic_exchange(&cd->in_blocked, false))
-		chardev_kick(cd);
+		chardev_kick(cd->base ? cd->base : cd);
+}
+
+struct chardev *chardev_front_end(struct chardev *cd)
+{
+	return cd->mux ? mux_front_end(cd) : cd;
+}
+
+bool chardev_focused(struct chardev *cd)
+{
+	if (cd->mux && !cd->base)
+		cd = mux_first(cd);
+	return !cd->mux || mux_focused(cd);
+}
+
+void chardev_set_escape(struct chardev *cd, void (*quit)(void *opaque), void *opaque)
+{
+	if (!cd->mux)
+		return;
+	mux_set_quit(cd, quit, opaque);
+	if (cd->kind->escape)
+		cd->kind->escape(cd);
 }
 
 const char *chardev_id(const struct chardev *cd)
@@ -483,7 +543,14 @@ const char *chardev_where(const struct chardev *cd)
 
 bool chardev_is_mux(const struct chardev *cd)
 {
-	return cd->mux;
+	return cd->is_mux;
+}
+
+char *chardev_filename(struct chardev *cd)
+{
+	if (cd->base)
+		cd = cd->base;
+	return cd->kind->filename ? cd->kind->filename(cd) : xstrdup(cd->kind->name);
 }
 
 static int64_t now_ms(void)
@@ -513,25 +580,38 @@ static void chardev_flush(struct chardev *cd)
 	lock_drop(&cd->lock);
 }
 
-struct chardev *chardev_new(struct loop *loop, const char *id, const struct chardev_kind *kind)
+int chardev_new(struct chardev **out, struct loop *loop, const char *id,
+		const struct chardev_kind *kind, struct err **e)
 {
-	struct chardev *cd = xzalloc(sizeof(*cd));
+	struct chardev *cd;
+	int r, fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 
+	if (fd < 0)
+		return err_set(e, errno, "cannot make an eventfd: %s", strerror(errno));
+	cd = xzalloc(sizeof(*cd));
+	cd->kick_w = loop_fd_add(loop, fd, EPOLLIN, NULL, chardev_kicked, cd);
+	if (!cd->kick_w) {
+		r = err_set(e, errno, "cannot watch an eventfd: %s", strerror(errno));
+		close(fd);
+		free(cd);
+		return r;
+	}
 	cd->kind = kind;
 	cd->loop = loop;
 	cd->id = xstrdup(id);
-	cd->in_fd = cd->out_fd = -1;
+	cd->kick_fd = fd;
+	cd->in_fd = cd->out_fd = cd->log_fd = -1;
 	lock_init(&cd->lock, LOCK_RANK_CHARDEV, "chardev");
-	cd->kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	bug_on(cd->kick_fd < 0);
-	cd->kick_w = loop_fd_add(loop, cd->kick_fd, EPOLLIN, NULL, chardev_kicked, cd);
-	return cd;
+	*out = cd;
+	return 0;
 }
 
 void chardev_free(struct chardev *cd)
 {
 	loop_fd_remove(cd->kick_w);
 	close(cd->kick_fd);
+	if (cd->log_fd >= 0)
+		close(cd->log_fd);
 	lock_fini(&cd->lock);
 	free(cd->where);
 	free(cd->id);
@@ -543,7 +623,11 @@ void chardev_close(struct chardev *cd)
 	if (!cd)
 		return;
 	chardev_flush(cd);
-	chardev_detach(cd);
+	if (cd->mux)
+		mux_destroy(cd);
+	lock_take(&cd->lock);
+	cd->attached = false;
+	lock_drop(&cd->lock);
 	chardev_stream_close(cd);
 	cd->kind->close(cd);
 	chardev_free(cd);

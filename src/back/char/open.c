@@ -2,6 +2,7 @@
 /* From what a person writes after -serial or -chardev to an open back end. */
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +10,8 @@
 #include "base/err.h"
 
 static const struct chardev_kind *const kinds[] = {
-	&chardev_stdio, &chardev_null, &chardev_file, &chardev_pty, &chardev_pipe, &chardev_socket,
+	&chardev_stdio, &chardev_null,	  &chardev_file,   &chardev_pty, &chardev_pipe,
+	&chardev_socket, &chardev_ringbuf, &chardev_memory, &chardev_vc,
 };
 
 void chardev_kinds_help(void)
@@ -17,6 +19,11 @@ void chardev_kinds_help(void)
 	printf("Character back ends (-chardev KIND,id=ID,...):\n");
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
 		printf("%-10s %s\n", kinds[i]->name, kinds[i]->help);
+}
+
+const char *chardev_kind_name(unsigned i)
+{
+	return i < ARRAY_SIZE(kinds) ? kinds[i]->name : NULL;
 }
 
 static const struct chardev_kind *kind_find(const char *name)
@@ -30,7 +37,8 @@ static const struct chardev_kind *kind_find(const char *name)
 /* Every option must mean something to the kind; checked before anything is opened. */
 static int kind_check_keys(const struct chardev_kind *kind, const struct kvlist *l, struct err **e)
 {
-	static const char *const common[] = {"backend", "id", "addr", "mux", NULL};
+	static const char *const common[] = {"backend", "id",	   "addr", "mux",
+					     "logfile", "logappend", NULL};
 
 	for (size_t i = 0; i < l->n; i++) {
 		const char *const *k = common;
@@ -47,6 +55,21 @@ static int kind_check_keys(const struct chardev_kind *kind, const struct kvlist 
 	return 0;
 }
 
+/* logfile=: a file that gets a copy of the output. */
+static int open_logfile(struct chardev *cd, struct kvlist *opts, struct err **e)
+{
+	const char *path = kv_get(opts, "logfile");
+	bool append = false;
+	int r = kv_bool(opts, "logappend", &append, e);
+
+	if (r || !path)
+		return r;
+	cd->log_fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | (append ? O_APPEND : O_TRUNC), 0666);
+	if (cd->log_fd < 0)
+		return err_set(e, errno, "cannot open logfile '%s': %s", path, strerror(errno));
+	return 0;
+}
+
 static int chardev_open_kind(struct chardev **out, struct loop *loop, const char *id,
 			     const char *name, struct kvlist *opts, struct err **e)
 {
@@ -57,16 +80,21 @@ static int chardev_open_kind(struct chardev **out, struct loop *loop, const char
 	if (!kind)
 		return err_set(e, EINVAL, "'%s' is not a character back end", name);
 	r = kind_check_keys(kind, opts, e);
+	if (!r)
+		r = chardev_new(&cd, loop, id, kind, e);
 	if (r)
 		return r;
-	cd = chardev_new(loop, id, kind);
-	r = kv_bool(opts, "mux", &cd->mux, e);
+	r = kv_bool(opts, "mux", &cd->is_mux, e);
+	if (!r)
+		r = open_logfile(cd, opts, e);
 	if (!r)
 		r = kind->open(cd, opts, e);
 	if (r) {
 		chardev_free(cd);
 		return r;
 	}
+	if (cd->is_mux)
+		mux_create(cd);
 	*out = cd;
 	return 0;
 }
@@ -100,6 +128,8 @@ static const char *spec_parse(struct kvlist *l, const char *spec, struct err **e
 {
 	if (!strcmp(spec, "stdio") || !strcmp(spec, "null") || !strcmp(spec, "pty"))
 		return kind_find(spec)->name;
+	if (!strcmp(spec, "vc") || !strncmp(spec, "vc:", 3))
+		return "vc";
 	if (!strncmp(spec, "file:", 5) || !strncmp(spec, "pipe:", 5)) {
 		kv_add(l, "path", spec + 5);
 		return spec[0] == 'f' ? "file" : "pipe";
@@ -108,10 +138,13 @@ static const char *spec_parse(struct kvlist *l, const char *spec, struct err **e
 		return spec_socket(l, spec + 5, true, e) ? NULL : "socket";
 	if (!strncmp(spec, "tcp:", 4))
 		return spec_socket(l, spec + 4, false, e) ? NULL : "socket";
+	if (!strncmp(spec, "telnet:", 7)) {
+		kv_add(l, "telnet", "on");
+		return spec_socket(l, spec + 7, false, e) ? NULL : "socket";
+	}
 	err_set(e, EINVAL,
-		"'%s' is not a character back end (stdio, mon:stdio, null, pty, file:PATH, "
-		"pipe:PATH, "
-		"unix:PATH, tcp:HOST:PORT)",
+		"'%s' is not a character back end (stdio, mon:stdio, null, pty, vc, file:PATH, "
+		"pipe:PATH, unix:PATH, tcp:HOST:PORT, telnet:HOST:PORT)",
 		spec);
 	return NULL;
 }

@@ -50,9 +50,9 @@ static void pty_tick(void *opaque, uint32_t events)
 		return;
 	in_fd = fcntl(p->master, F_DUPFD_CLOEXEC, 0);
 	out_fd = fcntl(p->master, F_DUPFD_CLOEXEC, 0);
-	if (in_fd < 0 || out_fd < 0) {
-		close(in_fd);
-		close(out_fd);
+	if (in_fd < 0 || out_fd < 0) { /* no descriptors: again at the next tick */
+		if (in_fd >= 0)
+			close(in_fd);
 		return;
 	}
 	pty_poll(p, false);
@@ -64,16 +64,15 @@ static void pty_hangup(struct chardev *cd)
 	pty_poll(cd->priv, true);
 }
 
-static int pty_open(struct chardev *cd, struct kvlist *opts, struct err **e)
+/* The master side of a new, raw terminal, and its name. */
+static int pty_master(int *out, char *name, size_t size, struct err **e)
 {
-	struct pty *p;
 	struct termios tio;
-	char name[64] = "";
 	int master, slave;
 
 	if (openpty(&master, &slave, NULL, NULL, NULL))
 		return err_set(e, errno, "cannot make a pseudo terminal: %s", strerror(errno));
-	ttyname_r(slave, name, sizeof(name));
+	ttyname_r(slave, name, size);
 	if (!tcgetattr(slave, &tio)) {
 		cfmakeraw(&tio);
 		tcsetattr(slave, TCSAFLUSH, &tio);
@@ -81,14 +80,40 @@ static int pty_open(struct chardev *cd, struct kvlist *opts, struct err **e)
 	close(slave);
 	fcntl(master, F_SETFD, FD_CLOEXEC);
 	fd_set_nonblock(master);
-	p = cd->priv = xzalloc(sizeof(*p));
-	p->master = master;
+	*out = master;
+	return 0;
+}
+
+static int pty_open(struct chardev *cd, struct kvlist *opts, struct err **e)
+{
+	struct pty *p = cd->priv = xzalloc(sizeof(*p));
+	char name[64] = "";
+	int r = pty_master(&p->master, name, sizeof(name), e);
+
+	if (r) {
+		free(p);
+		return r;
+	}
 	p->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	bug_on(p->timer < 0);
-	p->timer_w = loop_fd_add(cd->loop, p->timer, EPOLLIN, NULL, pty_tick, cd);
+	if (p->timer >= 0)
+		p->timer_w = loop_fd_add(cd->loop, p->timer, EPOLLIN, NULL, pty_tick, cd);
+	if (!p->timer_w) {
+		r = err_set(e, errno, "cannot make a timer for a pseudo terminal: %s",
+			    strerror(errno));
+		if (p->timer >= 0)
+			close(p->timer);
+		close(p->master);
+		free(p);
+		return r;
+	}
 	pty_poll(p, true);
 	cd->where = xasprintf("pty: %s", name);
 	return 0;
+}
+
+static char *pty_filename(struct chardev *cd)
+{
+	return xasprintf("pty:%s", cd->where + strlen("pty: "));
 }
 
 static void pty_close(struct chardev *cd)
@@ -107,4 +132,5 @@ const struct chardev_kind chardev_pty = {
 	.open = pty_open,
 	.close = pty_close,
 	.hangup = pty_hangup,
+	.filename = pty_filename,
 };
