@@ -16,6 +16,10 @@ enum lock_rank {
 	LOCK_RANK_VCPU = 60,    /* a vCPU's sleep/wake state */
 	LOCK_RANK_EXCL = 65,    /* x86/excl.c: who runs guest code */
 	LOCK_RANK_LOOP = 70,    /* event loop's timer list and posted work */
+	LOCK_RANK_FS_QUEUE = 73, /* back/fs: requests of a shared folder's session */
+	LOCK_RANK_FS_FID = 74,   /* one open file of a guest */
+	LOCK_RANK_FS = 75,       /* a session's table of files */
+	LOCK_RANK_FS_DEVS = 76,  /* a shared folder's devices */
 	LOCK_RANK_CHARDEV = 80, /* output queues */
 	LOCK_RANK_SYMBOLS = 85, /* engine/dbt/symbols.c: what the process tells perf and gdb */
 	LOCK_RANK_LOG = 90,
