@@ -236,6 +236,7 @@ int p9_node_new(struct p9_server *s, int fd, const struct stat *st, struct p9_no
 			      .ino = st->st_ino,
 			      .refs = 1,
 			      .root = !parent,
+			      .dir = S_ISDIR(st->st_mode),
 			      .parent = parent};
 	if (parent) {
 		n->name = xstrdup(name);

@@ -56,7 +56,7 @@ struct p9_node {
 	int fd; /* O_PATH; this and the next never change */
 	dev_t dev;
 	ino_t ino;
-	bool root;
+	bool root, dir;
 	/* s->lock */
 	unsigned refs; /* of fids, calls, children */
 	struct p9_node *parent; /* NULL: the root */

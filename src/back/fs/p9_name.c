@@ -17,6 +17,8 @@ static int walk_one(struct p9_call *c, struct p9_node **n, const char *name, str
 
 	if (!*name || strchr(name, '/'))
 		return -ENOENT;
+	if (!from->dir)
+		return -ENOTDIR;
 	if (!strcmp(name, ".")) {
 		to = p9_node_ref(c->s, from);
 	} else if (!strcmp(name, "..")) {

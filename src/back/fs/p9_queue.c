@@ -6,7 +6,8 @@
  * A request goes waiting -> running -> done -> delivered.  A worker runs it with no lock held, puts
  * it on the list of what is done, takes the front's lock, and delivers everything on that list: in
  * the order in which it got there, whoever delivers.  Draining, which is called with the front's
- * lock held, delivers too: a worker that waits for that lock then finds nothing left.
+ * lock held, runs requests and delivers too, as every worker may be waiting for that lock, to find
+ * nothing left.
  *
  * What 9P says about order (intro(5), flush(5), version(5)): a client waits for a reply where order
  * matters to it, so requests may run at once, but
@@ -37,7 +38,7 @@ struct p9_queue {
 	pthread_cond_t work; /* there may be something to run */
 	pthread_cond_t idle; /* something is done */
 	struct p9_list waiting, done;
-	struct p9_req *running[WORKERS_MAX];
+	struct p9_req *running[WORKERS_MAX + 1]; /* by workers, and (last) by who drains */
 	unsigned n_running;
 	unsigned n_inside; /* submitted and not delivered */
 	uint64_t seq;
@@ -76,7 +77,7 @@ static bool flush_ready(const struct p9_queue *q, const struct p9_req *flush)
 {
 	const struct p9_req *r;
 
-	for (unsigned i = 0; i < q->n_workers; i++) {
+	for (unsigned i = 0; i <= WORKERS_MAX; i++) {
 		r = q->running[i];
 		if (r && r->tag == flush->old_tag && r->seq < flush->seq)
 			return false;
@@ -92,7 +93,7 @@ static struct p9_req *next_req(struct p9_queue *q)
 {
 	struct p9_req **at;
 
-	for (unsigned i = 0; i < q->n_workers; i++)
+	for (unsigned i = 0; i <= WORKERS_MAX; i++)
 		if (q->running[i] && q->running[i]->type == P9_TVERSION)
 			return NULL;
 	for (at = &q->waiting.first; *at; at = &(*at)->next) {
@@ -123,10 +124,17 @@ static void deliver(struct p9_queue *q)
 	lock_drop(&q->lock);
 }
 
-static void run(struct p9_queue *q, struct p9_req **slot)
+/* run - take a request if there is one that may run now, and see it done.  q->lock held, but for
+ * the time that it takes. */
+static bool run(struct p9_queue *q, struct p9_req **slot)
 {
-	struct p9_req *r = *slot;
+	struct p9_req *r = next_req(q);
 
+	if (!r)
+		return false;
+	*slot = r;
+	q->n_running++;
+	lock_drop(&q->lock);
 	r->rc = p9_handle(q->s, &r->io, &r->reply_len);
 	lock_take(&q->lock);
 	*slot = NULL;
@@ -135,10 +143,7 @@ static void run(struct p9_queue *q, struct p9_req **slot)
 	if (q->waiting.first)
 		pthread_cond_broadcast(&q->work);
 	pthread_cond_broadcast(&q->idle);
-	lock_drop(&q->lock);
-	lock_take(q->front);
-	deliver(q);
-	lock_drop(q->front);
+	return true;
 }
 
 static void *worker(void *opaque)
@@ -149,14 +154,14 @@ static void *worker(void *opaque)
 
 	lock_take(&q->lock);
 	while (!q->stop) {
-		*slot = next_req(q);
-		if (!*slot) {
+		if (!run(q, slot)) {
 			lock_wait(&q->lock, &q->work);
 			continue;
 		}
-		q->n_running++;
 		lock_drop(&q->lock);
-		run(q, slot);
+		lock_take(q->front);
+		deliver(q);
+		lock_drop(q->front);
 		lock_take(&q->lock);
 	}
 	lock_drop(&q->lock);
@@ -215,7 +220,8 @@ void p9_queue_drain(struct p9_queue *q)
 		deliver(q);
 		lock_take(&q->lock);
 		while (q->n_inside && !q->done.first)
-			lock_wait(&q->lock, &q->idle);
+			if (!run(q, &q->running[WORKERS_MAX]))
+				lock_wait(&q->lock, &q->idle);
 		more = q->n_inside != 0;
 		lock_drop(&q->lock);
 	}

@@ -151,7 +151,8 @@ int p9_attach(struct p9_call *c)
 /* By the time that this is called the request to be flushed has been answered (p9_queue.c). */
 int p9_flush(struct p9_call *c)
 {
-	return 0;
+	p9_get16(&c->in); /* oldtag */
+	return c->in.error;
 }
 
 static int dispatch(struct p9_call *c, uint8_t type)
