@@ -446,8 +446,9 @@ static void fids_outlive_names(void **state)
 		ok(getattr(c, fid, &a));
 		assert_int_equal(a.size, 2);
 		assert_int_equal(a.mode, S_IFREG | 0444);
-		ok(rpc(c, P9_TSETATTR, "dddddqqqqq", fid, 1 << 3 | 1, 0600, 0, 0, UINT64_C(8),
-		       UINT64_C(0), UINT64_C(0), UINT64_C(0), UINT64_C(0)));
+		for (unsigned valid = 1; valid <= 8; valid *= 8)
+			ok(rpc(c, P9_TSETATTR, "dddddqqqqq", fid, valid, 0600, 0, 0, UINT64_C(8),
+			       UINT64_C(0), UINT64_C(0), UINT64_C(0), UINT64_C(0)));
 	}
 	ok(lopen(c, 7, O_RDONLY));
 	assert_int_equal(read_at(c, 7, 0, 10), 8);

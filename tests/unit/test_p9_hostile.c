@@ -197,6 +197,8 @@ static unsigned sample(struct client *c, unsigned i)
 static void restart(struct client *c)
 {
 	session(c);
+	chmod(c->share, 0755);
+	unlink(in_share(c, "f"));
 	put_file(c->share, "f", "text");
 	ok(walk1(c, 0, 1, "f"));
 	ok(walk0(c, 0, 2));
