@@ -21,6 +21,10 @@ enum lock_rank {
 	LOCK_RANK_BLOCK_IMAGE = 74, /* tables of one image */
 	LOCK_RANK_BLOCK_FILE = 76,  /* what an image is in */
 	LOCK_RANK_EVENT = 78,   /* machine/events.c: events on their way to the loop thread */
+	LOCK_RANK_FS_QUEUE = 73, /* back/fs: requests of a shared folder's session */
+	LOCK_RANK_FS_FID = 74,   /* one open file of a guest */
+	LOCK_RANK_FS = 75,       /* a session's table of files */
+	LOCK_RANK_FS_DEVS = 76,  /* a shared folder's devices */
 	LOCK_RANK_CHARDEV = 80, /* output queues */
 	LOCK_RANK_SYMBOLS = 85, /* engine/dbt/symbols.c: what the process tells perf and gdb */
 	LOCK_RANK_LOG = 90,
