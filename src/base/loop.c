@@ -2,6 +2,9 @@
 /*
  * One epoll set, one eventfd that wakes the loop, a list of armed timers and a queue of posted work.
  *
+ * The loop is woken only while it sleeps, and once: what is armed or posted while it is awake is seen
+ * before it sleeps again, because loop_timeout looks at both and marks the sleep under one lock.
+ *
  * Timers: armed ones sit in a small unsorted array (a machine has tens); the loop sleeps until the
  * earliest and re-reads guest clocks each turn, so starting or stopping a clock needs only loop_wake (which
  * vclock users reach by arming, or the machine by loop_post).  An expired timer is disarmed under the loop
@@ -58,12 +61,16 @@ struct loop {
 	struct loop_fd *dead;
 	size_t n_fds;
 	bool stopping;
+	bool asleep; /* in epoll_wait, or about to be, and not woken yet */
 };
 
-static void loop_wake(struct loop *l)
+/* Called after the lock was dropped under which `asleep` was read (and cleared). */
+static void loop_wake(struct loop *l, bool asleep)
 {
 	uint64_t one = 1;
 
+	if (!asleep)
+		return;
 	while (write(l->wakefd, &one, sizeof(one)) < 0 && errno == EINTR)
 		;
 }
@@ -80,6 +87,14 @@ struct loop *loop_create(void)
 	bug_on(l->epfd < 0 || l->wakefd < 0);
 	bug_on(epoll_ctl(l->epfd, EPOLL_CTL_ADD, l->wakefd, &ev));
 	return l;
+}
+
+static bool loop_take_sleep(struct loop *l)
+{
+	bool asleep = l->asleep;
+
+	l->asleep = false;
+	return asleep;
 }
 
 static void loop_reap(struct loop *l)
@@ -119,22 +134,27 @@ void loop_destroy(struct loop *l)
 
 void loop_stop(struct loop *l)
 {
+	bool asleep;
+
 	lock_take(&l->lock);
 	l->stopping = true;
+	asleep = loop_take_sleep(l);
 	lock_drop(&l->lock);
-	loop_wake(l);
+	loop_wake(l, asleep);
 }
 
 void loop_post(struct loop *l, void (*fn)(void *opaque), void *opaque)
 {
 	struct post *p = xzalloc(sizeof(*p));
+	bool asleep;
 
 	*p = (struct post){ .fn = fn, .opaque = opaque };
 	lock_take(&l->lock);
 	*l->posts_tail = p;
 	l->posts_tail = &p->next;
+	asleep = loop_take_sleep(l);
 	lock_drop(&l->lock);
-	loop_wake(l);
+	loop_wake(l, asleep);
 }
 
 static void loop_run_posts(struct loop *l)
@@ -170,6 +190,13 @@ struct loop_fd *loop_fd_add(struct loop *l, int fd, uint32_t events, struct lock
 	l->n_fds++;
 	lock_drop(&l->lock);
 	return w;
+}
+
+void loop_fd_set(struct loop_fd *w, uint32_t events)
+{
+	struct epoll_event ev = { .events = events, .data.ptr = w };
+
+	bug_on(epoll_ctl(w->loop->epfd, EPOLL_CTL_MOD, w->fd, &ev));
 }
 
 void loop_fd_remove(struct loop_fd *w)
@@ -222,7 +249,7 @@ static bool timer_is_first(const struct timer *t)
 void timer_arm(struct timer *t, int64_t deadline_ns)
 {
 	struct loop *l = t->loop;
-	bool first;
+	bool asleep = false;
 
 	lock_take(&l->lock);
 	t->gen++;
@@ -236,10 +263,10 @@ void timer_arm(struct timer *t, int64_t deadline_ns)
 		l->timers[l->n_timers++] = t;
 		t->armed = true;
 	}
-	first = timer_is_first(t);
+	if (timer_is_first(t))
+		asleep = loop_take_sleep(l);
 	lock_drop(&l->lock);
-	if (first)
-		loop_wake(l);
+	loop_wake(l, asleep);
 }
 
 void timer_cancel(struct timer *t)
@@ -360,6 +387,7 @@ static int64_t loop_timeout(struct loop *l, int timeout_ms)
 	}
 	if (l->posts || l->stopping)
 		best = 0;
+	l->asleep = best != 0;
 	lock_drop(&l->lock);
 	return best;
 }
@@ -391,6 +419,9 @@ void loop_once(struct loop *l, int timeout_ms)
 
 	if (n < 0 && errno == ENOSYS)
 		n = epoll_wait(l->epfd, ev, ARRAY_SIZE(ev), ns < 0 ? -1 : (int)((ns + 999999) / 1000000));
+	lock_take(&l->lock);
+	l->asleep = false;
+	lock_drop(&l->lock);
 	for (int i = 0; i < n; i++)
 		loop_dispatch(l, &ev[i]);
 	loop_run_timers(l);

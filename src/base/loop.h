@@ -29,6 +29,8 @@ void loop_post(struct loop *l, void (*fn)(void *opaque), void *opaque);
  * Both calls: loop thread, or before the loop runs, or with `lock` held. */
 struct loop_fd *loop_fd_add(struct loop *l, int fd, uint32_t events, struct lock *lock,
 			    void (*fn)(void *opaque, uint32_t events), void *opaque);
+/* loop_fd_set - watch for other events from now on (0: only errors and hang-ups).  As loop_fd_add. */
+void loop_fd_set(struct loop_fd *w, uint32_t events);
 void loop_fd_remove(struct loop_fd *w);
 
 /*
@@ -41,6 +43,8 @@ void vclock_destroy(struct vclock *c);
 void vclock_start(struct vclock *c);
 void vclock_stop(struct vclock *c);
 int64_t vclock_now(const struct vclock *c);
+/* vclock_running - is guest time passing (a manual clock: may it be moved)? */
+bool vclock_running(const struct vclock *c);
 /*
  * A manual clock, for runs that come out the same each time: it moves by vclock_advance alone, be
  * it started or stopped; the TSC counts its nanoseconds, and the time of day begins at a fixed one.

@@ -204,6 +204,11 @@ uint32_t vclock_tsc_khz(const struct vclock *c)
 	return c->tsc_khz;
 }
 
+bool vclock_running(const struct vclock *c)
+{
+	return atomic_load(&c->running);
+}
+
 int64_t vclock_host_delay(const struct vclock *c, int64_t deadline)
 {
 	int64_t d;
