@@ -122,3 +122,8 @@ char *xstrdup(const char *s) __attribute__((malloc, returns_nonnull));
 char *xasprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2), returns_nonnull));
 /* xzalloc_aligned - zeroed, aligned to a power of two >= 8; free() releases. */
 void *xzalloc_aligned(size_t align, size_t size) __attribute__((malloc, returns_nonnull));
+
+struct err;
+/* file_slurp - all of a file, with a NUL behind it: *data is malloc'ed.  -EFBIG with *e: more than max
+ * bytes; -errno with *e. */
+int file_slurp(const char *path, size_t max, char **data, size_t *len, struct err **e);

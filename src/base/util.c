@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "base/base.h"
+#include "base/err.h"
 #include "base/fpu.h"
 
 _Thread_local struct fpu_guest *fpu_live;
@@ -62,4 +66,41 @@ void *xzalloc_aligned(size_t align, size_t size)
 	if (posix_memalign(&p, align, size))
 		p = NULL;
 	return memset(must(p), 0, size);
+}
+
+static int fd_read_all(int fd, const char *path, size_t max, char **data, size_t *len,
+		       struct err **e)
+{
+	size_t n = 0, room = 0;
+	char *buf = NULL;
+	ssize_t got = 1;
+
+	while (got > 0 && n <= max) {
+		if (room - n < 2) {
+			room = room ? 2 * room : 4096;
+			buf = xrealloc(buf, room);
+		}
+		got = read(fd, buf + n, room - n - 1);
+		n += got > 0 ? (size_t)got : 0;
+	}
+	if (got >= 0 && n <= max) {
+		buf[n] = '\0';
+		*data = buf;
+		*len = n;
+		return 0;
+	}
+	free(buf);
+	return n > max ? err_set(e, EFBIG, "'%s' is larger than %zu bytes", path, max) :
+			 err_set(e, errno, "cannot read '%s': %s", path, strerror(errno));
+}
+
+int file_slurp(const char *path, size_t max, char **data, size_t *len, struct err **e)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC), r;
+
+	if (fd < 0)
+		return err_set(e, errno, "cannot open '%s': %s", path, strerror(errno));
+	r = fd_read_all(fd, path, max, data, len, e);
+	close(fd);
+	return r;
 }

@@ -3,6 +3,7 @@
  * vm_int.h. */
 #include <stdio.h>
 #include <unistd.h>
+#include "back/block/block.h"
 #include "base/err.h"
 #include "dev/acpi/pm.h"
 #include "machine/vm_int.h"
@@ -118,8 +119,33 @@ void vm_resume(struct vm *vm)
 	vm_go_locked(vm, -1);
 	is = vm->running;
 	lock_drop(&vm->lock);
-	if (is && !was)
-		emit_plain(vm, "RESUME");
+	if (!is || was)
+		return;
+	emit_plain(vm, "RESUME");
+	if (vm->blocks) {
+		lock_take(&vm->dev_lock);
+		blocks_resume(vm->blocks);
+		lock_drop(&vm->dev_lock);
+	}
+}
+
+void vm_block_error(void *opaque, const struct block_error *err)
+{
+	static const char *const actions[] = { "report", "ignore", "stop" };
+	struct vm *vm = opaque;
+	struct vm_event_arg args[] = {
+		VM_STR("device", err->device),
+		VM_STR("node-name", err->node),
+		VM_STR("qom-path", err->qdev),
+		VM_STR("operation", err->write ? "write" : "read"),
+		VM_STR("action", actions[err->action]),
+		VM_BOOL("nospace", err->nospace),
+		VM_STR("reason", err->reason),
+	};
+
+	vm_emit(vm, "BLOCK_IO_ERROR", args, ARRAY_SIZE(args));
+	if (err->action == BLOCK_STOP)
+		vm_stop_soon(vm, VM_STATE_IO_ERROR);
 }
 
 void vm_run_one(struct vm *vm, unsigned cpu)

@@ -6,7 +6,9 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+#include "back/block/block.h"
 #include "base/err.h"
+#include "dev/fwcfg.h"
 #include "dev/irq/apic.h"
 #include "dev/registry.h"
 #include "machine/vm_int.h"
@@ -177,8 +179,12 @@ static int create_devices(struct vm *vm, const struct vm_config *cfg, struct err
 	for (size_t i = 0; i < cfg->n_devices && !r; i++)
 		r = dev_create(&slots, cfg->devices[i].driver, cfg->devices[i].props, e);
 	lock_drop(&vm->dev_lock);
-	if (!r)
-		pc_firmware_items(&vm->pc);
+	if (r)
+		return r;
+	pc_firmware_items(&vm->pc);
+	for (size_t i = 0; i < cfg->n_fw_items; i++)
+		fwcfg_add_file(vm->pc.fwcfg, cfg->fw_items[i].name, cfg->fw_items[i].data,
+			       cfg->fw_items[i].len);
 	return r;
 }
 
@@ -205,6 +211,9 @@ static void init_fields(struct vm *vm, const struct vm_config *cfg)
 	vm->no_shutdown = cfg->no_shutdown;
 	vm->start_paused = cfg->start_paused;
 	vm->driven = cfg->driven;
+	vm->blocks = cfg->blocks;
+	if (vm->blocks)
+		blocks_set_error_hook(vm->blocks, vm_block_error, vm);
 	vm->log = cfg->log;
 	vm->loop = cfg->loop;
 	vm->clock = cfg->driven ? vclock_create_manual() : vclock_create();
@@ -319,6 +328,8 @@ void vm_destroy(struct vm *vm)
 	if (vm->cpus)
 		vcpus_end(vm);
 	lock_take(&vm->dev_lock);
+	if (vm->blocks)
+		blocks_set_error_hook(vm->blocks, NULL, NULL);
 	dev_destroy_all(&vm->env);
 	lock_drop(&vm->dev_lock);
 	if (vm->mem)

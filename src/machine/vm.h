@@ -11,6 +11,8 @@
 #include "dev/class.h"
 #include "engine/engine.h"
 
+struct block;
+struct blocks;
 struct chardev;
 struct dev_env;
 struct err;
@@ -22,6 +24,20 @@ struct vm_device_opt {
 	const char *driver;
 	const char *props;
 }; /* props: "k=v,k=v" or "" */
+
+/* What firmware shall boot from (-boot). */
+struct vm_boot {
+	const char *order, *once; /* letters c, d, n; NULL: firmware's own order */
+	bool menu, strict;
+	unsigned splash_ms; /* how long the menu's prompt stays; 0: firmware's own time */
+};
+
+/* An item of fw_cfg (-fw_cfg). */
+struct vm_fw_item {
+	const char *name;
+	const void *data;
+	uint32_t len;
+};
 
 struct vm_config {
 	const char *name; /* NULL: "doppel" */
@@ -35,6 +51,11 @@ struct vm_config {
 	unsigned n_cpus;
 	const char *kernel, *initrd, *append; /* direct boot; NULL: not */
 	const char *bios; /* firmware image path; NULL: no firmware (needs kernel) */
+	struct block *pflash[2]; /* flash memories with firmware and its variables; NULL: none */
+	struct vm_boot boot;
+	const struct vm_fw_item *fw_items;
+	size_t n_fw_items;
+	struct blocks *blocks; /* all drives: held requests are tried again on resume; NULL: none */
 	struct chardev *serial[4]; /* NULL: port absent; owned by the caller */
 	struct chardev *debugcon; /* NULL: port 0x402 absent */
 	uint16_t debugcon_port; /* 0: 0x402 */

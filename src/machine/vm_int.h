@@ -72,6 +72,7 @@ struct vm {
 	const struct board_ops *board;
 	bool no_reboot, no_shutdown, start_paused, driven, finished;
 	struct image kernel, initrd, firmware;
+	struct blocks *blocks; /* NULL: none */
 	struct ram_layout ram;
 
 	struct log *log;
@@ -126,5 +127,7 @@ void events_flush(struct vm *vm);
 /* life.c: the loop's side of requests. */
 void vm_request(struct vm *vm, uint32_t req, bool hold);
 void vm_event(void *opaque, uint32_t events);
+struct block_error;
+void vm_block_error(void *opaque, const struct block_error *err);
 void vm_stop_locked(struct vm *vm);
 void vm_go_locked(struct vm *vm, int only);

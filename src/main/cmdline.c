@@ -43,8 +43,10 @@ void cmd_list_add(struct cmd_list *l, struct cmd_use use)
 
 void cmdline_free(struct cmdline *c)
 {
-	struct cmd_list *lists[] = {&c->serials, &c->chardevs, &c->devices, &c->globals,
-				    &c->data_dirs, &c->monitors};
+	struct cmd_list *lists[] = {&c->serials,   &c->chardevs, &c->devices, &c->globals,
+				    &c->data_dirs, &c->monitors, &c->drives,  &c->blockdevs,
+				    &c->netdevs,   &c->nics,	 &c->fsdevs,  &c->virtfs,
+				    &c->objects,   &c->volumes,	 &c->fw_cfgs};
 
 	for (size_t i = 0; i < c->n_owned; i++)
 		free(c->owned[i]);
@@ -75,10 +77,8 @@ static int cmdline_word(struct cmdline *c, int argc, char **argv, int *i, struct
 	const struct opt *o;
 	int r;
 
-	if (use.opt[0] != '-' || !use.opt[1])
-		return err_set(e, EINVAL,
-			       "%s: there are no disks yet; boot a kernel with %skernel FILE",
-			       use.opt, c->friendly ? "--" : "-");
+	if (use.opt[0] != '-')
+		return opt_disk(c, &use, e);
 	if (*name == '-') {
 		name++;
 		eq = c->friendly ? strchr(name, '=') : NULL;

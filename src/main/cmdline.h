@@ -31,6 +31,14 @@ struct cmdline {
 	struct cmd_use log, log_file, pidfile;
 	struct cmd_list serials, chardevs, devices, globals, data_dirs;
 	struct cmd_list monitors; /* -monitor, -qmp, -qmp-pretty, -mon: by their names */
+	struct cmd_list drives, blockdevs; /* drives: -drive, -hda, -cdrom, disks, as -drive has it */
+	struct cmd_list netdevs, nics, fsdevs, virtfs, objects; /* nics: -nic and -net */
+	struct cmd_list volumes; /* mount points of -v, in the order of their virtfs */
+	struct cmd_list fw_cfgs;
+	const char *vga_driver; /* NULL: no display adapter */
+	bool vga_given, snapshot;
+	unsigned disks; /* images that were named without an option */
+	const char *hostfwd; /* -p: ",hostfwd=..." */
 	bool nographic, nodefaults;
 	bool detach; /* --detach, -daemonize */
 	uint64_t timeout_ms; /* 0: none */
@@ -52,6 +60,13 @@ int cmdline_parse(struct cmdline *c, const char *prog, bool friendly, int argc, 
 void cmdline_free(struct cmdline *c);
 /* cmdline_explain - print the same machine in the dialect, quoted for a shell. */
 void cmdline_explain(const struct cmdline *c);
+
+/* cmdline_virtio - the driver of a virtio type ("blk", "net", "9p", "rng") on the machine's bus. */
+const char *cmdline_virtio(const struct cmdline *c, const char *type);
+/* cmdline_net_number - which of the -net cards, or which of their back ends, nics.use[i] is. */
+unsigned cmdline_net_number(const struct cmdline *c, size_t i);
+/* opt_disk - use->opt is the name of a disk image. */
+int opt_disk(struct cmdline *c, const struct cmd_use *use, struct err **e);
 
 /* cmdline_own - keep a malloc'ed string until cmdline_free; returns it. */
 const char *cmdline_own(struct cmdline *c, char *s);

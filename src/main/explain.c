@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* doppel explain: the dialect's words for a friendly command line. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include "base/base.h"
 #include "main/cmdline.h"
 
 static void explain_word(const char *w)
@@ -56,6 +58,20 @@ static void explain_uuid(const uint8_t uuid[16])
 		printf("%s%02x", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", uuid[i]);
 }
 
+static void explain_boot(const struct cmdline *c)
+{
+	const struct vm_boot *b = &c->cfg.boot;
+	char *text;
+
+	if (!b->order && !b->once && !b->menu && !b->strict && !b->splash_ms)
+		return;
+	text = xasprintf("menu=%s,strict=%s,splash-time=%u%s%s%s%s", b->menu ? "on" : "off",
+			 b->strict ? "on" : "off", b->splash_ms, b->order ? ",order=" : "",
+			 b->order ? b->order : "", b->once ? ",once=" : "", b->once ? b->once : "");
+	explain_opt("-boot", text);
+	free(text);
+}
+
 void cmdline_explain(const struct cmdline *c)
 {
 	char mem[32];
@@ -86,13 +102,25 @@ void cmdline_explain(const struct cmdline *c)
 		explain_opt(use->opt + (use->opt[1] == '-'), use->arg);
 	}
 	explain_list("-global", &c->globals);
+	explain_list("-object", &c->objects);
+	explain_list("-blockdev", &c->blockdevs);
+	explain_list("-drive", &c->drives);
+	explain_list("-netdev", &c->netdevs);
+	for (size_t i = 0; i < c->nics.n; i++)
+		explain_opt(strcmp(c->nics.use[i].opt, "-net") ? "-nic" : "-net",
+			    c->nics.use[i].arg);
+	explain_list("-fsdev", &c->fsdevs);
+	explain_list("-virtfs", &c->virtfs);
+	explain_opt("-vga", c->vga_driver ? "std" : "none");
 	explain_list("-device", &c->devices);
+	explain_list("-fw_cfg", &c->fw_cfgs);
 	if (c->cfg.bios)
 		explain_opt("-bios", c->cfg.bios);
 	explain_use("-kernel", &c->kernel);
 	explain_use("-initrd", &c->initrd);
 	if (c->cfg.append)
 		explain_opt("-append", c->cfg.append);
+	explain_boot(c);
 	explain_flag("-no-reboot", c->cfg.no_reboot);
 	explain_flag("-no-shutdown", c->cfg.no_shutdown);
 	explain_flag("-S", c->cfg.start_paused);

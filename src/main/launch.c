@@ -15,10 +15,14 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "ctl/gdbstub.h"
+#include "main/backs.h"
 #include "main/cmdline.h"
 #include "main/monitors.h"
+#include "main/parts.h"
 #include "main/pidfile.h"
 #include "main/watch.h"
+
+#define FW_ITEM_MAX (64 * MiB)
 
 struct launch {
 	const struct cmdline *c;
@@ -28,7 +32,9 @@ struct launch {
 	int pidfile; /* -1: none */
 	struct chardev **chardevs; /* all, named and unnamed */
 	size_t n_chardevs;
-	struct vm_device_opt *devices;
+	struct backs *backs;
+	struct parts parts;
+	struct vm_fw_item *fw_items;
 	char **strings;
 	size_t n_strings;
 	struct watch *watch;
@@ -79,6 +85,26 @@ static struct chardev *chardev_find_end(void *opaque, const char *id)
 	struct chardev *cd = chardev_find(opaque, id);
 
 	return cd ? chardev_front_end(cd) : NULL;
+}
+
+static struct block *drive_find(void *opaque, const char *id)
+{
+	return backs_drive(((struct launch *)opaque)->backs, id);
+}
+
+static struct netdev *netdev_find(void *opaque, const char *id)
+{
+	return backs_netdev(((struct launch *)opaque)->backs, id);
+}
+
+static void *fsdev_find(void *opaque, const char *id)
+{
+	return backs_fsdev(((struct launch *)opaque)->backs, id);
+}
+
+static void *object_of(void *opaque, const char *id)
+{
+	return backs_object(((struct launch *)opaque)->backs, id);
 }
 
 static void chardev_each(void *opaque, void (*fn)(void *arg, struct chardev *cd), void *arg)
@@ -217,42 +243,11 @@ static int launch_ports(struct launch *l, struct err **e)
 	return launch_port(l, &l->c->debugcon, "debugcon", &l->cfg.debugcon, e);
 }
 
-/* Does "k=v,k=v" set the property that "name=..." sets? */
-static bool props_have(const char *props, const char *assign)
-{
-	size_t len = strcspn(assign, "=") + 1;
-
-	for (const char *p = props; *p; p += strcspn(p, ","), p += *p == ',')
-		if (!strncmp(p, assign, len))
-			return true;
-	return false;
-}
-
-/* A device's own properties and, for those it does not set, what -global says; the last -global
- * counts. */
-static char *device_props(const struct launch *l, const char *driver, const char *own)
-{
-	char *props = xstrdup(own);
-
-	for (size_t i = l->c->globals.n; i-- > 0;) {
-		const char *g = l->c->globals.use[i].arg;
-		size_t len = strlen(driver);
-		char *more;
-
-		if (strncmp(g, driver, len) || g[len] != '.' || props_have(props, g + len + 1))
-			continue;
-		more = xasprintf(*props ? "%s,%s" : "%s%s", g + len + 1, props);
-		free(props);
-		props = more;
-	}
-	return props;
-}
-
 /* Where -global isa-debugcon.iobase= puts the debug console of -debugcon. */
 static int launch_debugcon_port(struct launch *l, struct err **e)
 {
 	struct kvlist kv = {0};
-	char *props = device_props(l, "isa-debugcon", "");
+	char *props = parts_global(l->c, "isa-debugcon", "");
 	uint64_t port = 0;
 	int r = kv_parse(&kv, props, NULL, e);
 
@@ -266,22 +261,64 @@ static int launch_debugcon_port(struct launch *l, struct err **e)
 	return r;
 }
 
-static void launch_devices(struct launch *l)
+/* -fw_cfg: files are read now. */
+static int launch_fw_item(struct launch *l, const char *arg, struct vm_fw_item *out, struct err **e)
 {
-	const struct cmd_list *d = &l->c->devices;
+	struct kvlist kv = {0};
+	const char *file, *string;
+	size_t len;
+	char *data;
+	int r = kv_parse(&kv, arg, "name", e);
 
-	l->devices = xcalloc(d->n + 1, sizeof(*l->devices));
-	for (size_t i = 0; i < d->n; i++) {
-		const char *arg = d->use[i].arg;
-		size_t len = strcspn(arg, ",");
-		const char *driver = launch_own(l, xasprintf("%.*s", (int)len, arg));
-
-		l->devices[i].driver = driver;
-		l->devices[i].props =
-			launch_own(l, device_props(l, driver, arg[len] ? arg + len + 1 : ""));
+	out->name = launch_own(l, xstrdup(kv_get(&kv, "name")));
+	file = kv_get(&kv, "file");
+	string = kv_get(&kv, "string");
+	if (!r && string) {
+		out->data = launch_own(l, xstrdup(string));
+		out->len = (uint32_t)strlen(string);
+	} else if (!r) {
+		r = file_slurp(file, FW_ITEM_MAX, &data, &len, e);
+		if (!r) {
+			out->data = launch_own(l, data);
+			out->len = (uint32_t)len;
+		}
 	}
-	l->cfg.devices = l->devices;
-	l->cfg.n_devices = d->n;
+	kv_free(&kv);
+	return r;
+}
+
+static int launch_fw_items(struct launch *l, struct err **e)
+{
+	const struct cmd_list *f = &l->c->fw_cfgs;
+
+	l->fw_items = xcalloc(f->n + 1, sizeof(*l->fw_items));
+	for (size_t i = 0; i < f->n; i++) {
+		int r = launch_fw_item(l, f->use[i].arg, &l->fw_items[i], e);
+
+		if (r) {
+			cmd_blame(e, &f->use[i]);
+			return r;
+		}
+	}
+	l->cfg.fw_items = l->fw_items;
+	l->cfg.n_fw_items = f->n;
+	return 0;
+}
+
+/* The host side of devices, and which devices there are. */
+static int launch_backs(struct launch *l, struct err **e)
+{
+	int r = backs_open(&l->backs, l->c, l->loop, l->log, e);
+
+	if (!r)
+		r = parts_make(&l->parts, l->c, l->backs, e);
+	if (r)
+		return r;
+	l->cfg.blocks = backs_blocks(l->backs);
+	l->cfg.devices = l->parts.devices;
+	l->cfg.n_devices = l->parts.n;
+	memcpy(l->cfg.pflash, l->parts.pflash, sizeof(l->cfg.pflash));
+	return 0;
 }
 
 static int launch_gdb(struct launch *l, struct err **e)
@@ -323,12 +360,22 @@ static int launch_open(struct launch *l, struct err **e)
 		r = launch_ports(l, e);
 	if (!r)
 		r = launch_debugcon_port(l, e);
+	if (!r)
+		r = launch_backs(l, e);
+	if (!r)
+		r = launch_fw_items(l, e);
 	if (r)
 		return r;
-	launch_devices(l);
 	l->cfg.log = l->log;
 	l->cfg.loop = l->loop;
-	l->cfg.backends = (struct dev_backends){ .chardev = chardev_find_end, .opaque = l };
+	l->cfg.backends = (struct dev_backends){
+		.chardev = chardev_find_end,
+		.drive = drive_find,
+		.netdev = netdev_find,
+		.fsdev = fsdev_find,
+		.object = object_of,
+		.opaque = l,
+	};
 	/* Back ends that wait for a client are open now: from here on signals end the machine in
 	 * good order, on the loop.  vCPU threads inherit that they do not take them. */
 	r = watch_create(&l->watch, l->loop, l->c->prog, e);
@@ -347,10 +394,12 @@ static void launch_fini(struct launch *l)
 	gdbstub_destroy(l->gdb);
 	vm_destroy(l->vm);
 	watch_destroy(l->watch);
+	parts_free(&l->parts);
+	backs_close(l->backs);
 	for (size_t i = l->n_chardevs; i-- > 0;)
 		chardev_close(l->chardevs[i]);
 	free(l->chardevs);
-	free(l->devices);
+	free(l->fw_items);
 	for (size_t i = 0; i < l->n_strings; i++)
 		free(l->strings[i]);
 	free(l->strings);

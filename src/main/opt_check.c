@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "base/err.h"
+#include "dev/registry.h"
 #include "engine/engine.h"
 #include "main/cmdline.h"
 #include "x86/cpuid.h"
@@ -38,6 +39,19 @@ static const char *firmware_find(struct cmdline *c, const char *name)
 	return NULL;
 }
 
+static bool has_disks(const struct cmdline *c)
+{
+	return c->drives.n || c->blockdevs.n;
+}
+
+static bool has_pflash(const struct cmdline *c)
+{
+	for (size_t i = 0; i < c->drives.n; i++)
+		if (strstr(c->drives.use[i].arg, "if=pflash"))
+			return true;
+	return false;
+}
+
 static int check_boot(struct cmdline *c, struct err **e)
 {
 	const char *dash = c->friendly ? "--" : "-";
@@ -56,10 +70,15 @@ static int check_boot(struct cmdline *c, struct err **e)
 			return r;
 		}
 	} else if (!c->kernel.arg) {
-		c->cfg.bios = c->friendly ? NULL : firmware_find(c, "bios-256k.bin");
-		if (!c->cfg.bios)
+		if (c->friendly && !has_disks(c))
 			return err_set(e, EINVAL,
-				       "nothing to boot: give %skernel FILE or %sbios FILE", dash,
+				       "nothing to boot: give a disk image, %scdrom FILE, %skernel FILE or %sbios FILE",
+				       dash, dash, dash);
+		if (!has_pflash(c))
+			c->cfg.bios = firmware_find(c, "bios-256k.bin");
+		if (!c->cfg.bios && !has_pflash(c))
+			return err_set(e, ENOENT,
+				       "firmware 'bios-256k.bin' is not installed (Debian package seabios), and no %sbios FILE is given",
 				       dash);
 	}
 	return 0;
@@ -137,6 +156,36 @@ static void default_serial(struct cmdline *c)
 		add_serial(c, c->friendly || c->nographic ? "mon:stdio" : "null");
 }
 
+/* A machine has a display adapter and a network card unless told otherwise; a friendly one that starts
+ * a kernel has no use for the former. */
+static void default_cards(struct cmdline *c)
+{
+	if (!c->vga_given && !c->nodefaults && strcmp(c->cfg.machine, "microvm") &&
+	    !(c->friendly && c->kernel.arg))
+		c->vga_driver = "VGA";
+	if (c->vga_driver && !dev_class_find(c->vga_driver))
+		c->vga_driver = NULL;
+	if (c->nics.n || c->netdevs.n || c->nodefaults ||
+	    !dev_class_find(cmdline_virtio(c, "net")))
+		return;
+	cmd_list_add(&c->nics,
+		     (struct cmd_use){
+			     .opt = "-nic",
+			     .arg = cmdline_own(c, xasprintf("user%s", c->hostfwd ? c->hostfwd : "")),
+		     });
+}
+
+/* -snapshot: every disk, those named before it too. */
+static void snapshot_drives(struct cmdline *c)
+{
+	for (size_t i = 0; c->snapshot && i < c->drives.n; i++) {
+		struct cmd_use *d = &c->drives.use[i];
+
+		if (!strstr(d->arg, "media=cdrom") && !strstr(d->arg, "if=pflash"))
+			d->arg = cmdline_own(c, xasprintf("%s,snapshot=on", d->arg));
+	}
+}
+
 int cmdline_check(struct cmdline *c, struct err **e)
 {
 	int r;
@@ -146,7 +195,7 @@ int cmdline_check(struct cmdline *c, struct err **e)
 	if (!c->cfg.n_cpus)
 		c->cfg.n_cpus = 1;
 	if (!c->cfg.mem_size)
-		c->cfg.mem_size = (c->friendly ? 512 : 128) * MiB;
+		c->cfg.mem_size = (!c->friendly ? 128 : has_disks(c) ? 1024 : 512) * MiB;
 	if (c->friendly && c->kernel.arg && !c->cfg.append)
 		c->cfg.append = "console=ttyS0";
 	r = check_boot(c, e);
@@ -156,5 +205,7 @@ int cmdline_check(struct cmdline *c, struct err **e)
 		return r;
 	default_engine(c);
 	default_serial(c);
+	default_cards(c);
+	snapshot_drives(c);
 	return check_accel(c, e);
 }

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
-#include "base/kvlist.h"
+#include "base/kvjson.h"
 #include "dev/registry.h"
 #include "main/cmdline.h"
 #include "x86/cpuid.h"
@@ -269,18 +269,24 @@ int opt_smp(struct cmdline *c, const struct cmd_use *use, struct err **e)
 
 int opt_device(struct cmdline *c, const struct cmd_use *use, struct err **e)
 {
-	size_t len = strcspn(use->arg, ",");
-	char *driver;
-	int r = 0;
+	struct kvlist kv = {0};
+	const char *driver;
+	char *props;
+	int r;
 
 	if (!strcmp(use->arg, "help") || !strcmp(use->arg, "?"))
 		return dev_help(NULL, e) ? -EINVAL : CMD_DONE;
-	driver = xasprintf("%.*s", (int)len, use->arg);
-	if (use->arg[len] && !strcmp(use->arg + len + 1, "help"))
+	r = kv_parse_any(&kv, use->arg, "driver", e);
+	driver = kv_get(&kv, "driver");
+	if (!r && !driver)
+		r = err_set(e, EINVAL, "'driver' is missing");
+	props = kv_text(&kv, "driver");
+	if (!r && (!strcmp(props, "help=on") || !strcmp(props, "?=on")))
 		r = dev_help(driver, e) ? -EINVAL : CMD_DONE;
-	else
-		r = dev_create_check(driver, use->arg[len] ? use->arg + len + 1 : "", e);
-	free(driver);
+	else if (!r)
+		r = dev_create_check(driver, props, e);
+	free(props);
+	kv_free(&kv);
 	if (r == CMD_RUN)
 		cmd_list_add(&c->devices, *use);
 	return r;
