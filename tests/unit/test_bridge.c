@@ -448,6 +448,7 @@ static void places(void **state)
 	add_fails(r, "pci-bridge", "chassis_nr=1,addr=zz", -EINVAL, "addr");
 	add_fails(r, "pci-bridge", "chassis_nr=1,bus=nope", -ENOENT, "nope");
 	add_fails(r, "pci-bridge", "", -EINVAL, "chassis_nr");
+	add_fails(r, "pci-bridge", "chassis_nr=1,shpc=on", -EINVAL, "shpc");
 	add_fails(r, "pcie-root-port", "", -EINVAL, "'pci.0' is not the root");
 	add(r, "pci-bridge", "chassis_nr=1,addr=14.3");
 	add_fails(r, "pci-bridge", "chassis_nr=1,addr=14.0", -EINVAL, "multifunction");
