@@ -37,6 +37,8 @@ struct item {
 	uint32_t len;
 	uint8_t *data;
 	char *name; /* of a file, else NULL */
+	void (*refresh)(void *opaque); /* NULL: it is as it is */
+	void *opaque;
 };
 
 struct fwcfg {
@@ -135,14 +137,19 @@ static void make_directory(struct fwcfg *f)
 	free(files);
 }
 
+static struct item *find_file(const struct fwcfg *f, const char *name)
+{
+	for (size_t i = 0; i < f->n_items; i++)
+		if (f->items[i].name && !strcmp(f->items[i].name, name))
+			return &f->items[i];
+	return NULL;
+}
+
 void fwcfg_add_file(struct fwcfg *f, const char *name, const void *data, uint32_t len)
 {
-	struct item *it = NULL;
+	struct item *it = find_file(f, name);
 
 	bug_on(strlen(name) >= NAME_SIZE);
-	for (size_t i = 0; i < f->n_items && !it; i++)
-		if (f->items[i].name && !strcmp(f->items[i].name, name))
-			it = &f->items[i];
 	if (!it) {
 		it = item_new(f);
 		it->name = xstrdup(name);
@@ -151,8 +158,21 @@ void fwcfg_add_file(struct fwcfg *f, const char *name, const void *data, uint32_
 	make_directory(f);
 }
 
+void fwcfg_on_select(struct fwcfg *f, const char *name, void (*refresh)(void *opaque), void *opaque)
+{
+	struct item *it = find_file(f, name);
+
+	bug_on(!it);
+	it->refresh = refresh;
+	it->opaque = opaque;
+}
+
 static void select_key(struct fwcfg *f, uint16_t key)
 {
+	const struct item *it = find_key(f, key);
+
+	if (it && it->refresh)
+		it->refresh(it->opaque);
 	f->key = key;
 	f->offset = 0;
 }

@@ -35,6 +35,11 @@ struct fwcfg *fwcfg_create(struct dev_env *env);
 /* fwcfg_add_file - add (or replace) a file; data is copied; name at most 55 bytes.  The
  * directory is kept sorted by name.  Before the VM runs, or with env->lock held. */
 void fwcfg_add_file(struct fwcfg *f, const char *name, const void *data, uint32_t len);
+/* fwcfg_on_select - the guest is about to read this file, which exists: refresh may replace it by one of
+ * the same length.  For what tells of things that firmware sets up before it asks.  The files keep
+ * what they had last across reset. */
+void fwcfg_on_select(struct fwcfg *f, const char *name, void (*refresh)(void *opaque),
+		     void *opaque);
 /* fwcfg_add_key - set the item of a fixed key below 0x20; the numeric forms store little-endian. */
 void fwcfg_add_key(struct fwcfg *f, uint16_t key, const void *data, uint32_t len);
 void fwcfg_add_u16(struct fwcfg *f, uint16_t key, uint16_t v);

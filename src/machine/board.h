@@ -33,6 +33,7 @@ struct board_ops {
 	void *(*create)(struct dev_env *env, struct gsi *gsi, const struct pam_config *pam);
 	struct pci_bus *(*bus)(void *chipset);
 	struct acpi_pm *(*pm)(void *chipset);
+	uint64_t (*ecam)(void *chipset); /* where it is now, 0: nowhere; NULL: the board has none */
 	/* Do what firmware does to the chips, for a guest that starts without. */
 	void (*setup)(void *chipset, const struct pci_space *space);
 };

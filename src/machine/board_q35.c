@@ -18,6 +18,11 @@ static struct acpi_pm *pm(void *chipset)
 	return q35_pm(chipset);
 }
 
+static uint64_t ecam(void *chipset)
+{
+	return q35_ecam(chipset);
+}
+
 static void setup(void *chipset, const struct pci_space *space)
 {
 	q35_setup(chipset, space);
@@ -55,5 +60,6 @@ const struct board_ops board_q35 = {
 	.create = create,
 	.bus = bus,
 	.pm = pm,
+	.ecam = ecam,
 	.setup = setup,
 };

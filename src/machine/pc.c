@@ -185,6 +185,21 @@ static void smbios_for(const struct pc *pc, struct smbios *s)
 	smbios_build(s, &cfg);
 }
 
+/* Firmware places ECAM where it likes and reads the tables later: they must tell where it is. */
+static void refresh_acpi(void *opaque)
+{
+	struct pc *pc = opaque;
+	uint64_t base = acpi_ecam_base(&pc->acpi, pc->board->ecam(pc->chipset));
+	struct acpi_tables acpi;
+
+	if (base == pc->acpi.ecam_base)
+		return;
+	pc->acpi.ecam_base = base;
+	acpi_build(&acpi, &pc->acpi);
+	add_file(pc, ACPI_FILE_TABLES, &acpi.blob[ACPI_BLOB_TABLES]);
+	acpi_free(&acpi);
+}
+
 static void add_tables(struct pc *pc)
 {
 	struct acpi_tables acpi;
@@ -197,6 +212,8 @@ static void add_tables(struct pc *pc)
 	add_file(pc, ACPI_FILE_TABLES, &acpi.blob[ACPI_BLOB_TABLES]);
 	add_file(pc, ACPI_FILE_RSDP, &acpi.blob[ACPI_BLOB_RSDP]);
 	add_file(pc, ACPI_FILE_LOADER, &script);
+	if (pc->board->ecam)
+		fwcfg_on_select(pc->fwcfg, ACPI_FILE_TABLES, refresh_acpi, pc);
 	bytes_free(&script);
 	acpi_free(&acpi);
 	smbios_for(pc, &smbios);
@@ -251,6 +268,7 @@ int pc_setup_direct(struct pc *pc, uint64_t *rsdp, struct err **e)
 	struct smbios smbios;
 	int r;
 
+	pc->acpi.ecam_base = pc->board->acpi.ecam_base;
 	acpi_pci_space(&pc->acpi, &space);
 	pc->board->setup(pc->chipset, &space);
 	acpi_build(&acpi, &pc->acpi);

@@ -60,9 +60,9 @@ static void memory_access(struct board *b)
 
 static void pci_config(struct board *b)
 {
-	static const uint8_t devfn[] = {0, 8, 9, 11, 0xf8, 0xfa, 0xfb};
-	static const uint8_t regs[] = {0,    4,	   0x10, 0x14, 0x18, 0x20, 0x24, 0x30,
-				       0x34, 0x3c, 0x40, 0x44, 0x48, 0x58, 0x59, 0x5a,
+	static const uint8_t devfn[] = {0, 0, 8, 9, 11, 0x18, 0x28, 0x30, 0xf8, 0xfa, 0xfb};
+	static const uint8_t regs[] = {0,    4,	   0x10, 0x14, 0x18, 0x1c, 0x20, 0x24,
+				       0x28, 0x2c, 0x30, 0x34, 0x38, 0x3c, 0x3e, 0x40, 0x44, 0x48, 0x58, 0x59, 0x5a,
 				       0x5c, 0x60, 0x64, 0x68, 0x70, 0x72, 0x80, 0x90,
 				       0x9d, 0xa0, 0xac, 0xb2, 0xd0, 0xd4, 0xf0};
 	uint32_t fn = rnd_one_in(b->r, 8) ? (uint32_t)rnd_below(b->r, 256) : RND_PICK(b->r, devfn);
@@ -72,6 +72,7 @@ static void pci_config(struct board *b)
 			       : (uint32_t)rnd_value(b->r);
 	unsigned size = 1u << rnd_below(b->r, 3);
 
+	fn |= rnd_one_in(b->r, 3) ? (uint32_t)rnd_below(b->r, 4) << 8 : 0; /* the bus */
 	pio_write(b->mem, 0xcf8, 0x80000000 | fn << 8 | (reg & 0xfc), 4);
 	if (rnd_one_in(b->r, 4))
 		pio_read(b->mem, (uint16_t)(0xcfc + (reg & 3)), size);
@@ -230,17 +231,26 @@ static int kernel_file(char path[static 32])
 
 static void one(struct rnd *r)
 {
-	static const struct vm_device_opt debug_exit = {"isa-debug-exit", "iobase=0xf4,iosize=4"};
+	/* Two conventional bridges in a row; on q35 also root ports with a bridge behind. */
+	static const struct vm_device_opt devices[] = {
+		{"isa-debug-exit", "iobase=0xf4,iosize=4"},
+		{"pci-bridge", "id=b1,chassis_nr=1,addr=5"},
+		{"pci-bridge", "id=b2,chassis_nr=2,bus=b1,addr=3"},
+		{"pcie-root-port", "id=rp1,addr=6"},
+		{"ioh3420", "id=rp2,addr=3"},
+		{"pci-bridge", "chassis_nr=3,bus=rp1"},
+	};
 	char path[32], junk[64];
 	int fd = kernel_file(path), peer;
+	bool q35 = rnd_one_in(r, 2);
 	struct board b = {.r = r, .log = log_create(), .loop = loop_create()};
 	struct vm_config cfg = {
-		.machine = rnd_one_in(r, 2) ? "pc" : "q35",
+		.machine = q35 ? "q35" : "pc",
 		.mem_size = (16 + rnd_below(r, 3) * 16) * MiB,
 		.n_cpus = 1 + (unsigned)rnd_below(r, 3),
 		.kernel = path,
-		.devices = &debug_exit,
-		.n_devices = 1,
+		.devices = devices,
+		.n_devices = q35 ? ARRAY_SIZE(devices) : 3,
 		.no_shutdown = true,
 		.start_paused = true,
 		.log = b.log,

@@ -27,6 +27,7 @@ static void build(struct acpi_tables *t, const struct board_ops *board, unsigned
 		.board = &board->acpi,
 		.n_cpus = cpus,
 		.phys_bits = 40,
+		.ecam_base = board->acpi.ecam_base,
 		.com_ports = { 0x3f8, 0x2f8 },
 		.com_irqs = { 4, 3 },
 	};
@@ -114,6 +115,52 @@ static void test_placed(void **state)
 		check_placed(boards[i], 2, 6 * GiB);
 		check_placed(boards[i], 300, 64 * GiB);
 	}
+}
+
+/* Firmware moves ECAM: the tables follow, and are as long as before. */
+static void test_ecam(void **state)
+{
+	struct acpi_config cfg = {
+		.board = &board_q35.acpi, .n_cpus = 2, .phys_bits = 40,
+		.ecam_base = board_q35.acpi.ecam_base,
+	};
+	struct acpi_tables a, b;
+
+	ram_split(&cfg.ram, 2 * GiB, board_q35.ram_threshold, board_q35.ram_low);
+	acpi_build(&a, &cfg);
+	assert_int_equal(acpi_ecam_base(&cfg, 0xe0000000), 0xe0000000);
+	assert_int_equal(acpi_ecam_base(&cfg, 0), 0xb0000000);
+	assert_int_equal(acpi_ecam_base(&cfg, 0x80000000), 0xb0000000); /* no window below */
+	assert_int_equal(acpi_ecam_base(&cfg, 0xf0000000), 0xb0000000); /* over the I/O APIC */
+	assert_int_equal(acpi_ecam_base(&cfg, UINT64_C(0x100000000)), 0xb0000000);
+	cfg.ecam_base = 0xe0000000;
+	acpi_build(&b, &cfg);
+	assert_int_equal(a.blob[ACPI_BLOB_TABLES].len, b.blob[ACPI_BLOB_TABLES].len);
+	acpi_place(&b, TABLES, RSDP);
+	assert_int_equal(get_le64(find(&b, "MCFG") + 44), 0xe0000000);
+	assert_int_equal(find(&b, "MCFG")[55], 255);
+	acpi_free(&a);
+	acpi_free(&b);
+}
+
+/* What is assigned without firmware: beside RAM and ECAM. */
+static void test_pci_space(void **state)
+{
+	struct acpi_config cfg = {.board = &board_q35.acpi, .phys_bits = 39,
+				  .ecam_base = 0xb0000000};
+	struct pci_space s;
+
+	ram_split(&cfg.ram, 6 * GiB, board_q35.ram_threshold, board_q35.ram_low);
+	acpi_pci_space(&cfg, &s);
+	assert_int_equal(s.mem.start, 0xc0000000);
+	assert_int_equal(s.mem.end, 0xfec00000);
+	assert_int_equal(s.mem64.start, 8 * GiB);
+	assert_int_equal(s.mem64.end, BIT(39));
+	cfg.board = &board_pc.acpi;
+	ram_split(&cfg.ram, 3 * GiB, board_pc.ram_threshold, board_pc.ram_low);
+	acpi_pci_space(&cfg, &s);
+	assert_int_equal(s.mem.start, 0xc0000000);
+	assert_int_equal(s.mem64.start, 4 * GiB);
 }
 
 /* Every processor once, those past 254 as x2APICs. */
@@ -323,6 +370,7 @@ static void test_iasl(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_ecam), cmocka_unit_test(test_pci_space),
 		cmocka_unit_test(test_placed), cmocka_unit_test(test_madt),
 		cmocka_unit_test(test_script), cmocka_unit_test(test_aml),
 		cmocka_unit_test(test_smbios), cmocka_unit_test(test_iasl),

@@ -448,6 +448,8 @@ static void places(void **state)
 	add_fails(r, "pci-bridge", "chassis_nr=1,addr=zz", -EINVAL, "addr");
 	add_fails(r, "pci-bridge", "chassis_nr=1,bus=nope", -ENOENT, "nope");
 	add_fails(r, "pci-bridge", "", -EINVAL, "chassis_nr");
+	add_fails(r, "pci-bridge", "chassis_nr=1,shpc=on", -EINVAL, "shpc");
+	add_fails(r, "pcie-root-port", "", -EINVAL, "'pci.0' is not the root");
 	add(r, "pci-bridge", "chassis_nr=1,addr=14.3");
 	add_fails(r, "pci-bridge", "chassis_nr=1,addr=14.0", -EINVAL, "multifunction");
 	add(r, "pci-bridge", "chassis_nr=1,addr=14.0,multifunction=on");
@@ -528,6 +530,7 @@ static void root_ports(void **state)
 
 	add(r, "pcie-root-port", "id=rp1,slot=0x12,port=3,addr=3");
 	add(r, "ioh3420", "id=rp2,addr=4");
+	add_fails(r, "pcie-root-port", "bus=rp1", -EINVAL, "'rp1' is not the root");
 	add_fails(r, "pci-bridge", "bus=rp1,addr=1,chassis_nr=1", -EINVAL, "no slot but 0");
 	c = card_new(bus(r, "rp1"), FN(0, 0));
 	assert_true(pci_dev_express_endpoint(&c->pci));

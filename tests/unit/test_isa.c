@@ -284,6 +284,28 @@ static void fw_cfg_items(void **state)
 	assert_int_equal(inb(r->t, 0x511), 0);
 }
 
+static void zeta_anew(void *opaque)
+{
+	fwcfg_add_file(*(struct fwcfg **)opaque, "etc/zeta", "fresh", 5);
+}
+
+static void fw_cfg_refreshed(void **state)
+{
+	struct rig *r = *state;
+	struct fwcfg *f = fwcfg_create(&r->t->env);
+
+	fwcfg_add_file(f, "etc/zeta", "zeta!", 5);
+	fwcfg_on_select(f, "etc/zeta", zeta_anew, &f);
+	outw(r->t, 0x510, FW_CFG_FILE_DIR);
+	assert_int_equal(inb(r->t, 0x511), 0);
+	outw(r->t, 0x510, 0x20);
+	assert_int_equal(inb(r->t, 0x511), 'f');
+	assert_int_equal(inb(r->t, 0x511), 'r');
+	fwcfg_add_file(f, "etc/zeta", "zeta!", 5);
+	assert_int_equal(dma(r, 0x1000, 0x20u << 16 | 0x0a, 4, 0x3000), 0);
+	assert_int_equal(rd32(r->t, 0x3000), get_le32("fres"));
+}
+
 static void fw_cfg_dma(void **state)
 {
 	struct rig *r = *state;
@@ -360,7 +382,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		T(uart_registers), T(uart_transmit), T(uart_receive), T(debug_console),
-		T(keyboard_controller), T(fw_cfg_items), T(fw_cfg_dma), T(devices_by_name),
+		T(keyboard_controller), T(fw_cfg_items), T(fw_cfg_dma), T(fw_cfg_refreshed), T(devices_by_name),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

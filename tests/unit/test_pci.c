@@ -248,6 +248,36 @@ static void shadow(void **state)
 	assert_int_equal(rd32(r->t, 0xc4000), 0xffffffff);
 }
 
+static void check_smram(struct rig *r, unsigned reg)
+{
+	assert_int_equal(cfg(r, 0, reg, 1), 0x02);
+	cfg_put(r, 0, reg, 0xff, 1); /* D_LCK closes D_OPEN */
+	assert_int_equal(cfg(r, 0, reg, 1), 0x3a);
+	cfg_put(r, 0, reg, 0x48, 1); /* only D_CLS can be changed still */
+	assert_int_equal(cfg(r, 0, reg, 1), 0x1a);
+	lock_take(&r->t->lock);
+	dev_reset_all(&r->t->env);
+	lock_drop(&r->t->lock);
+	cfg_put(r, 0, reg, 0x48, 1);
+	assert_int_equal(cfg(r, 0, reg, 1), 0x4a);
+}
+
+static void smram_pc(void **state)
+{
+	struct rig *r = *state;
+
+	i440fx_create(&r->t->env, r->gsi, &pam);
+	check_smram(r, 0x72);
+}
+
+static void smram_q35(void **state)
+{
+	struct rig *r = *state;
+
+	q35_create(&r->t->env, r->gsi, &pam);
+	check_smram(r, 0x9d);
+}
+
 static void acpi(void **state)
 {
 	struct rig *r = *state;
@@ -302,7 +332,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		T(config_space), T(bars), T(pc_interrupts), T(q35_board), T(reset_control),
-		T(shadow), T(acpi),
+		T(shadow), T(acpi), T(smram_pc), T(smram_q35),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

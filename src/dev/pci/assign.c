@@ -285,5 +285,8 @@ unsigned pci_bus_assign(struct pci_bus *b, const struct pci_space *space, const 
 	free_plan(p);
 	enable(&a, b);
 	mem_commit(b->env->mem);
+	if (a.failed)
+		LOGF(b->env->log, GUEST_ERRORS, "PCI: no room for %u BARs, windows or buses\n",
+		     a.failed);
 	return a.failed;
 }

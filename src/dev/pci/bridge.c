@@ -224,6 +224,8 @@ static const struct pci_id bridge_id = {.vendor = 0x1b36, .device = 0x0001, .cla
 
 static int bridge_check(const struct dev_opts *o, struct err **e)
 {
+	if (dev_opt_num(o, "shpc"))
+		return err_set(e, EINVAL, "shpc: there is no standard hot-plug controller");
 	return dev_opt_num(o, "chassis_nr")
 		       ? 0
 		       : err_set(e, EINVAL, "property 'chassis_nr' must be given, 1 to 255");
@@ -252,6 +254,7 @@ static int bridge_make(const struct dev_place *p, const struct dev_opts *o, stru
 }
 
 static const struct dev_prop bridge_props[] = {
+	{"shpc", "standard hot-plug controller: there is none", "off", PROP_BOOL, 0, NULL},
 	{"chassis_nr", "number that the guest sees, 1 to 255", "0", PROP_UINT, 255, NULL},
 	{0},
 };

@@ -3,7 +3,7 @@
  * 440FX host bridge (Intel 82441FX, 290549), and the assembly of `pc`'s chip set.
  *
  *   0x59-0x5f  PAM 0-6
- *   0x72       SMRAM: kept; there is no SMM
+ *   0x72       SMRAM
  */
 #include "dev/pci/i440fx.h"
 
@@ -43,6 +43,7 @@ static void i440fx_written(struct pci_dev *d, unsigned off, unsigned size)
 
 	if (off < PAM0 + 7 && off + size > PAM0)
 		pam_update(&f->pam, d->config + PAM0);
+	smram_update(d, SMRAM);
 }
 
 static void i440fx_reset(struct dev *dev)
@@ -51,6 +52,7 @@ static void i440fx_reset(struct dev *dev)
 
 	pci_dev_reset(&f->pci);
 	pam_update(&f->pam, f->pci.config + PAM0);
+	smram_update(&f->pci, SMRAM);
 }
 
 static void i440fx_unrealize(struct dev *dev)
@@ -67,6 +69,7 @@ static int i440fx_post_load(void *obj, struct err **e)
 	struct i440fx *f = obj;
 
 	pam_update(&f->pam, f->pci.config + PAM0);
+	smram_update(&f->pci, SMRAM);
 	return 0;
 }
 
@@ -110,8 +113,7 @@ struct i440fx *i440fx_create(struct dev_env *env, struct gsi *gsi, const struct 
 	pci_dev_init(&f->pci, bus, PCI_DEVFN(0, 0), &i440fx_id, &i440fx_ops, "i440fx");
 	for (unsigned i = 0; i < 7; i++)
 		f->pci.wmask[PAM0 + i] = i ? 0x33 : 0x30;
-	f->pci.config[SMRAM] = 0x02;
-	f->pci.wmask[SMRAM] = 0x78;
+	smram_init(&f->pci, SMRAM);
 	put_le16(f->pci.config + PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
 	put_le16(f->pci.config + PCI_STATUS, 0x0280);
 	pci_dev_ready(&f->pci);

@@ -4,12 +4,18 @@
 
 #include <string.h>
 
+#include "dev/pci/pci.h"
 #include "mem/page.h"
 
 #define PAM_PRIO 1
 #define PAM_READ 1
 #define PAM_WRITE 2
 #define NO_ROM UINT64_MAX
+#define SMRAM_D_OPEN 0x40
+#define SMRAM_D_CLS 0x20
+#define SMRAM_D_LCK 0x10
+#define SMRAM_G_SMRAME 0x08
+#define SMRAM_C_BASE 0x02 /* the only value: 0xa0000 */
 
 /* Only-writes-go-to-RAM mode: reads are of what lies below. */
 static uint64_t below_read(void *opaque, uint64_t off, unsigned size)
@@ -107,4 +113,20 @@ void pam_fini(struct pam *p)
 	for (unsigned i = 0; i < PAM_SEGMENTS; i++)
 		if (p->seg[i].map)
 			mem_unmap(p->env->mem, p->seg[i].map);
+}
+
+void smram_init(struct pci_dev *d, unsigned reg)
+{
+	d->config[reg] = SMRAM_C_BASE;
+	d->live[reg] = SMRAM_D_OPEN | SMRAM_D_CLS | SMRAM_D_LCK | SMRAM_G_SMRAME;
+	smram_update(d, reg);
+}
+
+void smram_update(struct pci_dev *d, unsigned reg)
+{
+	d->wmask[reg] = d->live[reg];
+	if (d->config[reg] & SMRAM_D_LCK) {
+		d->config[reg] &= (uint8_t)~SMRAM_D_OPEN;
+		d->wmask[reg] = SMRAM_D_CLS;
+	}
 }

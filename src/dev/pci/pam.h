@@ -33,3 +33,9 @@ void pam_init(struct pam *p, struct dev_env *env, const struct pam_config *cfg);
 void pam_fini(struct pam *p);
 /* pam_update - take the seven PAM bytes. */
 void pam_update(struct pam *p, const uint8_t regs[7]);
+
+struct pci_dev;
+/* smram_init - the SMRAM control register at reg (440FX 3.2.21, 82G33 5.1.26); smram_update: after each
+ * write, reset and load.  There is no SMM: its bits are kept, and D_LCK locks them until reset. */
+void smram_init(struct pci_dev *d, unsigned reg);
+void smram_update(struct pci_dev *d, unsigned reg);

@@ -5,7 +5,7 @@
  *
  *   0x60  PCIEXBAR: base 35:26 of ECAM, length 2:1 (256, 128, 64 MiB), 0 enable
  *   0x90-0x96  PAM 0-6
- *   0x9d  SMRAM, 0x9e ESMRAMC: kept; there is no SMM
+ *   0x9d  SMRAM, 0x9e ESMRAMC: no TSEG, as there is no SMM
  */
 #include "dev/pci/q35.h"
 
@@ -48,11 +48,12 @@ static void decode(struct q35 *q)
 
 	pci_bus_ecam(q->pci.bus, (reg & 1) && (reg >> 1 & 3) != 3, base, size);
 	pam_update(&q->pam, q->pci.config + PAM0);
+	smram_update(&q->pci, SMRAM);
 }
 
 static void q35_written(struct pci_dev *d, unsigned off, unsigned size)
 {
-	if (off >= PCIEXBAR && off < PAM0 + 7)
+	if (off >= PCIEXBAR && off <= SMRAM)
 		decode(container_of(d, struct q35, pci));
 }
 
@@ -104,6 +105,13 @@ struct pci_bus *q35_bus(struct q35 *q)
 	return q->pci.bus;
 }
 
+uint64_t q35_ecam(const struct q35 *q)
+{
+	uint64_t reg = get_le64(q->pci.config + PCIEXBAR);
+
+	return (reg & 7) == 1 ? reg & UINT64_C(0xff0000000) : 0;
+}
+
 struct acpi_pm *q35_pm(struct q35 *q)
 {
 	return ich9_lpc_acpi(q->lpc);
@@ -121,8 +129,7 @@ struct q35 *q35_create(struct dev_env *env, struct gsi *gsi, const struct pam_co
 	put_le64(q->pci.wmask + PCIEXBAR, UINT64_C(0xffc000007));
 	for (unsigned i = 0; i < 7; i++)
 		q->pci.wmask[PAM0 + i] = i ? 0x33 : 0x30;
-	q->pci.config[SMRAM] = 0x02;
-	q->pci.wmask[SMRAM] = 0x78;
+	smram_init(&q->pci, SMRAM);
 	q->pci.config[ESMRAMC] = 0x38;
 	put_le16(q->pci.config + PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
 	put_le16(q->pci.config + PCI_STATUS, 0x0080);

@@ -6,8 +6,10 @@
  * Whether something is plugged is looked up when link or slot status is read. The slot can't do hot
  * plug: its capabilities have the number only.
  */
+#include <errno.h>
 #include <stdlib.h>
 
+#include "base/err.h"
 #include "dev/class.h"
 #include "dev/pci/bridge.h"
 #include "dev/pci/express.h"
@@ -114,10 +116,15 @@ static void express(struct root_port *p, const struct model *m, const struct dev
 static int port_make(const struct dev_place *place, const struct dev_opts *o, const struct model *m,
 		     struct err **e)
 {
+	const struct pci_bus *bus = place->bus->bus;
 	struct root_port *p;
 	struct pci_place pl;
-	int rc = pci_place_get(&pl, place, o, m->name, e);
+	int rc;
 
+	if (!bus->express || bus->bridge)
+		return err_set(e, EINVAL, "bus '%s' is not the root of PCI Express, as q35 has it",
+			       place->bus->name);
+	rc = pci_place_get(&pl, place, o, m->name, e);
 	if (rc)
 		return rc;
 	p = xzalloc(sizeof(*p));

@@ -73,3 +73,6 @@ void acpi_dsdt_body(struct bytes *b, const struct acpi_config *cfg);
 /* acpi_pci_space - the room for PCI without firmware, within the windows that the DSDT tells. */
 #define PCI_MEM_END 0xfec00000u
 void acpi_pci_space(const struct acpi_config *cfg, struct pci_space *out);
+/* acpi_ecam_base - base, if ECAM there is within the room for PCI, and tables that tell so are as long as
+ * those that tell of the board's own place; else the board's. */
+uint64_t acpi_ecam_base(const struct acpi_config *cfg, uint64_t base);

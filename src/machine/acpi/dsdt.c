@@ -32,14 +32,22 @@ void acpi_pci_space(const struct acpi_config *cfg, struct pci_space *out)
 		out->mem.start = max_u64(out->mem.start, cfg->ecam_base + bd->ecam_size);
 }
 
-/* Firmware may use what is below ECAM as well. */
+uint64_t acpi_ecam_base(const struct acpi_config *cfg, uint64_t base)
+{
+	const struct acpi_board *bd = cfg->board;
+	bool fits = base > ram_pci_hole(&cfg->ram) && base < PCI_MEM_END - bd->ecam_size;
+
+	return fits ? base : bd->ecam_base;
+}
+
+/* Firmware may use what is below ECAM as well; the window is there or not wherever ECAM is now. */
 static void pci_mem32(struct bytes *r, const struct acpi_config *cfg)
 {
 	struct pci_space s;
 	uint64_t low = ram_pci_hole(&cfg->ram);
 
 	acpi_pci_space(cfg, &s);
-	if (cfg->board->ecam_size && low < cfg->ecam_base)
+	if (cfg->board->ecam_size && low < cfg->board->ecam_base)
 		res_mem_window(r, (uint32_t)low, (uint32_t)cfg->ecam_base - 1, false);
 	res_mem_window(r, (uint32_t)s.mem.start, (uint32_t)s.mem.end - 1, false);
 }
@@ -246,6 +254,25 @@ static void isa_bridge(struct bytes *b, const struct acpi_config *cfg)
 	aml_end(b, m);
 }
 
+/* Bridges get their places in the namespace: what is plugged behind can be named.  They have no
+ * _PRT: their pins are the standard ones. */
+static void bridges(struct bytes *b, const struct pci_bus *bus)
+{
+	for (unsigned i = 0; i < 256; i++) {
+		const struct pci_dev *d = pci_bus_dev(bus, (uint8_t)i);
+		struct aml_mark m;
+		char name[8];
+
+		if (!d || !d->secondary)
+			continue;
+		snprintf(name, sizeof(name), "S%02X_", i);
+		m = aml_device(b, name);
+		aml_name_int(b, "_ADR", PCI_SLOT(i) << 16 | PCI_FUNC(i));
+		bridges(b, d->secondary);
+		aml_end(b, m);
+	}
+}
+
 static void pci_root(struct bytes *b, const struct acpi_config *cfg)
 {
 	const struct acpi_board *bd = cfg->board;
@@ -262,6 +289,8 @@ static void pci_root(struct bytes *b, const struct acpi_config *cfg)
 	root_crs(b, cfg);
 	root_prt(b, bd);
 	isa_bridge(b, cfg);
+	if (cfg->pci)
+		bridges(b, cfg->pci);
 	aml_end(b, m);
 }
 
