@@ -199,7 +199,7 @@ struct load {
 	uint64_t max_len;
 	struct load_req req[LOAD_REQS];
 	unsigned busy;
-	bool unmap_reads_zero; /* a discarded range must read as zeroes; otherwise it is left out */
+	uint64_t discard_align; /* a discard of such a range reads as zeroes; 0: no discards */
 };
 
 static void load_done(struct block_req *r, int rc)
@@ -224,6 +224,16 @@ static bool load_overlaps(struct load *l, uint64_t off, uint64_t len)
 		    off < l->req[i].r.off + l->req[i].r.len)
 			return true;
 	return false;
+}
+
+/* The aligned part, which may be nothing. */
+static void discard_bounds(const struct load *l, uint64_t *off, uint64_t *len)
+{
+	uint64_t from = align_up(*off, l->discard_align),
+		 to = align_down(*off + *len, l->discard_align);
+
+	*len = from < to ? to - from : 0;
+	*off = *len ? from : *off;
 }
 
 /* With the lock held. */
@@ -268,7 +278,10 @@ static void load_start(struct load *l, struct load_req *q)
 	} else if (kind < 14) {
 		q->r.op = BLOCK_ZERO;
 		memset(l->model + off, 0, len);
-	} else if (kind == 14 && l->unmap_reads_zero) {
+	} else if (kind == 14 && l->discard_align) {
+		discard_bounds(l, &q->r.off, &q->r.len);
+		off = q->r.off;
+		len = q->r.len;
 		q->r.op = BLOCK_DISCARD;
 		memset(l->model + off, 0, len);
 	} else {

@@ -22,7 +22,7 @@ static void make_file(struct env *v, const char *name, uint64_t size)
 
 static void load_with(struct env *v, const char *opts, bool unmap)
 {
-	struct load l = {.seed = 7, .unmap_reads_zero = unmap};
+	struct load l = {.seed = 7, .discard_align = unmap ? 512 : 0};
 
 	make_file(v, "disk", 8 * MiB + 512);
 	env_open(v, "disk", opts, true);

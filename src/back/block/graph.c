@@ -11,10 +11,7 @@
 #include "base/log.h"
 
 static const struct node_drv *const drivers[] = {
-	&node_raw,
-	&node_file,
-	&node_host_device,
-	&node_null_co,
+	&node_raw, &node_qcow2, &node_file, &node_host_device, &node_null_co,
 };
 
 void block_drivers_help(void)
