@@ -37,6 +37,8 @@ struct dev_env {
 	void *msi_opaque;
 	struct dev_bus *buses; /* those that -device can plug into: dev/class.h */
 	struct dev_name *names; /* ids of -device */
+	struct dev_boot *boot; /* what to boot from: dev/bootindex.h */
+	struct display *displays; /* what shows something: back/display/display.h */
 	struct dev *devs; /* all devices, in order of creation (singly linked, newest last) */
 };
 
