@@ -31,6 +31,9 @@ struct dev_env {
 	void (*request_reset)(void *opaque);
 	void (*request_poweroff)(void *opaque);
 	void (*request_exit)(void *opaque, int status); /* isa-debug-exit */
+	/* Where a file of firmware is, by its path or bare name: memory that the caller frees; NULL: there is
+	 * none.  May itself be NULL. */
+	char *(*firmware_file)(void *opaque, const char *name);
 	void *opaque;
 	/* A message-signalled interrupt of the PCI function `requester` (bus << 8 | devfn). */
 	void (*msi)(void *msi_opaque, uint16_t requester, uint64_t addr, uint32_t data);
