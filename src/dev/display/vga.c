@@ -25,7 +25,6 @@
 #define WINDOW_SIZE 0x20000
 #define VRAM_MIN MiB
 #define VRAM_MAX (256 * MiB)
-#define ROM_MAX (16 * MiB)
 #define ST1_RETRACE 0x08
 #define ST1_DISPLAY_OFF 0x01
 #define ATT_INDEX_MASK 0x3f
@@ -229,21 +228,6 @@ static const struct io_ops ports_ops = {
 	.read = ports_read, .write = ports_write, .min = 1, .max = 1,
 };
 
-static uint64_t rom_read(void *opaque, uint64_t off, unsigned size)
-{
-	struct vga *v = opaque;
-	uint64_t val = 0;
-
-	memcpy(&val, v->rom + off, size);
-	return val;
-}
-
-static void rom_write(void *opaque, uint64_t off, uint64_t val, unsigned size)
-{
-}
-
-static const struct io_ops rom_ops = { .read = rom_read, .write = rom_write, .min = 1, .max = 8 };
-
 static void vga_reset(struct dev *d)
 {
 	struct vga *v = container_of(d, struct vga, pci.dev);
@@ -272,7 +256,6 @@ static void vga_unrealize(struct dev *d)
 	pio_unmap(d->env->mem, v->vbe_map);
 	mem_unmap(d->env->mem, v->window_map);
 	pci_dev_fini(&v->pci);
-	free(v->rom);
 	free(v);
 }
 
@@ -339,17 +322,6 @@ static struct io_region region(struct vga *v, const char *name, const struct io_
 				   .lock = v->pci.dev.env->lock, .size = size };
 }
 
-static void add_rom(struct vga *v, const struct vga_config *cfg)
-{
-	v->rom_size = 2 * KiB;
-	while (v->rom_size < cfg->rom_size)
-		v->rom_size *= 2;
-	v->rom = xzalloc(v->rom_size);
-	memcpy(v->rom, cfg->rom, cfg->rom_size);
-	v->rom_io = region(v, "vga-rom", &rom_ops, v->rom_size);
-	pci_dev_bar(&v->pci, PCI_ROM_BAR, 0, &v->rom_io);
-}
-
 static void add_bars(struct vga *v, const struct vga_config *cfg)
 {
 	struct mem *mem = v->pci.dev.env->mem;
@@ -360,24 +332,21 @@ static void add_bars(struct vga *v, const struct vga_config *cfg)
 	v->mmio_io = region(v, "vga-mmio", &vga_mmio_ops, 4 * KiB);
 	pci_dev_bar_ram(&v->pci, 0, PCI_BAR_PREFETCH, v->vram_off, v->vram_size);
 	pci_dev_bar(&v->pci, 2, 0, &v->mmio_io);
-	if (cfg->rom)
-		add_rom(v, cfg);
 }
 
-int vga_create(struct pci_bus *bus, uint8_t devfn, const struct vga_config *cfg, struct err **e)
+int vga_create(struct pci_place *place, const struct vga_config *cfg, struct err **e)
 {
-	struct dev_env *env = pci_bus_env(bus);
+	struct dev_env *env = pci_bus_env(place->bus);
 	struct vga *v;
 
 	bug_on(!is_pow2(cfg->vram_size) || cfg->vram_size < VRAM_MIN || cfg->vram_size > VRAM_MAX);
-	bug_on(cfg->rom && (!cfg->rom_size || cfg->rom_size > ROM_MAX));
 	if (pio_user(env->mem, PORTS, 0x30))
 		return err_set(e, EBUSY, "there is a VGA adapter already");
 	if (mem_ram_left(env->mem) < cfg->vram_size)
 		return err_set(e, ENOMEM, "no memory was set aside for its frame buffer: it must be "
 					  "there from the start");
 	v = xzalloc(sizeof(*v));
-	pci_dev_init(&v->pci, bus, devfn, &vga_id, &vga_ops, "VGA");
+	pci_dev_init_at(&v->pci, place, &vga_id, &vga_ops);
 	add_bars(v, cfg);
 	if (cfg->edid)
 		vga_edid_fill(v->edid, cfg->xres, cfg->yres);
@@ -387,7 +356,7 @@ int vga_create(struct pci_bus *bus, uint8_t devfn, const struct vga_config *cfg,
 	v->ports_map = pio_map(env->mem, PORTS, &v->ports_io, 0);
 	v->vbe_map = pio_map(env->mem, 0x1ce, &v->vbe_io, 0);
 	v->window_map = mem_map_io(env->mem, GPA(WINDOW), &v->window_io, 0);
-	v->display = (struct display){ .ops = &vga_display_ops, .opaque = v, .id = cfg->id };
+	v->display = (struct display){ .ops = &vga_display_ops, .opaque = v, .id = place->id };
 	display_add(&env->displays, &v->display);
 	pci_dev_ready(&v->pci);
 	vga_reset(&v->pci.dev);

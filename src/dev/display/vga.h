@@ -7,17 +7,14 @@
  */
 #include "dev/dev.h"
 
-struct pci_bus;
+struct pci_place;
 
 struct vga_config {
-	const char *id;	    /* outlives the device; "" for none */
 	uint64_t vram_size; /* a power of two, 1 to 256 MiB; so much mem_ram_left there must be */
-	const uint8_t *rom; /* copied; NULL: none */
-	uint64_t rom_size;  /* up to 16 MiB */
 	bool edid;	    /* tell the guest of a monitor that likes xres x yres */
 	unsigned xres, yres;
 };
 
-/* vga_create - on function devfn of a bus.  -ENOMEM with *e when guest RAM for video memory is used up;
+/* vga_create - at its place, with the option ROM that it has (pci_place_drop is the caller's).  -ENOMEM with *e when guest RAM for video memory is used up;
  * -EBUSY when there is another adapter at the VGA's ports. */
-int vga_create(struct pci_bus *bus, uint8_t devfn, const struct vga_config *cfg, struct err **e);
+int vga_create(struct pci_place *place, const struct vga_config *cfg, struct err **e);

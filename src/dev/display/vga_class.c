@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Device class VGA. */
 #include <errno.h>
-#include <stdlib.h>
 
 #include "base/err.h"
 #include "dev/class.h"
 #include "dev/display/vga_int.h"
-#include "dev/romfile.h"
 
-#define ROM_MAX (256 * KiB)
+#define ROM_FILE "vgabios-stdvga.bin"
 #define EDID_MAX 4095 /* a detailed timing has 12 bits */
 
 static int vga_check(const struct dev_opts *o, struct err **e)
@@ -29,30 +27,25 @@ static uint64_t vga_ram(const struct dev_opts *o)
 
 static int vga_make(const struct dev_place *p, const struct dev_opts *o, struct err **e)
 {
-	const char *romfile = dev_opt_str(o, "romfile");
-	uint8_t *rom = NULL;
-	struct vga_config cfg = {
-		.id = p->id,
+	const struct vga_config cfg = {
 		.vram_size = vga_ram(o),
 		.edid = dev_opt_num(o, "edid"),
 		.xres = (unsigned)dev_opt_num(o, "xres"),
 		.yres = (unsigned)dev_opt_num(o, "yres"),
 	};
-	int r = 0;
+	struct pci_place place;
+	int r = pci_place_get(&place, p, o, "VGA", e);
 
-	if (romfile && *romfile && dev_opt_num(o, "rombar"))
-		r = romfile_load(p->env, romfile, ROM_MAX, &rom, &cfg.rom_size, e);
-	cfg.rom = rom;
 	if (!r)
-		r = vga_create(p->bus->bus, (uint8_t)p->place, &cfg, e);
-	free(rom);
+		r = pci_place_rom(&place, o, ROM_FILE, e);
+	if (!r)
+		r = vga_create(&place, &cfg, e);
+	pci_place_drop(&place);
 	return r;
 }
 
 static const struct dev_prop vga_props[] = {
 	{ "vgamem_mb", "video memory in MiB", "16", PROP_UINT, 256 },
-	{ "romfile", "option ROM; empty: none", "vgabios-stdvga.bin", PROP_STR },
-	{ "rombar", "show the option ROM", "1", PROP_UINT, 1 },
 	{ "edid", "describe a monitor", "on", PROP_BOOL },
 	{ "xres", "width that the monitor prefers", "1280", PROP_UINT, EDID_MAX },
 	{ "yres", "height that the monitor prefers", "800", PROP_UINT, EDID_MAX },
@@ -61,6 +54,6 @@ static const struct dev_prop vga_props[] = {
 
 const struct dev_class vga_class = {
 	.name = "VGA", .help = "VGA with Bochs VBE extensions (-vga std)", .bus = BUS_PCI,
-	.category = "Display", .props = vga_props, .check = vga_check, .create = vga_make,
+	.category = "Display", .props = vga_props, .props_more = { pci_props }, .check = vga_check, .create = vga_make,
 	.ram = vga_ram,
 };

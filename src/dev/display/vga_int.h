@@ -82,9 +82,7 @@ struct vga {
 	uint32_t *vram; /* in guest RAM */
 	uint64_t vram_off, vram_size;
 	uint8_t edid[128];
-	uint8_t *rom;
-	uint64_t rom_size;
-	struct io_region ports_io, vbe_io, window_io, mmio_io, rom_io;
+	struct io_region ports_io, vbe_io, window_io, mmio_io;
 	struct mem_map *ports_map, *vbe_map, *window_map;
 };
 

@@ -30,9 +30,12 @@ static const uint8_t *find_font(const struct vga *v)
 		[16] = 0x00, 0x00, 0x7e, 0x81, 0xa5, 0x81, 0x81, 0xbd, 0x99, 0x81, 0x81, 0x7e,
 	};
 
-	for (uint64_t at = 0; at + FONT_SIZE <= v->rom_size; at++)
-		if (!memcmp(v->rom + at, first, sizeof(first)))
-			return v->rom + at;
+	uint64_t size;
+	const uint8_t *rom = pci_dev_rom(&v->pci, &size);
+
+	for (uint64_t at = 0; at + FONT_SIZE <= size; at++)
+		if (!memcmp(rom + at, first, sizeof(first)))
+			return rom + at;
 	return NULL;
 }
 
