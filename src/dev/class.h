@@ -92,6 +92,8 @@ struct dev_class {
 	/* Are the values fit for each other?  Nothing is resolved yet.  NULL: they are. */
 	int (*check)(const struct dev_opts *o, struct err **e);
 	int (*create)(const struct dev_place *p, const struct dev_opts *o, struct err **e);
+	/* Bytes of guest RAM (mem_ram_alloc) that create takes, a multiple of 4 KiB.  NULL: none. */
+	uint64_t (*ram)(const struct dev_opts *o);
 };
 
 /* isa_ports_check - is [base, base+size) in the port space?  isa_ports_free: and unused? */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dev/bootindex.h"
 #include "dev/class.h"
 
 struct dev_name {
@@ -65,6 +66,7 @@ void dev_destroy_all(struct dev_env *env)
 		free(n);
 	}
 	env->names = NULL;
+	dev_bootindex_free(env);
 }
 
 const char *dev_name_add(struct dev_env *env, const char *id)

@@ -31,12 +31,17 @@ struct dev_env {
 	void (*request_reset)(void *opaque);
 	void (*request_poweroff)(void *opaque);
 	void (*request_exit)(void *opaque, int status); /* isa-debug-exit */
+	/* Where a file of firmware is, by its path or bare name: memory that the caller frees; NULL: there is
+	 * none.  May itself be NULL. */
+	char *(*firmware_file)(void *opaque, const char *name);
 	void *opaque;
 	/* A message-signalled interrupt of the PCI function `requester` (bus << 8 | devfn). */
 	void (*msi)(void *msi_opaque, uint16_t requester, uint64_t addr, uint32_t data);
 	void *msi_opaque;
 	struct dev_bus *buses; /* those that -device can plug into: dev/class.h */
 	struct dev_name *names; /* ids of -device */
+	struct dev_boot *boot; /* what to boot from: dev/bootindex.h */
+	struct display *displays; /* what shows something: back/display/display.h */
 	struct dev *devs; /* all devices, in order of creation (singly linked, newest last) */
 };
 

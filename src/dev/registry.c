@@ -172,6 +172,21 @@ int dev_create_check(const char *driver, const char *props, struct err **e)
 	return with_request(NULL, driver, props, true, e);
 }
 
+uint64_t dev_create_ram(const char *driver, const char *props)
+{
+	const struct dev_class *c = dev_class_find(driver);
+	struct request r = { .c = c };
+	uint64_t ram = 0;
+
+	if (!c || !c->ram)
+		return 0;
+	if (!parse(&r, props, NULL) && !check(&r, NULL))
+		ram = c->ram(r.opts);
+	dev_opts_free(r.opts);
+	kv_free(&r.kv);
+	return ram;
+}
+
 int dev_prop_check(const char *driver, const char *prop, struct err **e)
 {
 	return with_request(NULL, driver, prop, false, e);

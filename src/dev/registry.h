@@ -17,6 +17,8 @@ struct dev_slots {
 int dev_create(const struct dev_slots *s, const char *driver, const char *props, struct err **e);
 /* dev_create_check - is the driver known and are the properties well formed?  Makes nothing. */
 int dev_create_check(const char *driver, const char *props, struct err **e);
+/* dev_create_ram - guest RAM that making the device takes (dev_class.ram); 0 when it cannot be made. */
+uint64_t dev_create_ram(const char *driver, const char *props);
 /* dev_prop_check - is "name=value" a good property of the driver, taken alone? */
 int dev_prop_check(const char *driver, const char *prop, struct err **e);
 /* dev_class_find - by name; NULL: none. */

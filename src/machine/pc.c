@@ -2,6 +2,7 @@
 /* What both boards share: memory, ISA chips, interrupt controllers, timers, tables. */
 #include <errno.h>
 #include <string.h>
+#include "back/display/display.h"
 #include "base/err.h"
 #include "dev/char/debugcon.h"
 #include "dev/char/uart.h"
@@ -233,7 +234,7 @@ void pc_firmware_items(struct pc *pc)
 	fwcfg_add_key(pc->fwcfg, FW_CFG_UUID, pc->uuid, sizeof(pc->uuid));
 	fwcfg_add_u16(pc->fwcfg, FW_CFG_NB_CPUS, (uint16_t)n);
 	fwcfg_add_u16(pc->fwcfg, FW_CFG_MAX_CPUS, (uint16_t)n);
-	fwcfg_add_u16(pc->fwcfg, FW_CFG_NOGRAPHIC, 1);
+	fwcfg_add_u16(pc->fwcfg, FW_CFG_NOGRAPHIC, !pc->env->displays);
 	fwcfg_add_u16(pc->fwcfg, FW_CFG_BOOT_MENU, 0);
 	fwcfg_add_file(pc->fwcfg, "bootorder", "", 1);
 	fwcfg_add_file(pc->fwcfg, "bios-geometry", "", 1);
@@ -270,6 +271,9 @@ int pc_setup_direct(struct pc *pc, uint64_t *rsdp, struct err **e)
 
 	pc->acpi.ecam_base = pc->board->acpi.ecam_base;
 	acpi_pci_space(&pc->acpi, &space);
+	for (struct display *d = pc->env->displays; d; d = d->next)
+		if (d->ops->text_mode)
+			d->ops->text_mode(d->opaque);
 	pc->board->setup(pc->chipset, &space);
 	acpi_build(&acpi, &pc->acpi);
 	acpi_place(&acpi, TABLES_BASE, RSDP_BASE);

@@ -11,6 +11,7 @@
 #include "dev/fwcfg.h"
 #include "dev/irq/apic.h"
 #include "dev/registry.h"
+#include "machine/firmware.h"
 #include "machine/vm_int.h"
 #include "x86/cpuid.h"
 
@@ -30,6 +31,11 @@ static void request_poweroff(void *opaque)
 static void request_exit(void *opaque, int status)
 {
 	vm_quit_for(opaque, status, VM_CAUSE_GUEST_SHUTDOWN);
+}
+
+static char *firmware_file(void *opaque, const char *name)
+{
+	return firmware_find((const char *const *)((struct vm *)opaque)->firmware_dirs, name);
 }
 
 static void map_changed(void *opaque)
@@ -225,8 +231,30 @@ static void init_fields(struct vm *vm, const struct vm_config *cfg)
 		.request_reset = request_reset,
 		.request_poweroff = request_poweroff,
 		.request_exit = request_exit,
+		.firmware_file = firmware_file,
 		.opaque = vm,
 	};
+}
+
+static void copy_dirs(struct vm *vm, const char *const *dirs)
+{
+	size_t n = 0;
+
+	while (dirs && dirs[n])
+		n++;
+	vm->firmware_dirs = xcalloc(n + 1, sizeof(*vm->firmware_dirs));
+	for (size_t i = 0; i < n; i++)
+		vm->firmware_dirs[i] = xstrdup(dirs[i]);
+}
+
+/* Guest RAM, firmware and what devices show as memory. */
+static uint64_t total_ram(const struct vm *vm, const struct vm_config *cfg)
+{
+	uint64_t sum = pc_ram_total(&vm->ram, vm->firmware.fd >= 0 ? vm->firmware.size : 0);
+
+	for (size_t i = 0; i < cfg->n_devices; i++)
+		sum += dev_create_ram(cfg->devices[i].driver, cfg->devices[i].props);
+	return sum;
 }
 
 static int create(struct vm *vm, const struct vm_config *cfg, struct err **e)
@@ -242,9 +270,7 @@ static int create(struct vm *vm, const struct vm_config *cfg, struct err **e)
 		return r;
 	ram_split(&vm->ram, size, vm->board->ram_threshold, vm->board->ram_low);
 	vm->n_cpus = cfg->n_cpus;
-	r = mem_create(&vm->mem,
-		       pc_ram_total(&vm->ram, vm->firmware.fd >= 0 ? vm->firmware.size : 0),
-		       vm->log, e);
+	r = mem_create(&vm->mem, total_ram(vm, cfg), vm->log, e);
 	if (r)
 		return r;
 	vm->env.mem = vm->mem;
@@ -262,6 +288,7 @@ int vm_create(struct vm **out, const struct vm_config *cfg, struct err **e)
 	int r;
 
 	init_fields(vm, cfg);
+	copy_dirs(vm, cfg->firmware_dirs);
 	r = create(vm, cfg, e);
 	if (r) {
 		vm_destroy(vm);
@@ -348,6 +375,9 @@ void vm_destroy(struct vm *vm)
 	lock_fini(&vm->dev_lock);
 	lock_fini(&vm->lock);
 	free(vm->cmdline);
+	for (char **dir = vm->firmware_dirs; *dir; dir++)
+		free(*dir);
+	free(vm->firmware_dirs);
 	free(vm->name);
 	free(vm);
 }

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "back/display/display.h"
 #include "dev/class.h"
 #include "engine/engine.h"
 
@@ -56,6 +57,8 @@ struct vm_config {
 	const struct vm_fw_item *fw_items;
 	size_t n_fw_items;
 	struct blocks *blocks; /* all drives: held requests are tried again on resume; NULL: none */
+	/* Where devices look for option ROMs first; ends with NULL; NULL: only in the usual places. */
+	const char *const *firmware_dirs;
 	struct chardev *serial[4]; /* NULL: port absent; owned by the caller */
 	struct chardev *debugcon; /* NULL: port 0x402 absent */
 	uint16_t debugcon_port; /* 0: 0x402 */
@@ -169,6 +172,10 @@ uint64_t vm_ram_size(const struct vm *vm); /* bytes */
 /* vm_cpu_tid - thread id; 0 when there is none.  vm_cpu_seconds - processor time used by its thread. */
 int vm_cpu_tid(const struct vm *vm, unsigned cpu);
 double vm_cpu_seconds(const struct vm *vm, unsigned cpu);
+/* vm_screendump - what a display shows, as a file; device: id of the adapter, NULL: the first.  0, or
+ * -errno with *e: -ENOENT when there is no (such) display.  No lock held. */
+int vm_screendump(struct vm *vm, const char *device, const char *path, enum picture form,
+		  struct err **e);
 /* vm_devices - the devices of the machine; their lock is env->lock. */
 struct dev_env *vm_devices(struct vm *vm);
 unsigned vm_cpus(const struct vm *vm);

@@ -69,6 +69,7 @@ struct vm {
 	struct loop_fd *event_watch;
 
 	char *name, *cmdline;
+	char **firmware_dirs; /* ends with NULL */
 	const struct board_ops *board;
 	bool no_reboot, no_shutdown, start_paused, driven, finished;
 	struct image kernel, initrd, firmware;

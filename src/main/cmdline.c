@@ -51,6 +51,7 @@ void cmdline_free(struct cmdline *c)
 	for (size_t i = 0; i < c->n_owned; i++)
 		free(c->owned[i]);
 	free(c->owned);
+	free(c->firmware_dirs);
 	for (size_t i = 0; i < ARRAY_SIZE(lists); i++)
 		free(lists[i]->use);
 	free((void *)c->cfg.devices);

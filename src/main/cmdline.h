@@ -47,6 +47,7 @@ struct cmdline {
 	const char *fallback; /* engines that were asked for but are not there, for a warning; or
 				 NULL */
 
+	const char **firmware_dirs; /* of -L; ends with NULL */
 	char **owned;
 	size_t n_owned;
 };

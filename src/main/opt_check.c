@@ -4,39 +4,29 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include "base/err.h"
 #include "dev/registry.h"
 #include "engine/engine.h"
+#include "machine/firmware.h"
 #include "main/cmdline.h"
 #include "x86/cpuid.h"
 
-static const char *const firmware_dirs[] = {"/usr/share/seabios", "/usr/share/qemu"};
-
-static bool is_file(const char *path)
+/* A firmware image by its path, or by its bare name in the places where images are. */
+static const char *find_image(struct cmdline *c, const char *name)
 {
-	struct stat st;
+	char *path = firmware_find(c->cfg.firmware_dirs, name);
 
-	return !stat(path, &st) && !S_ISDIR(st.st_mode);
+	return path ? cmdline_own(c, path) : NULL;
 }
 
-/* A firmware image by its path, or by its bare name in the places where images are. */
-static const char *firmware_find(struct cmdline *c, const char *name)
+/* The directories of -L, for whoever looks for a file. */
+static void set_firmware_dirs(struct cmdline *c)
 {
-	size_t n = c->data_dirs.n + ARRAY_SIZE(firmware_dirs);
-
-	if (is_file(name) || strchr(name, '/'))
-		return name;
-	for (size_t i = 0; i < n; i++) {
-		const char *dir = i < c->data_dirs.n ? c->data_dirs.use[i].arg
-						     : firmware_dirs[i - c->data_dirs.n];
-		const char *path = cmdline_own(c, xasprintf("%s/%s", dir, name));
-
-		if (is_file(path))
-			return path;
-	}
-	return NULL;
+	c->firmware_dirs = xcalloc(c->data_dirs.n + 1, sizeof(*c->firmware_dirs));
+	for (size_t i = 0; i < c->data_dirs.n; i++)
+		c->firmware_dirs[i] = c->data_dirs.use[i].arg;
+	c->cfg.firmware_dirs = c->firmware_dirs;
 }
 
 static bool has_disks(const struct cmdline *c)
@@ -61,7 +51,7 @@ static int check_boot(struct cmdline *c, struct err **e)
 	if (c->append.arg && !c->kernel.arg)
 		return err_set(e, EINVAL, "%s: only with %skernel", c->append.opt, dash);
 	if (c->bios.arg) {
-		c->cfg.bios = firmware_find(c, c->bios.arg);
+		c->cfg.bios = find_image(c, c->bios.arg);
 		if (!c->cfg.bios || access(c->cfg.bios, R_OK)) {
 			int r = err_set(e, c->cfg.bios ? errno : ENOENT, "%s",
 					strerror(c->cfg.bios ? errno : ENOENT));
@@ -75,7 +65,7 @@ static int check_boot(struct cmdline *c, struct err **e)
 				       "nothing to boot: give a disk image, %scdrom FILE, %skernel FILE or %sbios FILE",
 				       dash, dash, dash);
 		if (!has_pflash(c))
-			c->cfg.bios = firmware_find(c, "bios-256k.bin");
+			c->cfg.bios = find_image(c, "bios-256k.bin");
 		if (!c->cfg.bios && !has_pflash(c))
 			return err_set(e, ENOENT,
 				       "firmware 'bios-256k.bin' is not installed (Debian package seabios), and no %sbios FILE is given",
@@ -198,6 +188,7 @@ int cmdline_check(struct cmdline *c, struct err **e)
 		c->cfg.mem_size = (!c->friendly ? 128 : has_disks(c) ? 1024 : 512) * MiB;
 	if (c->friendly && c->kernel.arg && !c->cfg.append)
 		c->cfg.append = "console=ttyS0";
+	set_firmware_dirs(c);
 	r = check_boot(c, e);
 	if (!r)
 		r = check_cpu(c, e);

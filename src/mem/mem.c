@@ -76,6 +76,11 @@ uint64_t mem_ram_alloc(struct mem *m, uint64_t size)
 	return at;
 }
 
+uint64_t mem_ram_left(const struct mem *m)
+{
+	return m->ram_size - m->ram_used;
+}
+
 uint8_t *mem_ram_base(const struct mem *m)
 {
 	return m->ram;

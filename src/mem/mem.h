@@ -64,6 +64,8 @@ void mem_destroy(struct mem *m);
 /* mem_ram_alloc - set aside size bytes of RAM (4 KiB multiples); returns the RAM offset.
  * Running out is our own bug: the sum is known when mem_create is called. */
 uint64_t mem_ram_alloc(struct mem *m, uint64_t size);
+/* mem_ram_left - bytes that mem_ram_alloc can still give. */
+uint64_t mem_ram_left(const struct mem *m);
 uint8_t *mem_ram_base(const struct mem *m);
 uint64_t mem_ram_size(const struct mem *m);
 

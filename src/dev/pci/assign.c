@@ -88,7 +88,7 @@ static void plan_bars(struct plan *p, struct pci_dev *d)
 		const struct pci_bar *bar = &d->bars[n];
 		bool io = bar->flags & PCI_BAR_IO;
 
-		if (bar->io)
+		if (bar->size)
 			add(p, kind_of(bar),
 			    &(struct need){.d = d,
 					   .n = n,

@@ -82,6 +82,8 @@ static void bar_map(struct pci_dev *d, struct pci_bar *bar, uint64_t addr)
 
 	if (bar->flags & PCI_BAR_IO)
 		bar->map = pio_map(mem, (uint16_t)addr, bar->io, BAR_PRIO);
+	else if (!bar->io)
+		bar->map = mem_map_ram(mem, GPA(addr), bar->size, bar->ram_off, BAR_PRIO);
 	else
 		bar->map = mem_map_io(mem, GPA(addr), bar->io, BAR_PRIO);
 	bar->mapped = true;
@@ -112,9 +114,9 @@ void pci_dev_bars_update(struct pci_dev *d)
 	mem_begin(d->dev.env->mem);
 	for (unsigned n = 0; n <= PCI_ROM_BAR; n++) {
 		uint64_t addr = 0;
-		bool on = d->bars[n].io && bar_target(d, n, &addr);
+		bool on = d->bars[n].size && bar_target(d, n, &addr);
 
-		if (d->bars[n].io)
+		if (d->bars[n].size)
 			bar_update(d, &d->bars[n], on, addr);
 	}
 	mem_commit(d->dev.env->mem);
@@ -238,14 +240,15 @@ void pci_dev_init(struct pci_dev *d, struct pci_bus *b, uint8_t devfn, const str
 	dev_add(&d->dev, &ops->dev, name, pci_bus_env(b));
 }
 
-void pci_dev_bar(struct pci_dev *d, unsigned n, uint8_t flags, struct io_region *io)
+static void bar_add(struct pci_dev *d, unsigned n, const struct pci_bar *bar)
 {
 	uint8_t *reg = d->config + pci_dev_bar_reg(d, n), *mask = d->wmask + pci_dev_bar_reg(d, n);
-	uint64_t m = ~(io->size - 1);
+	uint64_t m = ~(bar->size - 1);
+	uint8_t flags = bar->flags;
 
-	bug_on(n > PCI_ROM_BAR || !is_pow2(io->size));
-	bug_on(io->size < (flags & PCI_BAR_IO ? 4 : n == PCI_ROM_BAR ? 2 * KiB : 16));
-	d->bars[n] = (struct pci_bar){ .io = io, .size = io->size, .flags = flags };
+	bug_on(n > PCI_ROM_BAR || !is_pow2(bar->size));
+	bug_on(bar->size < (flags & PCI_BAR_IO ? 4 : n == PCI_ROM_BAR ? 2 * KiB : 16));
+	d->bars[n] = *bar;
 	if (n == PCI_ROM_BAR) {
 		put_le32(mask, (uint32_t)m | 1);
 		return;
@@ -256,6 +259,17 @@ void pci_dev_bar(struct pci_dev *d, unsigned n, uint8_t flags, struct io_region 
 		bug_on(n >= PCI_NUM_BARS - 1);
 		put_le32(mask + 4, (uint32_t)(m >> 32));
 	}
+}
+
+void pci_dev_bar(struct pci_dev *d, unsigned n, uint8_t flags, struct io_region *io)
+{
+	bar_add(d, n, &(struct pci_bar){ .io = io, .size = io->size, .flags = flags });
+}
+
+void pci_dev_bar_ram(struct pci_dev *d, unsigned n, uint8_t flags, uint64_t ram_off, uint64_t size)
+{
+	bug_on(PAGE_OFFSET(ram_off | size) || n == PCI_ROM_BAR || (flags & PCI_BAR_IO));
+	bar_add(d, n, &(struct pci_bar){ .ram_off = ram_off, .size = size, .flags = flags });
 }
 
 unsigned pci_dev_cap(struct pci_dev *d, uint8_t id, unsigned off, unsigned len)

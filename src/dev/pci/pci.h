@@ -62,8 +62,9 @@ struct pci_dev;
 struct pci_rom;
 
 struct pci_bar {
-	struct io_region *io;	/* NULL: BAR absent */
-	uint64_t size;		/* power of two, >= 16 (memory) or >= 4 (I/O) */
+	struct io_region *io;	/* NULL: BAR absent, or of RAM */
+	uint64_t size;		/* power of two, >= 16 (memory) or >= 4 (I/O); 0: BAR absent */
+	uint64_t ram_off;	/* RAM offset, of a BAR that shows RAM */
 	uint8_t flags;		/* PCI_BAR_* */
 	bool mapped;
 	uint64_t addr;		/* where it is mapped */
@@ -181,10 +182,18 @@ struct pci_place {
 extern const struct dev_prop pci_props[]; /* multifunction, romfile, rombar */
 int pci_place_get(struct pci_place *pl, const struct dev_place *p, const struct dev_opts *o,
 		  const char *name, struct err **e);
+/* pci_place_rom - the option ROM of a class that has one unless its properties say otherwise: file
+ * `name`.  Between pci_place_get and pci_dev_init_at. */
+int pci_place_rom(struct pci_place *pl, const struct dev_opts *o, const char *name, struct err **e);
+/* pci_dev_rom - its option ROM and *size; NULL: it has none. */
+const uint8_t *pci_dev_rom(const struct pci_dev *d, uint64_t *size);
 void pci_place_drop(struct pci_place *pl);
 void pci_dev_init_at(struct pci_dev *d, struct pci_place *pl, const struct pci_id *id,
 		     const struct pci_dev_ops *ops);
 void pci_dev_bar(struct pci_dev *d, unsigned n, uint8_t flags, struct io_region *io);
+/* pci_dev_bar_ram - a memory BAR that shows [ram_off, ram_off + size) of guest RAM (mem_ram_alloc): a
+ * frame buffer.  size: a power of two, at least 4 KiB. */
+void pci_dev_bar_ram(struct pci_dev *d, unsigned n, uint8_t flags, uint64_t ram_off, uint64_t size);
 /* pci_dev_cap - append a capability of len bytes (ID and next filled in) at off, or (0) after those
  * that are there; returns its offset. */
 unsigned pci_dev_cap(struct pci_dev *d, uint8_t id, unsigned off, unsigned len);

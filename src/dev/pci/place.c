@@ -88,15 +88,21 @@ static int load(struct pci_rom **out, int fd, const char *path, struct err **e)
 	return rc;
 }
 
-static int rom_load(struct pci_rom **out, const char *path, struct err **e)
+static int rom_load(struct pci_rom **out, const struct dev_env *env, const char *name,
+		    struct err **e)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), rc;
+	char *path = env->firmware_file ? env->firmware_file(env->opaque, name) : xstrdup(name);
+	int fd = path ? open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) : -1, rc;
 
-	if (fd < 0)
-		return err_set(e, errno, "romfile '%s' cannot be opened: %s", path,
-			       strerror(errno));
-	rc = load(out, fd, path, e);
-	close(fd);
+	if (!path)
+		rc = err_set(e, ENOENT, "romfile '%s' is nowhere (see -L)", name);
+	else if (fd < 0)
+		rc = err_set(e, errno, "romfile '%s' cannot be opened: %s", path, strerror(errno));
+	else
+		rc = load(out, fd, path, e);
+	if (fd >= 0)
+		close(fd);
+	free(path);
 	return rc;
 }
 
@@ -137,8 +143,21 @@ int pci_place_get(struct pci_place *pl, const struct dev_place *p, const struct 
 	};
 	rc = functions_fit(pl, e);
 	if (!rc && romfile && *romfile && dev_opt_num(o, "rombar"))
-		rc = rom_load(&pl->rom, romfile, e);
+		rc = rom_load(&pl->rom, pci_bus_env(pl->bus), romfile, e);
 	return rc;
+}
+
+int pci_place_rom(struct pci_place *pl, const struct dev_opts *o, const char *name, struct err **e)
+{
+	if (dev_opt_str(o, "romfile") || !dev_opt_num(o, "rombar"))
+		return 0;
+	return rom_load(&pl->rom, pci_bus_env(pl->bus), name, e);
+}
+
+const uint8_t *pci_dev_rom(const struct pci_dev *d, uint64_t *size)
+{
+	*size = d->rom ? d->rom->io.size : 0;
+	return d->rom ? d->rom->data : NULL;
 }
 
 void pci_place_drop(struct pci_place *pl)
