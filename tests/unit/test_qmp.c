@@ -526,7 +526,7 @@ static void test_all_commands(void **state)
 		char msg[128];
 		struct json_object *answer;
 
-		if (!strcmp(name, "quit"))
+		if (!strcmp(name, "quit") || !strcmp(name, "inject-nmi"))
 			continue;
 		snprintf(msg, sizeof(msg), "{\"execute\":\"%s\",\"id\":%zu}", name, i);
 		answer = ask(f, msg);
