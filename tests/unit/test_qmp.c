@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "../engine.h"
+#include "back/block/block.h"
 #include "back/char/chardev.h"
 #include "base/base.h"
 #include "base/err.h"
@@ -37,6 +38,7 @@ struct fixture {
 	struct ctl *ctl;
 	struct client c[2];
 	struct chardev *ring;
+	struct blocks *blocks;
 };
 
 static void each_chardev(void *opaque, void (*fn)(void *arg, struct chardev *cd), void *arg)
@@ -102,6 +104,7 @@ static int setup(void **state)
 	cc.loop = f->loop;
 	cc.log = f->log;
 	assert_int_equal(chardev_open_opts(&f->ring, f->loop, "ringbuf,id=ring", NULL), 0);
+	cc.blocks = f->blocks = blocks_create(f->log);
 	ctl_create(&f->ctl, &cc);
 	client_open(f, &f->c[0], false);
 	f->c[1].fd = -1;
@@ -115,6 +118,7 @@ static int teardown(void **state)
 
 	ctl_destroy(f->ctl);
 	vm_destroy(f->vm);
+	blocks_destroy(f->blocks);
 	for (int i = 0; i < 2; i++) {
 		chardev_close(f->c[i].cd);
 		if (f->c[i].fd >= 0)
@@ -563,6 +567,110 @@ static void test_ringbuf(void **state)
 	json_object_put(o);
 }
 
+static void expect_error(struct fixture *f, const char *msg, const char *error_class,
+			 const char *desc)
+{
+	struct json_object *o = ask(f, msg);
+
+	expect_str(o, "error.class", error_class);
+	if (!strstr(json_object_get_string(at(o, "error.desc")), desc))
+		fail_msg("%s: %s", msg, json_object_to_json_string(o));
+	json_object_put(o);
+}
+
+static struct json_object *first(struct json_object *o)
+{
+	o = at(o, "return");
+	assert_true(json_object_array_length(o) > 0);
+	return json_object_array_get_idx(o, 0);
+}
+
+static void test_block(void **state)
+{
+	struct fixture *f = *state;
+	struct json_object *o;
+	struct block *b;
+	struct err *e = NULL;
+	char path[] = "/tmp/doppel-qmp-disk-XXXXXX", *opts;
+	int fd = mkstemp(path);
+
+	assert_int_equal(ftruncate(fd, 1 * MiB), 0);
+	close(fd);
+	opts = xasprintf("if=none,id=d0,format=raw,file=%s", path);
+	if (block_open_drive(&b, f->blocks, opts, &e))
+		fail_msg("%s", err_msg(e));
+	free(opts);
+	negotiate(f, &f->c[0]);
+	o = ask(f, "{'execute':'query-block'}");
+	expect_str(first(o), "device", "d0");
+	expect_str(first(o), "inserted.drv", "raw");
+	expect_str(first(o), "inserted.file", path);
+	expect_str(first(o), "inserted.image.virtual-size", "1048576");
+	expect_str(first(o), "inserted.cache.writeback", "true");
+	json_object_put(o);
+	o = ask(f, "{'execute':'query-blockstats'}");
+	expect_str(first(o), "stats.rd_operations", "0");
+	json_object_put(o);
+	tell(f, "{'execute':'block_resize','arguments':{'device':'d0','size':2097152}}");
+	expect_return(f);
+	o = ask(f, "{'execute':'query-block'}");
+	expect_str(first(o), "inserted.image.virtual-size", "2097152");
+	json_object_put(o);
+	expect_error(f, "{'execute':'block_resize','arguments':{'device':'d0','size':-1}}",
+		     "GenericError", "expects a >0 size");
+	expect_error(f, "{'execute':'block_resize','arguments':{'device':'x','size':512}}",
+		     "GenericError", "Cannot find device='x' nor node-name=''");
+	expect_error(f, "{'execute':'block_resize','arguments':{'size':512}}", "GenericError",
+		     "exactly one");
+	expect_error(f, "{'execute':'eject','arguments':{'device':'x'}}", "DeviceNotFound",
+		     "Device 'x' not found");
+	expect_error(f, "{'execute':'eject','arguments':{'device':'d0'}}", "GenericError",
+		     "not removable");
+	expect_error(f, "{'execute':'eject','arguments':{'device':'d0','id':'d0'}}", "GenericError",
+		     "exactly one");
+	expect_error(f,
+		     "{'execute':'blockdev-change-medium','arguments':{'id':'x','filename':'y'}}",
+		     "DeviceNotFound", "'x'");
+	tell(f, "{'execute':'blockdev-add','arguments':{'driver':'null-co','node-name':'n0',"
+		"'size':4096}}");
+	expect_return(f);
+	expect_error(f,
+		     "{'execute':'blockdev-add','arguments':{'driver':'null-co','node-name':'n0'}}",
+		     "GenericError", "n0");
+	expect_error(f,
+		     "{'execute':'blockdev-add','arguments':{'driver':'null-co','node-name':'n1',"
+		     "'colour':'red'}}",
+		     "GenericError", "colour");
+	expect_error(f, "{'execute':'blockdev-add','arguments':{'driver':'zip','node-name':'n1'}}",
+		     "GenericError", "zip");
+	expect_error(f, "{'execute':'blockdev-add','arguments':{'driver':'null-co'}}",
+		     "GenericError", "node-name");
+	o = ask(f, "{'execute':'query-named-block-nodes'}");
+	expect_str(json_object_array_get_idx(at(o, "return"),
+					     json_object_array_length(at(o, "return")) - 1),
+		   "node-name", "n0");
+	json_object_put(o);
+	tell(f, "{'execute':'blockdev-del','arguments':{'node-name':'n0'}}");
+	expect_return(f);
+	expect_error(f, "{'execute':'blockdev-del','arguments':{'node-name':'n0'}}", "GenericError",
+		     "Failed to find node with node-name='n0'");
+	tell(f, "{'execute':'block_set_io_throttle','arguments':{'device':'d0','bps':1000000,"
+		"'bps_rd':0,'bps_wr':0,'iops':0,'iops_rd':0,'iops_wr':0}}");
+	expect_return(f);
+	o = ask(f, "{'execute':'query-block'}");
+	expect_str(first(o), "inserted.bps", "1000000");
+	json_object_put(o);
+	expect_error(f,
+		     "{'execute':'block_set_io_throttle','arguments':{'device':'d0','bps':-1,"
+		     "'bps_rd':0,'bps_wr':0,'iops':0,'iops_rd':0,'iops_wr':0}}",
+		     "GenericError", "negative");
+	expect_error(f,
+		     "{'execute':'block_set_io_throttle','arguments':{'device':'d0','bps':1000,"
+		     "'bps_rd':10,'bps_wr':0,'iops':0,'iops_rd':0,'iops_wr':0}}",
+		     "GenericError", "together");
+	unlink(path);
+}
+
 static char *hmp(struct fixture *f, const char *line)
 {
 	struct json_object *msg = json_object_new_object(), *args = json_object_new_object();
@@ -614,6 +722,18 @@ static void test_hmp(void **state)
 		{"help frob", "Error"},
 		{"", ""},
 		{"   # comment", ""},
+		{"info block", ""},
+		{"info block x", "Error: there is no disk 'x'"},
+		{"info blockstats", ""},
+		{"eject x", "Error: Device 'x' not found"},
+		{"eject -f", "Error: DEVICE is missing"},
+		{"change x /tmp/y", "Error: Device 'x' not found"},
+		{"change x /tmp/y raw sometimes", "does not accept"},
+		{"change x", "Error: FILE is missing"},
+		{"block_resize x 1G", "Error: Cannot find"},
+		{"block_resize x much", "Error: 'much' is not a size"},
+		{"block_set_io_throttle x 0 0 0 0 0 0", "Error: Device 'x' not found"},
+		{"block_set_io_throttle x 0", "Error: bps_rd is missing"},
 		{"cpu 1", ""},
 		{"cpu 2", "Error: there is no CPU 2"},
 		{"cpu", "Error: INDEX is missing"},
@@ -703,7 +823,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_negotiation), T(test_malformed),	  T(test_pieces),	T(test_events),
 		T(test_quit),	     T(test_slow_client), T(test_all_commands), T(test_ringbuf),
-		T(test_hmp),	     T(test_hmp_session),
+		T(test_block),	     T(test_hmp),	  T(test_hmp_session),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
