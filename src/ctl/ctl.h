@@ -25,6 +25,7 @@ struct ctl_config {
 	const uint8_t *uuid; /* 16 bytes in the order they are printed; NULL: zeros */
 	/* What whoever made the machine has opened.  Each may be NULL: there is none. */
 	void (*each_chardev)(void *opaque, void (*fn)(void *arg, struct chardev *cd), void *arg);
+	void (*each_netdev)(void *opaque, void (*fn)(void *arg, struct netdev *nd), void *arg);
 	/* Start a debugger's stub at a place as -gdb takes it, in place of one that is there. */
 	int (*gdbserver)(void *opaque, const char *where, struct err **e);
 	void *opaque;

@@ -42,5 +42,8 @@ void ctl_block_resume(struct ctl *c);
 /* ctl_chardev - by its id, or NULL. */
 struct chardev *ctl_chardev(struct ctl *c, const char *id);
 
+/* ctl_netdev - by its id; id NULL: the only one of kind "user"; or NULL. */
+struct netdev *ctl_netdev(struct ctl *c, const char *id);
+
 /* hmp_run - run a command line of a person's monitor; what it prints goes to out. */
 void hmp_run(struct ctl *c, const char *line, struct text *out, unsigned *cpu);

@@ -90,6 +90,11 @@ static const struct qmp_arg args_set_action[] = {
 	{"watchdog", QMP_ENUM, true, "reset|shutdown|poweroff|pause|debug|none|inject-nmi"},
 	{0},
 };
+static const struct qmp_arg args_set_link[] = {
+	{"name", QMP_STR, false, NULL},
+	{"up", QMP_BOOL, false, NULL},
+	{0},
+};
 static const struct qmp_arg args_stats[] = {{"engine", QMP_BOOL, true, NULL}, {0}};
 
 const struct qmp_cmd qmp_cmds[] = {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * doppel top: what machines do, every two seconds.  Rates come from two looks at the counters of
- * x-doppel-stats, query-blockstats and query-netdev-stats, whichever the machine has.
+ * x-doppel-stats, query-blockstats and x-doppel-netstats, whichever the machine has.
  */
 #include <errno.h>
 #include <json-c/json.h>

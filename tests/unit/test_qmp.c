@@ -16,6 +16,7 @@
 #include "../engine.h"
 #include "back/block/block.h"
 #include "back/char/chardev.h"
+#include "back/net/net.h"
 #include "base/base.h"
 #include "base/err.h"
 #include "base/log.h"
@@ -39,6 +40,7 @@ struct fixture {
 	struct client c[2];
 	struct chardev *ring;
 	struct blocks *blocks;
+	struct netdev *net;
 };
 
 static void each_chardev(void *opaque, void (*fn)(void *arg, struct chardev *cd), void *arg)
@@ -46,6 +48,13 @@ static void each_chardev(void *opaque, void (*fn)(void *arg, struct chardev *cd)
 	struct fixture *f = opaque;
 
 	fn(arg, f->ring);
+}
+
+static void each_netdev(void *opaque, void (*fn)(void *arg, struct netdev *nd), void *arg)
+{
+	struct fixture *f = opaque;
+
+	fn(arg, f->net);
 }
 
 static void client_open(struct fixture *f, struct client *c, bool hmp)
@@ -90,7 +99,8 @@ static int setup(void **state)
 		.mem_size = 16 * MiB,
 		.n_cpus = 2,
 	};
-	struct ctl_config cc = {.each_chardev = each_chardev, .opaque = f};
+	struct ctl_config cc = {
+		.each_chardev = each_chardev, .each_netdev = each_netdev, .opaque = f};
 	struct err *e = NULL;
 
 	signal(SIGPIPE, SIG_IGN);
@@ -103,6 +113,8 @@ static int setup(void **state)
 	cc.vm = f->vm;
 	cc.loop = f->loop;
 	cc.log = f->log;
+	if (netdev_open(&f->net, f->loop, f->log, "user,id=n0", &e))
+		fail_msg("%s", err_msg(e));
 	assert_int_equal(chardev_open_opts(&f->ring, f->loop, "ringbuf,id=ring", NULL), 0);
 	cc.blocks = f->blocks = blocks_create(f->log);
 	ctl_create(&f->ctl, &cc);
@@ -118,6 +130,7 @@ static int teardown(void **state)
 
 	ctl_destroy(f->ctl);
 	vm_destroy(f->vm);
+	netdev_close(f->net);
 	blocks_destroy(f->blocks);
 	for (int i = 0; i < 2; i++) {
 		chardev_close(f->c[i].cd);
@@ -671,6 +684,26 @@ static void test_block(void **state)
 	unlink(path);
 }
 
+static void test_net(void **state)
+{
+	struct fixture *f = *state;
+	struct json_object *o;
+
+	negotiate(f, &f->c[0]);
+	o = ask(f, "{'execute':'x-doppel-netstats'}");
+	expect_str(first(o), "id", "n0");
+	expect_str(first(o), "link", "true");
+	expect_str(first(o), "rx-bytes", "0");
+	json_object_put(o);
+	tell(f, "{'execute':'set_link','arguments':{'name':'n0','up':false}}");
+	expect_return(f);
+	assert_false(netdev_link(f->net));
+	expect_error(f, "{'execute':'set_link','arguments':{'name':'x','up':true}}",
+		     "DeviceNotFound", "Device 'x' not found");
+	expect_error(f, "{'execute':'set_link','arguments':{'name':'n0'}}", "GenericError",
+		     "'up' is missing");
+}
+
 static char *hmp(struct fixture *f, const char *line)
 {
 	struct json_object *msg = json_object_new_object(), *args = json_object_new_object();
@@ -734,6 +767,19 @@ static void test_hmp(void **state)
 		{"block_resize x much", "Error: 'much' is not a size"},
 		{"block_set_io_throttle x 0 0 0 0 0 0", "Error: Device 'x' not found"},
 		{"block_set_io_throttle x 0", "Error: bps_rd is missing"},
+		{"info network", "n0: type=user"},
+		{"info usernet", "n0:"},
+		{"set_link n0 off", ""},
+		{"info network", "(link down)"},
+		{"set_link n0 maybe", "Error: 'maybe' is not on or off"},
+		{"set_link x on", "Error: Device 'x' not found"},
+		{"hostfwd_add tcp::x-:22", "Error"},
+		{"hostfwd_add n1 tcp::0-:22", "Error: there is no network 'n1'"},
+		{"hostfwd_add", "Error: RULE is missing"},
+		{"hostfwd_add tcp:127.0.0.1:39871-:22", ""},
+		{"info usernet", "39871"},
+		{"hostfwd_remove n0 tcp:127.0.0.1:39871", ""},
+		{"hostfwd_remove n0 tcp:127.0.0.1:39871", "Error"},
 		{"cpu 1", ""},
 		{"cpu 2", "Error: there is no CPU 2"},
 		{"cpu", "Error: INDEX is missing"},
@@ -823,7 +869,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_negotiation), T(test_malformed),	  T(test_pieces),	T(test_events),
 		T(test_quit),	     T(test_slow_client), T(test_all_commands), T(test_ringbuf),
-		T(test_block),	     T(test_hmp),	  T(test_hmp_session),
+		T(test_block),	     T(test_net),	  T(test_hmp),		T(test_hmp_session),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
