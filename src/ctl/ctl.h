@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct block;
+struct blocks;
 struct chardev;
 struct ctl;
 struct err;
@@ -21,9 +21,11 @@ struct ctl_config {
 	struct vm *vm;
 	struct loop *loop;
 	struct log *log;
+	struct blocks *blocks; /* NULL: none; ctl sets their error hook */
 	const uint8_t *uuid; /* 16 bytes in the order they are printed; NULL: zeros */
 	/* What whoever made the machine has opened.  Each may be NULL: there is none. */
 	void (*each_chardev)(void *opaque, void (*fn)(void *arg, struct chardev *cd), void *arg);
+	void (*each_netdev)(void *opaque, void (*fn)(void *arg, struct netdev *nd), void *arg);
 	/* Start a debugger's stub at a place as -gdb takes it, in place of one that is there. */
 	int (*gdbserver)(void *opaque, const char *where, struct err **e);
 	void *opaque;

@@ -27,8 +27,6 @@ struct ctl {
 	struct vm_listener listener;
 	struct qmp *qmps;
 	struct hmp *hmps;
-	struct ctl_fd *fds; /* getfd, add-fd */
-	double stats_last;
 };
 
 void qmp_destroy_all(struct ctl *c);
@@ -36,8 +34,16 @@ void hmp_destroy_all(struct ctl *c);
 /* qmp_event - tell every client. */
 void qmp_event(struct ctl *c, const struct vm_event *ev);
 
+/* ctl_block.c: the hook for errors of disks; requests that waited go on. */
+void ctl_block_start(struct ctl *c);
+void ctl_block_end(struct ctl *c);
+void ctl_block_resume(struct ctl *c);
+
 /* ctl_chardev - by its id, or NULL. */
 struct chardev *ctl_chardev(struct ctl *c, const char *id);
+
+/* ctl_netdev - by its id; id NULL: the only one of kind "user"; or NULL. */
+struct netdev *ctl_netdev(struct ctl *c, const char *id);
 
 /* hmp_run - run a command line of a person's monitor; what it prints goes to out. */
 void hmp_run(struct ctl *c, const char *line, struct text *out, unsigned *cpu);

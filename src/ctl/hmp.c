@@ -274,10 +274,10 @@ static void add_names(const struct hmp_cmd *cmds, size_t n,
 		      void (*add)(struct hmp_edit *ed, const char *word), struct hmp_edit *ed)
 {
 	for (size_t i = 0; i < n; i++) {
-		char name[64];
+		char name[64] = "";
+		size_t len = strcspn(cmds[i].names, "|");
 
-		snprintf(name, sizeof(name), "%.*s", (int)strcspn(cmds[i].names, "|"),
-			 cmds[i].names);
+		memcpy(name, cmds[i].names, min_u64(len, sizeof(name) - 1));
 		add(ed, name);
 	}
 }

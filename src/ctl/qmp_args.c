@@ -74,7 +74,7 @@ int qmp_check_args(struct qmp_call *call, const struct qmp_arg *args)
 		const struct qmp_arg *a = args;
 
 		(void)val;
-		while (a->name && strcmp(a->name, key))
+		while (a->name && strcmp(a->name, key) && strcmp(a->name, QMP_OTHERS))
 			a++;
 		if (!a->name)
 			return qmp_fail(call, QMP_GENERIC, "Parameter '%s' is unexpected", key);

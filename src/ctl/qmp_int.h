@@ -22,6 +22,8 @@ struct qmp_arg {
 	const char *choices;
 };
 
+#define QMP_OTHERS "*" /* name of an argument: any others, too */
+
 struct qmp_call;
 
 struct qmp_cmd {

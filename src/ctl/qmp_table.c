@@ -5,6 +5,53 @@
 #include "ctl/qmp_int.h"
 
 static const struct qmp_arg args_none[] = {{0}};
+/* Of a drive: its name, or its device's. */
+#define ARG_DRIVE                         \
+	{"device", QMP_STR, true, NULL},  \
+	{                                 \
+		"id", QMP_STR, true, NULL \
+	}
+#define ARG_LIMIT(name)                                                   \
+	{name, QMP_INT, false, NULL}, {name "_max", QMP_INT, true, NULL}, \
+	{                                                                 \
+		name "_max_length", QMP_INT, true, NULL                   \
+	}
+
+static const struct qmp_arg args_block_resize[] = {
+	{"device", QMP_STR, true, NULL},
+	{"node-name", QMP_STR, true, NULL},
+	{"size", QMP_INT, false, NULL},
+	{0},
+};
+static const struct qmp_arg args_throttle[] = {
+	ARG_DRIVE,
+	ARG_LIMIT("bps"),
+	ARG_LIMIT("bps_rd"),
+	ARG_LIMIT("bps_wr"),
+	ARG_LIMIT("iops"),
+	ARG_LIMIT("iops_rd"),
+	ARG_LIMIT("iops_wr"),
+	{"iops_size", QMP_INT, true, NULL},
+	{0},
+};
+static const struct qmp_arg args_blockdev_add[] = {
+	{"driver", QMP_STR, false, NULL},
+	{"node-name", QMP_STR, true, NULL},
+	{QMP_OTHERS, QMP_ANY, true, NULL}, /* the driver's options, which the block layer checks */
+	{0},
+};
+static const struct qmp_arg args_change_medium[] = {
+	ARG_DRIVE,
+	{"filename", QMP_STR, false, NULL},
+	{"format", QMP_STR, true, NULL},
+	{"force", QMP_BOOL, true, NULL},
+	{"read-only-mode", QMP_ENUM, true, "retain|read-only|read-write"},
+	{0},
+};
+static const struct qmp_arg args_blockdev_del[] = {{"node-name", QMP_STR, false, NULL}, {0}};
+static const struct qmp_arg args_eject[] = {ARG_DRIVE, {"force", QMP_BOOL, true, NULL}, {0}};
+static const struct qmp_arg args_blockstats[] = {{"query-nodes", QMP_BOOL, true, NULL}, {0}};
+static const struct qmp_arg args_block_nodes[] = {{"flat", QMP_BOOL, true, NULL}, {0}};
 static const struct qmp_arg args_capabilities[] = {{"enable", QMP_LIST, true, NULL}, {0}};
 static const struct qmp_arg args_hmp[] = {
 	{"command-line", QMP_STR, false, NULL},
@@ -41,6 +88,11 @@ static const struct qmp_arg args_set_action[] = {
 	{"shutdown", QMP_ENUM, true, "poweroff|pause"},
 	{"panic", QMP_ENUM, true, "pause|shutdown|exit-failure|none"},
 	{"watchdog", QMP_ENUM, true, "reset|shutdown|poweroff|pause|debug|none|inject-nmi"},
+	{0},
+};
+static const struct qmp_arg args_set_link[] = {
+	{"name", QMP_STR, false, NULL},
+	{"up", QMP_BOOL, false, NULL},
 	{0},
 };
 static const struct qmp_arg args_stats[] = {{"engine", QMP_BOOL, true, NULL}, {0}};
@@ -118,6 +170,11 @@ static void schema_args(struct json_object *list, const char *type, const struct
 		struct json_object *m = json_object_new_object();
 		char name[128];
 
+		if (!strcmp(a->name, QMP_OTHERS)) {
+			json_object_put(m);
+			continue;
+		}
+
 		obj_str(m, "name", a->name);
 		snprintf(name, sizeof(name), "%s.%s", type, a->name);
 		obj_str(m, "type", types[a->kind] ? types[a->kind] : name);
@@ -158,7 +215,7 @@ static void schema_event(struct json_object *list, const char *name)
 int qmp_query_qmp_schema(struct qmp_call *call)
 {
 	static const char *const events[] = {
-		"SHUTDOWN", "RESET", "STOP", "RESUME", "POWERDOWN",
+		"SHUTDOWN", "RESET", "STOP", "RESUME", "POWERDOWN", "BLOCK_IO_ERROR",
 	};
 	struct json_object *list = json_object_new_array();
 

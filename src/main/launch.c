@@ -17,9 +17,11 @@
 #include "ctl/gdbstub.h"
 #include "main/backs.h"
 #include "main/cmdline.h"
+#include "main/daemon.h"
 #include "main/monitors.h"
 #include "main/parts.h"
 #include "main/pidfile.h"
+#include "main/publish.h"
 #include "main/watch.h"
 
 #define FW_ITEM_MAX (64 * MiB)
@@ -41,6 +43,8 @@ struct launch {
 	struct vm *vm;
 	struct gdbstub *gdb;
 	struct monitors *monitors;
+	struct rundir *rundir; /* doppel run */
+	struct daemon_start *daemon;
 };
 
 static const char *launch_own(struct launch *l, char *s)
@@ -145,6 +149,10 @@ static int launch_chardevs(struct launch *l, struct err **e)
 		struct chardev *cd;
 		int r = chardev_open_opts(&cd, l->loop, use->arg, e);
 
+		if (!r && l->c->detach && !strncmp(use->arg, "stdio", 5)) {
+			chardev_close(cd);
+			r = err_set(e, EINVAL, "a machine that leaves the terminal cannot use it");
+		}
 		if (!r && chardev_find(l, chardev_id(cd))) {
 			r = err_set(e, EEXIST, "there is another '%s'", chardev_id(cd));
 			chardev_close(cd);
@@ -170,7 +178,9 @@ static int launch_end(void *opaque, const struct cmd_use *use, const char *spec,
 	*out = NULL;
 	if (!strcmp(spec, "none"))
 		return 0;
-	if (!strncmp(spec, "chardev:", 8)) {
+	if (l->c->detach && (!strcmp(spec, "stdio") || !strcmp(spec, "mon:stdio"))) {
+		r = err_set(e, EINVAL, "a machine that leaves the terminal cannot use it");
+	} else if (!strncmp(spec, "chardev:", 8)) {
 		*out = chardev_find_end(l, spec + 8);
 		if (!*out)
 			r = err_set(e, ENOENT, "there is no -chardev with id '%s'", spec + 8);
@@ -191,7 +201,11 @@ static int launch_end(void *opaque, const struct cmd_use *use, const char *spec,
 static int launch_port(struct launch *l, const struct cmd_use *use, const char *id,
 		       struct chardev **out, struct err **e)
 {
-	return launch_end(l, use, use->arg, id, out, e);
+	char *spec = publish_spec(l->rundir, l->c, use->arg);
+	int r = launch_end(l, use, spec ? spec : use->arg, id, out, e);
+
+	free(spec);
+	return r;
 }
 
 /* Also by the monitor's command: in place of one that is there. */
@@ -217,6 +231,19 @@ static int launch_monitors(struct launch *l, struct err **e)
 	};
 
 	return monitors_start(l->monitors, &cfg, e);
+}
+
+/* The monitors' back ends, and for doppel run a place where others find the machine. */
+static int launch_monitors_open(struct launch *l, struct err **e)
+{
+	struct monitors_host host = {.open = launch_end, .opaque = l};
+	int r = monitors_open(&l->monitors, l->c, &host, e);
+
+	if (!r && l->c->friendly)
+		r = publish_claim(&l->rundir, l->c, e);
+	if (!r && l->rundir)
+		r = publish_monitor(l->rundir, l->monitors, &host, e);
+	return r;
 }
 
 static int launch_ports(struct launch *l, struct err **e)
@@ -347,7 +374,6 @@ static int launch_pidfile(struct launch *l, struct err **e)
 
 static int launch_open(struct launch *l, struct err **e)
 {
-	struct monitors_host host = {.open = launch_end, .opaque = l};
 	int r = launch_log(l, e);
 
 	if (!r)
@@ -355,7 +381,7 @@ static int launch_open(struct launch *l, struct err **e)
 	if (!r)
 		r = launch_chardevs(l, e);
 	if (!r)
-		r = monitors_open(&l->monitors, l->c, &host, e);
+		r = launch_monitors_open(l, e);
 	if (!r)
 		r = launch_ports(l, e);
 	if (!r)
@@ -385,7 +411,11 @@ static int launch_open(struct launch *l, struct err **e)
 		return r;
 	watch_vm(l->watch, l->vm, l->c->timeout_ms);
 	r = launch_monitors(l, e);
-	return r ? r : launch_gdb(l, e);
+	if (!r)
+		r = launch_gdb(l, e);
+	if (!r && l->rundir)
+		r = publish_vm(l->rundir, l->c, l->vm, e);
+	return r;
 }
 
 static void launch_fini(struct launch *l)
@@ -403,6 +433,7 @@ static void launch_fini(struct launch *l)
 	for (size_t i = 0; i < l->n_strings; i++)
 		free(l->strings[i]);
 	free(l->strings);
+	rundir_withdraw(l->rundir);
 	if (l->pidfile >= 0)
 		pidfile_remove(l->c->pidfile.arg, l->pidfile);
 	log_destroy(l->log);
@@ -425,18 +456,28 @@ static void launch_banner(const struct launch *l)
 	else
 		why = xstrdup(l->c->accel.opt ? "asked for" : "translator: KVM is not there yet");
 	fprintf(stderr, "doppel %s: engine %s (%s)%s\n", DOPPEL_VERSION, engine->name, why,
-		console ? "; Ctrl-a x leaves, Ctrl-a h helps" : "");
+		console && !l->daemon ? "; Ctrl-a x leaves, Ctrl-a h helps" : "");
+	if (l->daemon && l->rundir)
+		fprintf(stderr, "%s runs; 'doppel console %s' attaches, 'doppel stop %s' ends it\n",
+			rundir_name(l->rundir), rundir_name(l->rundir), rundir_name(l->rundir));
 	free(why);
 }
 
 int launch(const struct cmdline *c, int *status, struct err **e)
 {
-	struct launch l = {.c = c, .cfg = c->cfg, .pidfile = -1, .loop = loop_create()};
-	int r = launch_open(&l, e);
+	struct launch l = {.c = c, .cfg = c->cfg, .pidfile = -1};
+	int r = c->detach ? daemon_begin(&l.daemon, status, e) : 0;
 
-	if (!r) {
+	if (r)
+		return r < 0 ? r : 0;
+	l.loop = loop_create();
+	r = launch_open(&l, e);
+	if (r) {
+		daemon_failed(l.daemon);
+	} else {
 		if (c->friendly)
 			launch_banner(&l);
+		daemon_ready(l.daemon);
 		*status = vm_run(l.vm);
 	}
 	launch_fini(&l);

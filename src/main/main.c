@@ -7,12 +7,18 @@
 #include "base/base.h"
 #include "base/err.h"
 #include "main/cmdline.h"
+#include "main/fleet.h"
 #include "main/launch.h"
 
 static const char usage[] =
 	"doppel " DOPPEL_VERSION ": runs x86-64 virtual machines, with or without KVM\n"
 	"\n"
 	"  doppel run [OPTION]...       run a machine in this terminal (doppel run --help)\n"
+	"  doppel ps [--json]           list the machines that run\n"
+	"  doppel top [NAME]            show what they do\n"
+	"  doppel console [NAME]        attach this terminal to a machine's console\n"
+	"  doppel stop NAME             shut a machine down\n"
+	"  doppel qmp NAME COMMAND      run a command of a machine's monitor\n"
 	"  doppel explain run ...       print the same machine as a doppel-system-x86_64 command\n"
 	"  doppel version               print the version\n"
 	"  doppel help [run]            print this, or the options of run\n"
@@ -86,7 +92,8 @@ static const struct {
 	int (*run)(int argc, char **argv);
 } commands[] = {
 	{"run", cmd_run},   {"explain", cmd_explain},	{"version", cmd_version},
-	{"help", cmd_help}, {"--version", cmd_version}, {"--help", cmd_help},
+	{"ps", fleet_ps},   {"top", fleet_top},		{"console", fleet_console},
+	{"stop", fleet_stop}, {"qmp", fleet_qmp},	{"help", cmd_help}, {"--version", cmd_version}, {"--help", cmd_help},
 	{"-h", cmd_help},
 };
 

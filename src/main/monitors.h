@@ -7,8 +7,8 @@
 
 struct monitors;
 
-/* Opens the back end that use->arg names as for a port (spec: instead of use->arg), or gives one more
- * front end of a -chardev (spec "chardev:ID"). */
+/* Opens the back end that use->arg names as for a port (spec: instead of use->arg), or gives one
+ * more front end of a -chardev (spec "chardev:ID"). */
 struct monitors_host {
 	int (*open)(void *opaque, const struct cmd_use *use, const char *spec, const char *id,
 		    struct chardev **out, struct err **e);

@@ -20,6 +20,12 @@ int opt_mon(struct cmdline *c, const struct cmd_use *use, struct err **e)
 	return opt_monitor(c, use, e);
 }
 
+int opt_daemonize(struct cmdline *c, const struct cmd_use *use, struct err **e)
+{
+	c->detach = true;
+	return 0;
+}
+
 /* A word that is one of two; *second says which. */
 static int one_of(struct kvlist *l, const char *key, const char *first, const char *other,
 		  bool *second, struct err **e)

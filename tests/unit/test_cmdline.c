@@ -258,7 +258,7 @@ static void test_friendly(void **state)
 			&c, true,
 			"--kernel=" FILE_THERE
 			" --append=quiet -m 1G -c 3 --engine auto --machine q35 --name web "
-			"--timeout 1.5m -device isa-debug-exit,iobase=0x501 -d int --serial null",
+			"--timeout 1.5m -device isa-debug-exit,iobase=0x501 --log int -d --serial null",
 			&e),
 		CMD_RUN);
 	assert_int_equal(c.cfg.n_cpus, 3);

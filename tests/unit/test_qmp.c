@@ -14,7 +14,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "../engine.h"
+#include "back/block/block.h"
 #include "back/char/chardev.h"
+#include "back/net/net.h"
 #include "base/base.h"
 #include "base/err.h"
 #include "base/log.h"
@@ -37,6 +39,8 @@ struct fixture {
 	struct ctl *ctl;
 	struct client c[2];
 	struct chardev *ring;
+	struct blocks *blocks;
+	struct netdev *net;
 };
 
 static void each_chardev(void *opaque, void (*fn)(void *arg, struct chardev *cd), void *arg)
@@ -44,6 +48,13 @@ static void each_chardev(void *opaque, void (*fn)(void *arg, struct chardev *cd)
 	struct fixture *f = opaque;
 
 	fn(arg, f->ring);
+}
+
+static void each_netdev(void *opaque, void (*fn)(void *arg, struct netdev *nd), void *arg)
+{
+	struct fixture *f = opaque;
+
+	fn(arg, f->net);
 }
 
 static void client_open(struct fixture *f, struct client *c, bool hmp)
@@ -88,7 +99,8 @@ static int setup(void **state)
 		.mem_size = 16 * MiB,
 		.n_cpus = 2,
 	};
-	struct ctl_config cc = {.each_chardev = each_chardev, .opaque = f};
+	struct ctl_config cc = {
+		.each_chardev = each_chardev, .each_netdev = each_netdev, .opaque = f};
 	struct err *e = NULL;
 
 	signal(SIGPIPE, SIG_IGN);
@@ -101,7 +113,10 @@ static int setup(void **state)
 	cc.vm = f->vm;
 	cc.loop = f->loop;
 	cc.log = f->log;
+	if (netdev_open(&f->net, f->loop, f->log, "user,id=n0", &e))
+		fail_msg("%s", err_msg(e));
 	assert_int_equal(chardev_open_opts(&f->ring, f->loop, "ringbuf,id=ring", NULL), 0);
+	cc.blocks = f->blocks = blocks_create(f->log);
 	ctl_create(&f->ctl, &cc);
 	client_open(f, &f->c[0], false);
 	f->c[1].fd = -1;
@@ -115,6 +130,8 @@ static int teardown(void **state)
 
 	ctl_destroy(f->ctl);
 	vm_destroy(f->vm);
+	netdev_close(f->net);
+	blocks_destroy(f->blocks);
 	for (int i = 0; i < 2; i++) {
 		chardev_close(f->c[i].cd);
 		if (f->c[i].fd >= 0)
@@ -526,7 +543,7 @@ static void test_all_commands(void **state)
 		char msg[128];
 		struct json_object *answer;
 
-		if (!strcmp(name, "quit"))
+		if (!strcmp(name, "quit") || !strcmp(name, "inject-nmi"))
 			continue;
 		snprintf(msg, sizeof(msg), "{\"execute\":\"%s\",\"id\":%zu}", name, i);
 		answer = ask(f, msg);
@@ -561,6 +578,130 @@ static void test_ringbuf(void **state)
 		"{\"execute\":\"ringbuf-read\",\"arguments\":{\"device\":\"ring\",\"size\":99}}");
 	expect_str(o, "return", "?\xc3\xa9?");
 	json_object_put(o);
+}
+
+static void expect_error(struct fixture *f, const char *msg, const char *error_class,
+			 const char *desc)
+{
+	struct json_object *o = ask(f, msg);
+
+	expect_str(o, "error.class", error_class);
+	if (!strstr(json_object_get_string(at(o, "error.desc")), desc))
+		fail_msg("%s: %s", msg, json_object_to_json_string(o));
+	json_object_put(o);
+}
+
+static struct json_object *first(struct json_object *o)
+{
+	o = at(o, "return");
+	assert_true(json_object_array_length(o) > 0);
+	return json_object_array_get_idx(o, 0);
+}
+
+static void test_block(void **state)
+{
+	struct fixture *f = *state;
+	struct json_object *o;
+	struct block *b;
+	struct err *e = NULL;
+	char path[] = "/tmp/doppel-qmp-disk-XXXXXX", *opts;
+	int fd = mkstemp(path);
+
+	assert_int_equal(ftruncate(fd, 1 * MiB), 0);
+	close(fd);
+	opts = xasprintf("if=none,id=d0,format=raw,file=%s", path);
+	if (block_open_drive(&b, f->blocks, opts, &e))
+		fail_msg("%s", err_msg(e));
+	free(opts);
+	negotiate(f, &f->c[0]);
+	o = ask(f, "{'execute':'query-block'}");
+	expect_str(first(o), "device", "d0");
+	expect_str(first(o), "inserted.drv", "raw");
+	expect_str(first(o), "inserted.file", path);
+	expect_str(first(o), "inserted.image.virtual-size", "1048576");
+	expect_str(first(o), "inserted.cache.writeback", "true");
+	json_object_put(o);
+	o = ask(f, "{'execute':'query-blockstats'}");
+	expect_str(first(o), "stats.rd_operations", "0");
+	json_object_put(o);
+	tell(f, "{'execute':'block_resize','arguments':{'device':'d0','size':2097152}}");
+	expect_return(f);
+	o = ask(f, "{'execute':'query-block'}");
+	expect_str(first(o), "inserted.image.virtual-size", "2097152");
+	json_object_put(o);
+	expect_error(f, "{'execute':'block_resize','arguments':{'device':'d0','size':-1}}",
+		     "GenericError", "expects a >0 size");
+	expect_error(f, "{'execute':'block_resize','arguments':{'device':'x','size':512}}",
+		     "GenericError", "Cannot find device='x' nor node-name=''");
+	expect_error(f, "{'execute':'block_resize','arguments':{'size':512}}", "GenericError",
+		     "exactly one");
+	expect_error(f, "{'execute':'eject','arguments':{'device':'x'}}", "DeviceNotFound",
+		     "Device 'x' not found");
+	expect_error(f, "{'execute':'eject','arguments':{'device':'d0'}}", "GenericError",
+		     "not removable");
+	expect_error(f, "{'execute':'eject','arguments':{'device':'d0','id':'d0'}}", "GenericError",
+		     "exactly one");
+	expect_error(f,
+		     "{'execute':'blockdev-change-medium','arguments':{'id':'x','filename':'y'}}",
+		     "DeviceNotFound", "'x'");
+	tell(f, "{'execute':'blockdev-add','arguments':{'driver':'null-co','node-name':'n0',"
+		"'size':4096}}");
+	expect_return(f);
+	expect_error(f,
+		     "{'execute':'blockdev-add','arguments':{'driver':'null-co','node-name':'n0'}}",
+		     "GenericError", "n0");
+	expect_error(f,
+		     "{'execute':'blockdev-add','arguments':{'driver':'null-co','node-name':'n1',"
+		     "'colour':'red'}}",
+		     "GenericError", "colour");
+	expect_error(f, "{'execute':'blockdev-add','arguments':{'driver':'zip','node-name':'n1'}}",
+		     "GenericError", "zip");
+	expect_error(f, "{'execute':'blockdev-add','arguments':{'driver':'null-co'}}",
+		     "GenericError", "node-name");
+	o = ask(f, "{'execute':'query-named-block-nodes'}");
+	expect_str(json_object_array_get_idx(at(o, "return"),
+					     json_object_array_length(at(o, "return")) - 1),
+		   "node-name", "n0");
+	json_object_put(o);
+	tell(f, "{'execute':'blockdev-del','arguments':{'node-name':'n0'}}");
+	expect_return(f);
+	expect_error(f, "{'execute':'blockdev-del','arguments':{'node-name':'n0'}}", "GenericError",
+		     "Failed to find node with node-name='n0'");
+	tell(f, "{'execute':'block_set_io_throttle','arguments':{'device':'d0','bps':1000000,"
+		"'bps_rd':0,'bps_wr':0,'iops':0,'iops_rd':0,'iops_wr':0}}");
+	expect_return(f);
+	o = ask(f, "{'execute':'query-block'}");
+	expect_str(first(o), "inserted.bps", "1000000");
+	json_object_put(o);
+	expect_error(f,
+		     "{'execute':'block_set_io_throttle','arguments':{'device':'d0','bps':-1,"
+		     "'bps_rd':0,'bps_wr':0,'iops':0,'iops_rd':0,'iops_wr':0}}",
+		     "GenericError", "negative");
+	expect_error(f,
+		     "{'execute':'block_set_io_throttle','arguments':{'device':'d0','bps':1000,"
+		     "'bps_rd':10,'bps_wr':0,'iops':0,'iops_rd':0,'iops_wr':0}}",
+		     "GenericError", "together");
+	unlink(path);
+}
+
+static void test_net(void **state)
+{
+	struct fixture *f = *state;
+	struct json_object *o;
+
+	negotiate(f, &f->c[0]);
+	o = ask(f, "{'execute':'x-doppel-netstats'}");
+	expect_str(first(o), "id", "n0");
+	expect_str(first(o), "link", "true");
+	expect_str(first(o), "rx-bytes", "0");
+	json_object_put(o);
+	tell(f, "{'execute':'set_link','arguments':{'name':'n0','up':false}}");
+	expect_return(f);
+	assert_false(netdev_link(f->net));
+	expect_error(f, "{'execute':'set_link','arguments':{'name':'x','up':true}}",
+		     "DeviceNotFound", "Device 'x' not found");
+	expect_error(f, "{'execute':'set_link','arguments':{'name':'n0'}}", "GenericError",
+		     "'up' is missing");
 }
 
 static char *hmp(struct fixture *f, const char *line)
@@ -614,6 +755,31 @@ static void test_hmp(void **state)
 		{"help frob", "Error"},
 		{"", ""},
 		{"   # comment", ""},
+		{"info block", ""},
+		{"info block x", "Error: there is no disk 'x'"},
+		{"info blockstats", ""},
+		{"eject x", "Error: Device 'x' not found"},
+		{"eject -f", "Error: DEVICE is missing"},
+		{"change x /tmp/y", "Error: Device 'x' not found"},
+		{"change x /tmp/y raw sometimes", "does not accept"},
+		{"change x", "Error: FILE is missing"},
+		{"block_resize x 1G", "Error: Cannot find"},
+		{"block_resize x much", "Error: 'much' is not a size"},
+		{"block_set_io_throttle x 0 0 0 0 0 0", "Error: Device 'x' not found"},
+		{"block_set_io_throttle x 0", "Error: bps_rd is missing"},
+		{"info network", "n0: type=user"},
+		{"info usernet", "n0:"},
+		{"set_link n0 off", ""},
+		{"info network", "(link down)"},
+		{"set_link n0 maybe", "Error: 'maybe' is not on or off"},
+		{"set_link x on", "Error: Device 'x' not found"},
+		{"hostfwd_add tcp::x-:22", "Error"},
+		{"hostfwd_add n1 tcp::0-:22", "Error: there is no network 'n1'"},
+		{"hostfwd_add", "Error: RULE is missing"},
+		{"hostfwd_add tcp:127.0.0.1:39871-:22", ""},
+		{"info usernet", "39871"},
+		{"hostfwd_remove n0 tcp:127.0.0.1:39871", ""},
+		{"hostfwd_remove n0 tcp:127.0.0.1:39871", "Error"},
 		{"cpu 1", ""},
 		{"cpu 2", "Error: there is no CPU 2"},
 		{"cpu", "Error: INDEX is missing"},
@@ -703,7 +869,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_negotiation), T(test_malformed),	  T(test_pieces),	T(test_events),
 		T(test_quit),	     T(test_slow_client), T(test_all_commands), T(test_ringbuf),
-		T(test_hmp),	     T(test_hmp_session),
+		T(test_block),	     T(test_net),	  T(test_hmp),		T(test_hmp_session),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
