@@ -33,6 +33,9 @@ struct loop_fd *loop_fd_add(struct loop *l, int fd, uint32_t events, struct lock
 void loop_fd_set(struct loop_fd *w, uint32_t events);
 void loop_fd_remove(struct loop_fd *w);
 
+/* host_now - CLOCK_MONOTONIC in ns. */
+int64_t host_now(void);
+
 /*
  * Guest clock: nanoseconds of guest time, which stands still while the VM is stopped.
  * With a running VM it follows CLOCK_MONOTONIC.  Any thread.

@@ -5,8 +5,6 @@
 
 struct vclock;
 
-/* host_now - CLOCK_MONOTONIC in ns. */
-int64_t host_now(void);
 /* vclock_host_delay - ns from now to a guest deadline (0 when past), or -1 while the clock stands still
  * (a manual one always does, by itself). */
 int64_t vclock_host_delay(const struct vclock *c, int64_t deadline);

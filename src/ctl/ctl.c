@@ -6,8 +6,6 @@
 
 static void ctl_event(void *opaque, const struct vm_event *ev)
 {
-	if (!strcmp(ev->name, "RESUME"))
-		ctl_block_resume(opaque);
 	qmp_event(opaque, ev);
 }
 
@@ -19,7 +17,6 @@ void ctl_create(struct ctl **out, const struct ctl_config *cfg)
 	c->vm = cfg->vm;
 	c->listener = (struct vm_listener){.event = ctl_event, .opaque = c};
 	vm_listen(c->vm, &c->listener);
-	ctl_block_start(c);
 	*out = c;
 }
 
@@ -27,7 +24,6 @@ void ctl_destroy(struct ctl *c)
 {
 	if (!c)
 		return;
-	ctl_block_end(c);
 	vm_unlisten(c->vm, &c->listener);
 	qmp_destroy_all(c);
 	hmp_destroy_all(c);

@@ -21,7 +21,7 @@ struct ctl_config {
 	struct vm *vm;
 	struct loop *loop;
 	struct log *log;
-	struct blocks *blocks; /* NULL: none; ctl sets their error hook */
+	struct blocks *blocks; /* NULL: none */
 	const uint8_t *uuid; /* 16 bytes in the order they are printed; NULL: zeros */
 	/* What whoever made the machine has opened.  Each may be NULL: there is none. */
 	void (*each_chardev)(void *opaque, void (*fn)(void *arg, struct chardev *cd), void *arg);

@@ -34,10 +34,6 @@ void hmp_destroy_all(struct ctl *c);
 /* qmp_event - tell every client. */
 void qmp_event(struct ctl *c, const struct vm_event *ev);
 
-/* ctl_block.c: the hook for errors of disks; requests that waited go on. */
-void ctl_block_start(struct ctl *c);
-void ctl_block_end(struct ctl *c);
-void ctl_block_resume(struct ctl *c);
 
 /* ctl_chardev - by its id, or NULL. */
 struct chardev *ctl_chardev(struct ctl *c, const char *id);

@@ -136,7 +136,6 @@ void vm_block_error(void *opaque, const struct block_error *err)
 	struct vm_event_arg args[] = {
 		VM_STR("device", err->device),
 		VM_STR("node-name", err->node),
-		VM_STR("qom-path", err->qdev),
 		VM_STR("operation", err->write ? "write" : "read"),
 		VM_STR("action", actions[err->action]),
 		VM_BOOL("nospace", err->nospace),

@@ -111,6 +111,11 @@ static void *object_of(void *opaque, const char *id)
 	return backs_object(((struct launch *)opaque)->backs, id);
 }
 
+static void netdev_each(void *opaque, void (*fn)(void *arg, struct netdev *nd), void *arg)
+{
+	backs_each_netdev(((struct launch *)opaque)->backs, fn, arg);
+}
+
 static void chardev_each(void *opaque, void (*fn)(void *arg, struct chardev *cd), void *arg)
 {
 	const struct launch *l = opaque;
@@ -225,7 +230,9 @@ static int launch_monitors(struct launch *l, struct err **e)
 		.loop = l->loop,
 		.log = l->log,
 		.uuid = l->c->cfg.uuid,
+		.blocks = backs_blocks(l->backs),
 		.each_chardev = chardev_each,
+		.each_netdev = netdev_each,
 		.gdbserver = launch_gdbserver,
 		.opaque = l,
 	};

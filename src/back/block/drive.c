@@ -25,7 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
-#include "base/vclock_int.h"
+#include "base/loop.h"
 
 #define WORKER_STACK (256 * KiB)
 
