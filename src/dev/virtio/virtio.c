@@ -85,6 +85,12 @@ static void kick_all(void *opaque)
 			v->ops->kick(v, i);
 }
 
+void virtio_kick_later(struct virtio_dev *v)
+{
+	if (v->driver_ok)
+		timer_arm(v->resume, vclock_now(v->env->clock) + 1);
+}
+
 static int saved_post_load(void *obj, struct err **e)
 {
 	struct virtio_dev *v = obj;
@@ -94,10 +100,8 @@ static int saved_post_load(void *obj, struct err **e)
 			       v->ops->name);
 	if (v->driver_ok && v->ops->features_set && !v->ops->features_set(v))
 		return err_set(e, EINVAL, "%s: features that do not go together", v->ops->name);
-	if (v->driver_ok)
-		timer_arm(v->resume, vclock_now(v->env->clock) + 1);
-	else
-		timer_cancel(v->resume);
+	timer_cancel(v->resume);
+	virtio_kick_later(v);
 	return 0;
 }
 
@@ -382,8 +386,7 @@ void virtio_quiesce(struct virtio_dev *v)
 		v->ops->quiesce(v);
 	for (unsigned i = 0; i < v->n_queues; i++)
 		bug_on(v->queues[i].inflight);
-	if (v->driver_ok)
-		timer_arm(v->resume, vclock_now(v->env->clock) + 1);
+	virtio_kick_later(v);
 }
 
 bool virtio_vectors_ok(const struct virtio_dev *v, unsigned n)

@@ -10,6 +10,7 @@
  * the device (DEVICE_NEEDS_RESET), which then gives no more chains until it is reset.
  */
 #include "dev/class.h"
+#include "dev/pci/pci.h"
 #include <sys/uio.h>
 
 struct virtio_dev;
@@ -81,6 +82,7 @@ struct virtio_transport_ops {
 	void (*notify_queue)(struct virtio_dev *v, struct virtq *q); /* used buffers */
 	void (*notify_config)(struct virtio_dev *v);
 	void (*reset)(struct virtio_dev *v); /* interrupts off, vectors forgotten */
+	bool (*dma)(struct virtio_dev *v); /* may memory be used now?  NULL: always */
 };
 
 /* A type's structure begins with this.  What is not commented is virtio.c's. */
@@ -115,6 +117,9 @@ struct virtio_dev {
 struct virtio_type {
 	const char *name; /* "virtio-blk" */
 	uint16_t id; /* VIRTIO_ID_* */
+	/* What firmware calls it when it has a property bootindex: "scsi", "/disk@0,0".  NULL:
+	 * nothing to boot from. */
+	const char *boot_name, *boot_unit;
 	int (*create)(const struct dev_place *p, const struct dev_opts *o, struct virtio_dev **out,
 		      struct err **e);
 };
@@ -127,32 +132,32 @@ int virtio_pci_plug(const struct virtio_type *t, enum virtio_flavour f, const st
 int virtio_mmio_plug(const struct virtio_type *t, const struct dev_place *p,
 		     const struct dev_opts *o, struct err **e);
 
-#define VIRTIO_CLASS_(x, name_, help_, cat_, bus_, plug_, props_, more_, check_)                 \
-	static int x##_plug(const struct dev_place *p, const struct dev_opts *o, struct err **e) \
-	{                                                                                        \
-		return plug_;                                                                    \
-	}                                                                                        \
-	const struct dev_class x##_class = {.name = name_,                                       \
-					    .help = help_,                                       \
-					    .bus = bus_,                                         \
-					    .category = cat_,                                    \
-					    .props = props_,                                     \
-					    .props_more = {virtio_props, more_ },                 \
-					    .check = check_,                                     \
-					    .create = x##_plug}
+/* clang-format off */
+#define VIRTIO_CLASS_(x, name_, help_, cat_, bus_, plug_, props_, check_, ...)                     \
+	static int x##_plug(const struct dev_place *p, const struct dev_opts *o, struct err **e)   \
+	{                                                                                          \
+		return plug_;                                                                      \
+	}                                                                                          \
+	const struct dev_class x##_class = {                                                       \
+		.name = name_, .help = help_, .bus = bus_, .category = cat_, .props = props_,      \
+		.props_more = { __VA_ARGS__ }, .check = check_, .create = x##_plug }
 
-#define VIRTIO_CLASSES(x, name, help, cat, type, props, check)                                    \
-	VIRTIO_CLASS_(x##_pci, name "-pci", help, cat, BUS_PCI,                                   \
-		      virtio_pci_plug(&(type), VIRTIO_PCI_ANY, p, o, e), props, virtio_pci_props, \
-		      check);                                                                     \
-	VIRTIO_CLASS_(x##_pci_transitional, name "-pci-transitional", help, cat, BUS_PCI,         \
-		      virtio_pci_plug(&(type), VIRTIO_PCI_TRANSITIONAL, p, o, e), props,          \
-		      virtio_pci_props, check);                                                   \
-	VIRTIO_CLASS_(x##_pci_modern, name "-pci-non-transitional", help, cat, BUS_PCI,           \
-		      virtio_pci_plug(&(type), VIRTIO_PCI_MODERN, p, o, e), props,                \
-		      virtio_pci_props, check);                                                   \
-	VIRTIO_CLASS_(x##_mmio, name "-device", help, cat, BUS_VIRTIO_MMIO,                       \
-		      virtio_mmio_plug(&(type), p, o, e), props, NULL, check)
+#define VIRTIO_PCI_CLASS_(x, name, help, cat, type, flavour, props, check)                         \
+	VIRTIO_CLASS_(x, name, help, cat, BUS_PCI, virtio_pci_plug(&(type), flavour, p, o, e),     \
+		      props, check, virtio_props, virtio_pci_props, pci_props)
+
+#define VIRTIO_CLASSES(x, name, help, cat, type, props, check)                                     \
+	VIRTIO_PCI_CLASS_(x##_pci, name "-pci", help, cat, type, VIRTIO_PCI_ANY, props, check);    \
+	VIRTIO_PCI_CLASS_(x##_pci_transitional, name "-pci-transitional", help, cat, type,         \
+			  VIRTIO_PCI_TRANSITIONAL, props, check);                                  \
+	VIRTIO_PCI_CLASS_(x##_pci_modern, name "-pci-non-transitional", help, cat, type,           \
+			  VIRTIO_PCI_MODERN, props, check);                                        \
+	VIRTIO_CLASS_(x##_mmio, name "-device", help, cat, BUS_VIRTIO_MMIO,                        \
+		      virtio_mmio_plug(&(type), p, o, e), props, check, virtio_props)
+/* clang-format on */
+
+extern const struct virtio_type virtio_blk_type, virtio_rng_type, virtio_balloon_type,
+	virtio_serial_type;
 
 /* virtio_init - n_queues (1..VIRTIO_QUEUES_MAX) of queue_size descriptors each (a power of two up
  * to VIRTQ_SIZE_MAX; virtio_queue_max changes one); id must live as long as v.  v is zeroed before.

@@ -131,9 +131,14 @@ static bool usable(struct virtq *q)
 	return true;
 }
 
+static bool dma(const struct virtq *q)
+{
+	return !q->v->transport->dma || q->v->transport->dma(q->v);
+}
+
 bool virtq_empty(struct virtq *q)
 {
-	return !usable(q) || q->fmt->empty(q) != 0;
+	return !usable(q) || !dma(q) || q->fmt->empty(q) != 0;
 }
 
 static struct virtq_elem *elem_new(struct virtq *q, const struct virtq_chain *c)
