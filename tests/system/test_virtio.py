@@ -6,6 +6,8 @@ import gzip
 import hashlib
 import os
 import re
+import socket
+import time
 
 from harness import GUEST, INITRD, Linux, case, check, check_equal, tmp
 
@@ -119,3 +121,79 @@ def blk_intx():
 def blk_legacy_only():
     features = blk("pc", "virtio-blk-pci", ",disable-modern=on")
     check_equal(features[32], "0", "VERSION_1")
+
+
+# --- entropy, console, balloon ----------------------------------------------------------------
+
+def rng(machine, props):
+    guest = boot("-object", "rng-builtin,id=r", "-device", f"virtio-rng-pci,rng=r{props}",
+                 machine=machine)
+    check("virtio_rng" in guest.run("cat /sys/class/misc/hw_random/rng_current"), "no virtio_rng")
+    got = guest.run("dd if=/dev/hwrng bs=1k count=16 iflag=fullblock 2>/dev/null | gzip -c | wc -c")
+    check(int(got) > 16 * 1024, f"16 KiB of random bytes compress to {got}")
+    check_dmesg(guest)
+    guest.poweroff()
+
+
+@case("virtio/rng-pc")
+def rng_pc():
+    rng("pc", "")
+
+
+@case("virtio/rng-q35-packed")
+def rng_q35():
+    rng("q35", ",packed=on,max-bytes=4096,period=100")
+
+
+def serial(machine, props):
+    path = tmp("port.sock")
+    out = tmp("console.txt")
+    guest = boot("-device", f"virtio-serial-pci{props},id=vs",
+                 "-chardev", f"file,id=c,path={out}", "-device", "virtconsole,chardev=c",
+                 "-chardev", f"socket,id=p,path={path},server=on,wait=off",
+                 "-device", "virtserialport,bus=vs.0,chardev=p,name=org.doppel.test,nr=5",
+                 machine=machine)
+    guest.run("for i in 1 2 3 4 5 6 7 8 9; do [ -e /dev/vport0p5 ] && break; sleep 0.2; done; "
+              "ls -l /dev/hvc0 /dev/vport0p5")
+    check_equal(guest.run("cat /sys/class/virtio-ports/vport0p5/name").strip(), "org.doppel.test",
+                "the port's name")
+    guest.run("stty -F /dev/hvc0 raw 2>/dev/null; seq 1 5000 >/dev/hvc0")
+    host = socket.socket(socket.AF_UNIX)
+    host.connect(path)
+    # From the host: to a reader that comes late.
+    sent = os.urandom(300000)
+    host.settimeout(60)
+    guest.send("sleep 1; dd if=/dev/vport0p5 bs=1000 iflag=fullblock count=300 2>/dev/null"
+               " | md5sum >/tmp/sum &\n")
+    host.sendall(sent)
+    time.sleep(1)
+    guest.run("for i in $(seq 1 50); do [ -s /tmp/sum ] && break; sleep 0.2; done; kill %1; true")
+    sums = guest.run("cat /tmp/sum")
+    check_equal(sums.split()[0], hashlib.md5(sent).hexdigest(), "what the guest read")
+    # From the guest: more than any buffer holds, to a reader that takes its time.
+    guest.run("dd if=/dev/urandom of=/tmp/big bs=64k count=48 2>/dev/null")
+    want = guest.run("md5sum </tmp/big").split()[0]
+    guest.send("cat /tmp/big >/dev/vport0p5 &\n")
+    time.sleep(1)
+    got = b""
+    while len(got) < 48 * 65536:
+        part = host.recv(65536)
+        check(part, "the port closed")
+        got += part
+    check_equal(hashlib.md5(got).hexdigest(), want, "what the host read")
+    host.close()
+    check_dmesg(guest)
+    guest.poweroff()
+    with open(out) as f:
+        text = f.read().replace("\r", "")
+    check_equal(text, "".join(f"{i}\n" for i in range(1, 5001)), "the console's output")
+
+
+@case("virtio/serial-pc")
+def serial_pc():
+    serial("pc", "")
+
+
+@case("virtio/serial-q35-packed")
+def serial_q35():
+    serial("q35", ",packed=on,vectors=64")

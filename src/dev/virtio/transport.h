@@ -43,8 +43,6 @@ void virtio_queue_enable(struct virtq *q);
 void virtio_queue_legacy(struct virtq *q, uint32_t pfn, uint32_t page, uint32_t align);
 /* virtio_queue_reset - give up what the queue holds (VIRTIO_F_RING_RESET); the vector stays. */
 void virtio_queue_reset(struct virtq *q);
-/* virtio_kick_later - all queues, from the loop, when guest time goes on. */
-void virtio_kick_later(struct virtio_dev *v);
 void virtio_queue_kick(struct virtio_dev *v, uint32_t q);
 
 /* virtio_quiesce - for the transport's. */

@@ -120,6 +120,7 @@ struct virtio_type {
 	/* What firmware calls it when it has a property bootindex: "scsi", "/disk@0,0".  NULL:
 	 * nothing to boot from. */
 	const char *boot_name, *boot_unit;
+	unsigned vectors; /* of MSI-X by default; 0: one for each queue and for the configuration */
 	int (*create)(const struct dev_place *p, const struct dev_opts *o, struct virtio_dev **out,
 		      struct err **e);
 };
@@ -194,6 +195,9 @@ bool virtq_empty(struct virtq *q);
 /* virtq_written - bytes of guest RAM at host address p were written outside of virtq_push. */
 void virtq_written(struct virtq *q, const void *p, uint64_t len);
 struct virtq *virtio_queue(struct virtio_dev *v, unsigned n);
+/* virtio_kick_later - all queues, from the loop, when guest time goes on: for a type that has
+ * served its share of a queue for now. */
+void virtio_kick_later(struct virtio_dev *v);
 unsigned virtq_index(const struct virtq *q);
 
 /* Copy between a list of buffers and memory: bytes copied. */

@@ -335,10 +335,13 @@ static void blk_kick(struct virtio_dev *v, unsigned n)
 	struct virtio_blk *b = of(v);
 	struct virtq *vq = virtio_queue(v, n);
 	struct virtq_elem *el;
+	unsigned served = 0;
 
 	b->busy = true;
-	while ((el = virtq_pop(vq)) && take(b, el))
+	while (served++ < VIRTQ_SIZE_MAX && (el = virtq_pop(vq)) && take(b, el))
 		;
+	if (served > VIRTQ_SIZE_MAX) /* bad requests, which end at once, can go on for ever */
+		virtio_kick_later(v);
 	block_poll(b->block);
 	b->busy = false;
 	for (; b->notify; b->notify &= b->notify - 1)

@@ -27,8 +27,7 @@
 const struct dev_prop virtio_pci_props[] = {
 	{"disable-legacy", "show no registers for legacy drivers", "auto", PROP_AUTO},
 	{"disable-modern", "show no registers for modern drivers", "off", PROP_BOOL},
-	{"vectors", "MSI-X vectors, 0: no MSI-X (default: one each for queues and configuration)",
-	 NULL, PROP_UINT, 2048},
+	{"vectors", "MSI-X vectors, 0: no MSI-X (default: enough)", NULL, PROP_UINT, 2048},
 	{"page-per-vq", "a page of doorbells for each queue", "off", PROP_BOOL},
 	{"ats", "accepted when off: there is no address translation service", "off", PROP_BOOL},
 	{0},
@@ -282,9 +281,9 @@ static void realize(struct virtio_pci *vp, const struct virtio_type *t, struct p
 	ops_init(vp);
 	pci_dev_init_at(&vp->pci, pl, &id, &vp->ops);
 	virtio_attach(vp->v, features, &transport, vp);
-	vp->vectors = (unsigned)min_u64(dev_opt_given(o, "vectors") ? dev_opt_num(o, "vectors")
-								    : vp->v->n_queues + 1u,
-					2048);
+	vp->vectors = t->vectors ? t->vectors : vp->v->n_queues + 1;
+	if (dev_opt_given(o, "vectors"))
+		vp->vectors = (unsigned)dev_opt_num(o, "vectors");
 	if (vp->legacy)
 		virtio_pci_legacy_init(vp);
 	if (vp->modern)
