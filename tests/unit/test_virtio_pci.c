@@ -523,8 +523,15 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(identities), T(refused), T(modern), T(mastering), T(queue_reset),
-		T(window), T(legacy), T(mmio), T(save_load),
+		cmocka_unit_test(identities),
+		T(refused),
+		T(modern),
+		T(mastering),
+		T(queue_reset),
+		T(window),
+		T(legacy),
+		T(mmio),
+		T(save_load),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
