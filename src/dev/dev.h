@@ -42,6 +42,7 @@ struct dev_env {
 	struct dev_name *names; /* ids of -device */
 	struct dev_boot *boot; /* what to boot from: dev/bootindex.h */
 	struct display *displays; /* what shows something: back/display/display.h */
+	struct virtio_balloon *balloon; /* NULL: none; dev/virtio/balloon.h */
 	struct dev *devs; /* all devices, in order of creation (singly linked, newest last) */
 };
 

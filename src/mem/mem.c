@@ -262,6 +262,35 @@ void *mem_dma_ptr(struct mem *m, gpa a, uint64_t len)
 	return m->ram + r.ram_off + (a.v - r.base);
 }
 
+/* RAM is private anonymous memory: its pages are gone with MADV_DONTNEED, and come back empty.  Huge pages
+ * of the host go whole when the range has all of one, and are split by it otherwise. */
+void mem_discard_ram(struct mem *m, uint64_t ram_off, uint64_t len)
+{
+	uint64_t start = align_up(ram_off, PAGE_SIZE), end;
+
+	if (!range_fits(ram_off, len, m->ram_size))
+		return;
+	end = align_down(ram_off + len, PAGE_SIZE);
+	if (start < end && !madvise(m->ram + start, end - start, MADV_DONTNEED))
+		mem_written(m, start, end - start);
+}
+
+void mem_discard(struct mem *m, gpa a, uint64_t len)
+{
+	while (len) {
+		struct mem_range r;
+		uint64_t off, n;
+
+		mem_lookup(m, a, &r);
+		off = a.v - r.base;
+		n = off < r.size ? min_u64(len, r.size - off) : len;
+		if (r.kind == MEM_RAM)
+			mem_discard_ram(m, r.ram_off + off, n);
+		a.v += n;
+		len -= n;
+	}
+}
+
 bool mem_cmpxchg(struct mem *m, gpa a, uint64_t *expected, uint64_t desired, unsigned size,
 		 bool *not_ram)
 {

@@ -108,6 +108,12 @@ int mem_dma_write(struct mem *m, gpa a, const void *buf, uint64_t len);
  * through it call mem_written.  Valid until the next map change. */
 void *mem_dma_ptr(struct mem *m, gpa a, uint64_t len);
 
+/* mem_discard - give the host back what [a, a+len) holds: the whole pages of it that are RAM, which
+ * read as zeroes from then on.  mem_discard_ram: the same by RAM offset.  The range may be anything;
+ * it counts as written, for code and the dirty log.  Any thread. */
+void mem_discard(struct mem *m, gpa a, uint64_t len);
+void mem_discard_ram(struct mem *m, uint64_t ram_off, uint64_t len);
+
 /* mem_cmpxchg64 - atomic compare-and-exchange on guest RAM for page-table A/D bits.  size 4 or 8, a
  * aligned.  True when *expected was there and was replaced.  On a non-RAM address: false, and
  * *expected unchanged with *not_ram set. */

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""virtio devices with Linux's own drivers: every transport, ring format and machine."""
+
+import glob
+import gzip
+import hashlib
+import os
+import re
+import socket
+import time
+
+from harness import GUEST, INITRD, Linux, case, check, check_equal, tmp
+
+# In the order in which they are to be loaded.
+MODULES = ["virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci",
+           "virtio_mmio", "virtio_blk", "virtio_console", "virtio-rng", "virtio_balloon"]
+MIB = 1 << 20
+
+
+def cpio_entry(name, mode, data):
+    fields = [0, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(name) + 1, 0]
+    head = b"070701" + b"".join(b"%08x" % f for f in fields) + name.encode() + b"\0"
+    head += bytes(-len(head) % 4)
+    return head + data + bytes(-len(data) % 4)
+
+
+def initrd():
+    """The tests' initramfs with the kernel's virtio modules in /lib/mods."""
+    parts = [cpio_entry("lib", 0o40755, b""), cpio_entry("lib/mods", 0o40755, b"")]
+    for name in MODULES:
+        found = glob.glob(f"{GUEST}/cloud/root/lib/modules/*/kernel/drivers/**/{name}.ko",
+                          recursive=True)
+        check(found, f"the cloud kernel has no module {name}")
+        with open(found[0], "rb") as f:
+            parts.append(cpio_entry(f"lib/mods/{name}.ko", 0o100644, f.read()))
+    parts.append(cpio_entry("TRAILER!!!", 0, b""))
+    path = tmp("initrd")
+    with open(path, "wb") as out, open(INITRD, "rb") as base:
+        out.write(base.read())
+        out.write(gzip.compress(b"".join(parts), 1))
+    return path
+
+
+def boot(*options, **more):
+    guest = Linux(options=options, initrd=initrd(), **more)
+    guest.wait_for_shell()
+    guest.run("for m in " + " ".join(MODULES) + "; do insmod /lib/mods/$m.ko || echo no $m; done")
+    return guest
+
+
+def check_dmesg(guest):
+    dmesg = guest.run("dmesg")
+    for bad in ("Call Trace", "WARNING:", "BUG:", "I/O error", "id .* is not a head",
+                "nobody cared", "broken"):
+        lines = re.findall(f"(?m)^.*{bad}.*$", dmesg)
+        check(not lines, f"dmesg has {bad!r}: {lines[:3]}")
+
+
+def disk(name, size):
+    path = tmp(name)
+    with open(path, "wb") as f:
+        f.truncate(size)
+    return path
+
+
+def md5_of(path, start, length):
+    with open(path, "rb") as f:
+        f.seek(start)
+        return hashlib.md5(f.read(length)).hexdigest()
+
+
+def use_disk(guest, path, dev="vda"):
+    """Write, read back, compare on both sides, discard."""
+    guest.run(f"dd if=/dev/urandom of=/tmp/data bs=1M count=8 2>/dev/null; "
+              f"dd if=/tmp/data of=/dev/{dev} bs=1M seek=3 conv=fsync 2>/dev/null")
+    ours = guest.run("md5sum </tmp/data").split()[0]
+    guest.run("echo 3 >/proc/sys/vm/drop_caches")
+    back = guest.run(f"dd if=/dev/{dev} bs=64k skip=48 count=128 2>/dev/null | md5sum")
+    check_equal(back.split()[0], ours, "what was read back")
+    guest.run(f"dd if=/dev/{dev} of=/dev/null bs=4k count=2000 iflag=direct 2>/dev/null")
+    check_equal(md5_of(path, 3 * MIB, 8 * MIB), ours, "what is in the image")
+    after = md5_of(path, 4 * MIB, 7 * MIB)
+    guest.run(f"blkdiscard -o {3 * MIB} -l {MIB} /dev/{dev}")
+    check_equal(md5_of(path, 3 * MIB, MIB), hashlib.md5(bytes(MIB)).hexdigest(), "the discarded")
+    check_equal(md5_of(path, 4 * MIB, 7 * MIB), after, "what was not discarded")
+
+
+def blk(machine, device, props, smp=1):
+    path = disk("disk.img", 64 * MIB)
+    guest = boot("-drive", f"if=none,id=d,format=raw,file={path},discard=unmap",
+                 "-device", f"{device},drive=d,serial=doppel-1{props}", machine=machine, smp=smp)
+    check_equal(guest.run("cat /sys/block/vda/size").strip(), str(64 * MIB // 512), "sectors")
+    check_equal(guest.run("cat /sys/block/vda/serial").strip(), "doppel-1", "serial number")
+    use_disk(guest, path)
+    features = guest.run("cat /sys/block/vda/device/features").strip()
+    check_dmesg(guest)
+    guest.poweroff()
+    return features
+
+
+@case("virtio/blk-pc-transitional")
+def blk_pc():
+    features = blk("pc", "virtio-blk-pci", "")
+    check_equal(features[32], "1", "VERSION_1")
+
+
+@case("virtio/blk-q35-packed-mq")
+def blk_q35():
+    features = blk("q35", "virtio-blk-pci-non-transitional", ",packed=on,num-queues=2", smp=2)
+    check_equal(features[34], "1", "packed rings")
+    check_equal(features[12], "1", "multi-queue")
+
+
+@case("virtio/blk-pc-intx")
+def blk_intx():
+    features = blk("pc", "virtio-blk-pci-transitional", ",vectors=0,event_idx=off")
+    check_equal(features[29], "0", "event index")
+
+
+@case("virtio/blk-pc-legacy-only")
+def blk_legacy_only():
+    features = blk("pc", "virtio-blk-pci", ",disable-modern=on")
+    check_equal(features[32], "0", "VERSION_1")
+
+
+# --- entropy, console, balloon ----------------------------------------------------------------
+
+def rng(machine, props):
+    guest = boot("-object", "rng-builtin,id=r", "-device", f"virtio-rng-pci,rng=r{props}",
+                 machine=machine)
+    check("virtio_rng" in guest.run("cat /sys/class/misc/hw_random/rng_current"), "no virtio_rng")
+    got = guest.run("dd if=/dev/hwrng bs=1k count=16 iflag=fullblock 2>/dev/null | gzip -c | wc -c")
+    check(int(got) > 16 * 1024, f"16 KiB of random bytes compress to {got}")
+    check_dmesg(guest)
+    guest.poweroff()
+
+
+@case("virtio/rng-pc")
+def rng_pc():
+    rng("pc", "")
+
+
+@case("virtio/rng-q35-packed")
+def rng_q35():
+    rng("q35", ",packed=on,max-bytes=4096,period=100")
+
+
+def serial(machine, props):
+    path = tmp("port.sock")
+    out = tmp("console.txt")
+    guest = boot("-device", f"virtio-serial-pci{props},id=vs",
+                 "-chardev", f"file,id=c,path={out}", "-device", "virtconsole,chardev=c",
+                 "-chardev", f"socket,id=p,path={path},server=on,wait=off",
+                 "-device", "virtserialport,bus=vs.0,chardev=p,name=org.doppel.test,nr=5",
+                 machine=machine)
+    guest.run("for i in 1 2 3 4 5 6 7 8 9; do [ -e /dev/vport0p5 ] && break; sleep 0.2; done; "
+              "ls -l /dev/hvc0 /dev/vport0p5")
+    check_equal(guest.run("cat /sys/class/virtio-ports/vport0p5/name").strip(), "org.doppel.test",
+                "the port's name")
+    guest.run("stty -F /dev/hvc0 raw 2>/dev/null; seq 1 5000 >/dev/hvc0")
+    host = socket.socket(socket.AF_UNIX)
+    host.connect(path)
+    # From the host: to a reader that comes late.
+    sent = os.urandom(300000)
+    host.settimeout(60)
+    guest.send("sleep 1; dd if=/dev/vport0p5 bs=1000 iflag=fullblock count=300 2>/dev/null"
+               " | md5sum >/tmp/sum &\n")
+    host.sendall(sent)
+    time.sleep(1)
+    guest.run("for i in $(seq 1 50); do [ -s /tmp/sum ] && break; sleep 0.2; done; kill %1; true")
+    sums = guest.run("cat /tmp/sum")
+    check_equal(sums.split()[0], hashlib.md5(sent).hexdigest(), "what the guest read")
+    # From the guest: more than any buffer holds, to a reader that takes its time.
+    guest.run("dd if=/dev/urandom of=/tmp/big bs=64k count=48 2>/dev/null")
+    want = guest.run("md5sum </tmp/big").split()[0]
+    guest.send("cat /tmp/big >/dev/vport0p5 &\n")
+    time.sleep(1)
+    got = b""
+    while len(got) < 48 * 65536:
+        part = host.recv(65536)
+        check(part, "the port closed")
+        got += part
+    check_equal(hashlib.md5(got).hexdigest(), want, "what the host read")
+    host.close()
+    check_dmesg(guest)
+    guest.poweroff()
+    with open(out) as f:
+        text = f.read().replace("\r", "")
+    check_equal(text, "".join(f"{i}\n" for i in range(1, 5001)), "the console's output")
+
+
+@case("virtio/serial-pc")
+def serial_pc():
+    serial("pc", "")
+
+
+@case("virtio/serial-q35-packed")
+def serial_q35():
+    serial("q35", ",packed=on,vectors=64")
