@@ -43,6 +43,7 @@ struct dev_env {
 	struct dev_boot *boot; /* what to boot from: dev/bootindex.h */
 	struct display *displays; /* what shows something: back/display/display.h */
 	struct virtio_balloon *balloon; /* NULL: none; dev/virtio/balloon.h */
+	uint64_t macs; /* Ethernet addresses in use: bit n is 52:54:00:12:34:(56h + n) */
 	struct dev *devs; /* all devices, in order of creation (singly linked, newest last) */
 };
 
