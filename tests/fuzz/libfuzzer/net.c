@@ -145,8 +145,9 @@ static void add_chain(struct net *t, struct input *in)
 static void raw_write(struct net *t, struct input *in)
 {
 	uint32_t at = take(in, 3) % RAM;
-	size_t n = min_u64(min_u64(take(in, 1), RAM - at), in->left);
+	size_t n = take(in, 1);
 
+	n = min_u64(min_u64(n, RAM - at), in->left);
 	memcpy(mem_ram_base(t->env.mem) + at, in->p, n);
 	in->p += n;
 	in->left -= n;
@@ -166,7 +167,7 @@ static void deliver(struct net *t, struct input *in)
 {
 	uint8_t *f = xzalloc(NET_FRAME_MAX);
 	struct net_hdr hdr;
-	size_t len = take(in, 2), n = min_u64(take(in, 1), in->left);
+	size_t len = take(in, 2), n = take(in, 1);
 	struct iovec iov = {.iov_base = f, .iov_len = len};
 
 	hdr_take(&hdr, in);
