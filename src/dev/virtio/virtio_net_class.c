@@ -192,6 +192,8 @@ static int vnet_create(const struct dev_place *p, const struct dev_opts *o, stru
 const struct virtio_type virtio_net_type = {
 	.name = "virtio-net",
 	.id = VIRTIO_ID_NET,
+	.boot_name = "ethernet",
+	.boot_unit = "/ethernet-phy@0",
 	.create = vnet_create,
 };
 
