@@ -392,7 +392,7 @@ static void large_datagram_in_fragments(void **state)
 	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port),
 				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	int fd = socket(AF_INET, SOCK_DGRAM, 0);
-	uint8_t *data = pattern(5000), *all = xzalloc(8192);
+	uint8_t *data = pattern(40000), *all = xzalloc(65536);
 	size_t seen = 0;
 	char more[100];
 	struct card *c;
@@ -401,14 +401,14 @@ static void large_datagram_in_fragments(void **state)
 	c = user_open(more);
 	guest_arp(c, 2);
 	card_clear(c);
-	assert_int_equal(sendto(fd, data, 5000, 0, (struct sockaddr *)&to, sizeof(to)), 5000);
+	assert_int_equal(sendto(fd, data, 40000, 0, (struct sockaddr *)&to, sizeof(to)), 40000);
 	card_wait(c, ({
 			  seen = 0;
 			  for (unsigned i = 0; i < c->n; i++)
 				  if (be16(c->frames[i].data + 12) == 0x800 &&
 				      c->frames[i].data[23] == 17)
 					  seen += c->frames[i].len - 34;
-			  seen == 5008;
+			  seen == 40008;
 		  }));
 	for (unsigned i = 0; i < c->n; i++) {
 		const uint8_t *f = c->frames[i].data;
@@ -419,7 +419,7 @@ static void large_datagram_in_fragments(void **state)
 		memcpy(all + (be16(f + 20) & 0x1fff) * 8, f + 34, c->frames[i].len - 34);
 	}
 	assert_int_equal(be16(all + 2), 53);
-	assert_memory_equal(all + 8, data, 5000);
+	assert_memory_equal(all + 8, data, 40000);
 	close(fd);
 	free(data);
 	free(all);

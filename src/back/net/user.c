@@ -2,22 +2,22 @@
 /*
  * -netdev user: a network of its own behind the host's sockets, by libslirp.
  *
- * libslirp is not thread-safe, and knows poll(): it is asked which descriptors it wants watched
- * (fill) and told which are ready (poll).  Here it lives under the card's lock: frames from the
- * card go straight in on the vCPU's thread, answers come out at once, and no thread has to be woken
- * for a round trip.  The descriptors are in an epoll set of their own, which the loop watches as
- * one; the kernel lets it be changed while the loop sleeps in it.  After every call into libslirp,
- * or after a batch of frames, user_refresh brings the set and the timer up to date.
+ * libslirp is not thread-safe, and knows poll(): it is asked which descriptors it wants watched (fill)
+ * and told which are ready (poll).  Here it lives under the card's lock: frames from the card go straight
+ * in on the vCPU's thread, answers come out at once, and no thread has to be woken for a round trip.  The
+ * descriptors are in an epoll set of their own, which the loop watches as one; the kernel lets it be
+ * changed while the loop sleeps in it.  After every call into libslirp, or after a batch of frames,
+ * user_refresh brings the set and the timer up to date.
  *
- * Large frames.  libslirp is a TCP end point, which copes with any segment that fits an IP packet,
- * so the card's large ones are passed on whole.  In the other direction the segment size is what
- * the guest's SYN says; if the card takes large frames (virtio-net's GUEST_TSO), SYNs are passed on
- * with a larger one, and what libslirp then sends is given to the card as segments to be made, of
- * the guest's real size. The interface that libslirp sees has the largest MTU for that; what is not
- * TCP is cut into IP fragments.
+ * Large frames.  libslirp is a TCP end point, which copes with any segment that fits an IP packet, so
+ * the card's large ones are passed on whole.  In the other direction the segment size is what the guest's
+ * SYN says; if the card takes large frames (virtio-net's GUEST_TSO), SYNs are passed on with a larger
+ * one, and what libslirp then sends is given to the card as segments to be made, of the guest's real
+ * size.  The interface that libslirp sees has an MTU for that; what is not TCP is cut into IP fragments.
  *
  * USER_MSS: libslirp announces a window that was full only when twice its segment size is free, and
- * its window is 64 KiB at most.
+ * its window is 64 KiB at most.  It keeps a frame of the MTU's length on the stack, and refuses larger
+ * packets of IPv6, which are cut to that size before.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -30,8 +30,8 @@
 #include "back/net/user_int.h"
 #include "base/err.h"
 
-#define USER_MTU 65521
 #define USER_MSS 16384
+#define USER_MTU (USER_MSS + 60)
 #define USER_EVENTS 64
 #define USER_SMALL 256 /* a SYN is no longer */
 #define NS_PER_MS INT64_C(1000000)
@@ -294,6 +294,26 @@ static void syn_raise_mss(struct user *u, uint8_t *frame, size_t len)
 	put_le16(mss + 2, now);
 }
 
+static void send_piece(void *opaque, const struct net_hdr *hdr, const struct iovec *iov, unsigned n,
+		       size_t len)
+{
+	struct user *u = opaque;
+
+	net_iov_copy(u->piece, len, iov, n, 0);
+	slirp_input(u->slirp, u->piece, (int)len);
+}
+
+/* A frame that libslirp would refuse, in fewer and larger pieces than its header says. */
+static void send_cut(struct user *u, const struct net_hdr *hdr, uint8_t *frame, size_t len)
+{
+	struct net_emit emit = {.frame = send_piece, .opaque = u};
+	struct net_hdr larger = *hdr;
+
+	larger.gso_size = USER_MSS - USER_SMALL;
+	if (net_undo(&larger, frame, len, 0, &emit))
+		u->nd->stats.tx_dropped++;
+}
+
 static bool user_send(struct netdev *nd, const struct net_hdr *hdr, const struct iovec *iov,
 		      unsigned n, size_t len)
 {
@@ -307,7 +327,10 @@ static bool user_send(struct netdev *nd, const struct net_hdr *hdr, const struct
 	if (len <= USER_SMALL)
 		syn_raise_mss(u, frame, len);
 	net_deliver_begin(nd);
-	slirp_input(u->slirp, frame, (int)len);
+	if ((hdr->gso_type & ~NET_GSO_ECN) == NET_GSO_TCPV6 && len > USER_MTU)
+		send_cut(u, hdr, frame, len);
+	else
+		slirp_input(u->slirp, frame, (int)len);
 	net_deliver_end(nd);
 	return true;
 }
@@ -466,6 +489,7 @@ static void user_close(struct netdev *nd)
 	free(u->polled);
 	free(u->watched);
 	free(u->linear);
+	free(u->piece);
 	free(u);
 }
 
@@ -479,6 +503,7 @@ static int user_open(struct netdev *nd, struct kvlist *opts, struct err **e)
 	u->nd = nd;
 	nd->takes = NET_OFFLOAD_TSO4 | NET_OFFLOAD_TSO6 | NET_OFFLOAD_ECN;
 	u->linear = xzalloc(NET_FRAME_MAX);
+	u->piece = xzalloc(NET_FRAME_MAX);
 	user_watch(u);
 	r = user_config(u, opts, &cfg, &search, e);
 	if (!r) {

@@ -52,7 +52,7 @@ struct user {
 	int64_t armed; /* what timerfd is set to */
 	uint32_t frag_id;
 	struct user_guestfwd *guestfwds;
-	uint8_t *linear; /* NET_FRAME_MAX bytes */
+	uint8_t *linear, *piece; /* NET_FRAME_MAX bytes */
 };
 
 /* user_refresh - libslirp's state may have changed: what must be watched now? */

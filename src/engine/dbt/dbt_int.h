@@ -33,7 +33,8 @@ struct dbt_cpu;
 extern const uint8_t dbt_host_reg[16];
 
 /* --- the frame --- */
-#define DBT_STACK (64 * KiB)
+/* Devices run on it too: a chain of a virtqueue takes 16 KiB there, a frame in libslirp as much again. */
+#define DBT_STACK (256 * KiB)
 
 #define SPANS_MAX 8 /* of a block */
 
