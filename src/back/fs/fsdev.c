@@ -15,7 +15,7 @@
 #include "base/kvlist.h"
 #include "base/log.h"
 
-#define FD_SPARE 256 /* descriptors that guests leave to the rest of the process */
+#define FD_PART 4 /* one folder gets a quarter of all descriptors, so that others are left some */
 
 /* choose - the index of the value of key among n words; def (or, below 0, an error) without one. */
 static int choose(struct kvlist *kv, const char *key, const char *const *words, int n, int def,
@@ -108,7 +108,7 @@ static void raise_fd_limit(struct fsdev *f)
 {
 	struct rlimit rl;
 
-	f->fd_max = 512;
+	f->fd_max = 256;
 	if (getrlimit(RLIMIT_NOFILE, &rl))
 		return;
 	if (rl.rlim_cur < rl.rlim_max) {
@@ -119,8 +119,7 @@ static void raise_fd_limit(struct fsdev *f)
 	}
 	if (rl.rlim_cur > MiB)
 		rl.rlim_cur = MiB;
-	f->fd_max = rl.rlim_cur > 2 * FD_SPARE ? (unsigned)rl.rlim_cur - FD_SPARE
-					       : (unsigned)rl.rlim_cur / 2;
+	f->fd_max = (unsigned)rl.rlim_cur / FD_PART;
 }
 
 static int check_host(struct fsdev *f, struct err **e)

@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Shared folders: virtio transport of 9P (device ID 9).
+ *
+ * One queue; a chain is a T-message to read and room for its R-message to write.  The 9P server
+ * (back/fs/p9.h) answers it on its own threads, and from and into the chain's buffers; the reply is
+ * pushed when the machine's lock is held again, on whatever thread that is.  A driver that sends
+ * what is no message, or leaves no room for a reply, breaks its device.
+ *
+ * Saved state: what a client has open are files of this host, by descriptors, some without a name
+ * by now.  There is no form of it that another process, let alone another host, could open again
+ * without the guest noticing.  So a state that was saved while the folder was mounted is refused
+ * when it is loaded; the guest must unmount shared folders before.  (QEMU forbids migration for as
+ * long.)
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "back/fs/fsdev.h"
+#include "back/fs/p9.h"
+#include "base/err.h"
+#include "dev/virtio/virtio.h"
+
+#define VIRTIO_9P_F_MOUNT_TAG BIT(0)
+#define QUEUE_SIZE 128
+#define TAG_MAX 255
+#define WORKERS 4
+#define TREAD 116
+#define RERROR_LEN 11 /* also an Rread of nothing */
+
+struct virtio_9p {
+	struct virtio_dev v;
+	struct p9_queue *q;
+	char *tag;
+	bool stopping; /* elements are given up, not handed back */
+	bool mounted; /* saved: the driver has files of the folder in use */
+};
+
+struct v9_req {
+	struct p9_req r;
+	struct virtio_9p *d;
+	struct virtq_elem *el;
+};
+
+static void v9_done(struct p9_req *r, int rc, uint32_t reply_len)
+{
+	struct v9_req *req = container_of(r, struct v9_req, r);
+	struct virtio_9p *d = req->d;
+	struct virtq_elem *el = req->el;
+	struct virtq *q = el->q;
+
+	/* A read that failed may have got some way. */
+	if (r->type == TREAD && reply_len <= RERROR_LEN)
+		el->touched = el->in_len;
+	free(req);
+	if (rc || d->stopping) {
+		virtq_drop(el);
+		if (rc == -EBADMSG && !d->stopping)
+			virtio_error(&d->v, "not a 9P message, or no room for its reply");
+		return;
+	}
+	virtq_push(el, reply_len);
+	virtq_notify(q);
+}
+
+static void v9_kick(struct virtio_dev *v, unsigned n)
+{
+	struct virtio_9p *d = container_of(v, struct virtio_9p, v);
+	struct virtq_elem *el;
+
+	while ((el = virtq_pop(virtio_queue(v, n)))) {
+		struct v9_req *req = xzalloc(sizeof(*req));
+
+		req->d = d;
+		req->el = el;
+		req->r.io = (struct p9_io){el->out, el->n_out, el->in, el->n_in};
+		req->r.done = v9_done;
+		p9_queue_submit(d->q, &req->r);
+	}
+}
+
+static void v9_stop(struct virtio_dev *v, int q)
+{
+	struct virtio_9p *d = container_of(v, struct virtio_9p, v);
+
+	d->stopping = true;
+	if (q < 0)
+		p9_queue_reset(d->q);
+	else
+		p9_queue_cancel(d->q);
+	d->stopping = false;
+}
+
+static void v9_quiesce(struct virtio_dev *v)
+{
+	p9_queue_drain(container_of(v, struct virtio_9p, v)->q);
+}
+
+static void v9_unrealize(struct virtio_dev *v)
+{
+	struct virtio_9p *d = container_of(v, struct virtio_9p, v);
+
+	d->stopping = true;
+	p9_queue_destroy(d->q);
+	virtio_fini(v);
+	free(d->tag);
+	free(d);
+}
+
+static uint64_t v9_features(struct virtio_dev *v)
+{
+	return VIRTIO_9P_F_MOUNT_TAG;
+}
+
+/* tag_len[2] tag[tag_len] */
+static void v9_config_read(struct virtio_dev *v, uint32_t off, void *buf, uint32_t len)
+{
+	struct virtio_9p *d = container_of(v, struct virtio_9p, v);
+	uint8_t config[2 + TAG_MAX];
+
+	put_le16(config, (uint16_t)strlen(d->tag));
+	memcpy(config + 2, d->tag, strlen(d->tag));
+	memcpy(buf, config + off, len);
+}
+
+static void v9_pre_save(void *obj)
+{
+	struct virtio_9p *d = obj;
+
+	d->mounted = p9_queue_in_use(d->q);
+}
+
+static int v9_post_load(void *obj, struct err **e)
+{
+	struct virtio_9p *d = obj;
+
+	if (!d->mounted)
+		return 0;
+	return err_set(
+		e, EINVAL,
+		"the guest had shared folder '%s' mounted when it was saved: open "
+		"files of the host can't be restored (unmount it in the guest before saving)",
+		d->tag);
+}
+
+static const struct state_field v9_fields[] = {
+	STATE_FIELD(struct virtio_9p, mounted, STATE_BOOL),
+	STATE_END,
+};
+
+static const struct state_desc v9_state = {
+	.name = "virtio-9p",
+	.version = 1,
+	.fields = v9_fields,
+	.pre_save = v9_pre_save,
+	.post_load = v9_post_load,
+};
+
+static const struct virtio_ops v9_ops = {
+	.name = "virtio-9p",
+	.id = VIRTIO_ID_9P,
+	.features = v9_features,
+	.config_read = v9_config_read,
+	.kick = v9_kick,
+	.stop = v9_stop,
+	.quiesce = v9_quiesce,
+	.unrealize = v9_unrealize,
+	.state = &v9_state,
+};
+
+static int v9_check(const struct dev_opts *o, struct err **e)
+{
+	const char *tag = dev_opt_str(o, "mount_tag");
+
+	if (!dev_opt_given(o, "fsdev"))
+		return err_set(e, EINVAL, "fsdev= is needed");
+	if (!tag || !*tag || strlen(tag) > TAG_MAX)
+		return err_set(e, EINVAL, "mount_tag= of 1 to %d bytes is needed", TAG_MAX);
+	return 0;
+}
+
+static int v9_create(const struct dev_place *p, const struct dev_opts *o, struct virtio_dev **out,
+		     struct err **e)
+{
+	struct virtio_9p *d = xzalloc(sizeof(*d));
+
+	d->tag = xstrdup(dev_opt_str(o, "mount_tag"));
+	d->q = p9_queue_create(dev_opt_object(o, "fsdev"), p->env->lock, WORKERS);
+	virtio_init(&d->v, &v9_ops, p->env, p->id, 1, QUEUE_SIZE, (uint32_t)(2 + strlen(d->tag)));
+	*out = &d->v;
+	return 0;
+}
+
+static const struct dev_prop v9_props[] = {
+	{"fsdev", "name of an -fsdev", NULL, PROP_FSDEV, 0, NULL},
+	{"mount_tag", "name by which the guest mounts it", NULL, PROP_STR, 0, NULL},
+	{0},
+};
+
+static const struct virtio_type v9_type = {
+	.name = "virtio-9p",
+	.id = VIRTIO_ID_9P,
+	.create = v9_create,
+};
+
+VIRTIO_CLASSES(virtio_9p, "virtio-9p", "a folder of the host (9P)", "Storage", v9_type, v9_props,
+	       v9_check);
