@@ -20,6 +20,7 @@
 #include "back/fs/p9.h"
 #include "base/err.h"
 #include "dev/virtio/virtio.h"
+#include "dev/virtio/virtio_9p.h"
 
 #define VIRTIO_9P_F_MOUNT_TAG BIT(0)
 #define QUEUE_SIZE 128
@@ -197,11 +198,11 @@ static const struct dev_prop v9_props[] = {
 	{0},
 };
 
-static const struct virtio_type v9_type = {
+const struct virtio_type virtio_9p_type = {
 	.name = "virtio-9p",
 	.id = VIRTIO_ID_9P,
 	.create = v9_create,
 };
 
-VIRTIO_CLASSES(virtio_9p, "virtio-9p", "a folder of the host (9P)", "Storage", v9_type, v9_props,
-	       v9_check);
+VIRTIO_CLASSES(virtio_9p, "virtio-9p", "a folder of the host (9P)", "Storage", virtio_9p_type,
+	       v9_props, v9_check);
