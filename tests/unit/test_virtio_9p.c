@@ -28,7 +28,7 @@ static void *find_fsdev(void *opaque, const char *id)
 
 static void connect(struct rig *r)
 {
-	r->d = vdrv_open(r->t, r->v, VDRV_ALL);
+	r->d = vdrv_open(r->t, r->v, VDRV_ALL & ~VIRTIO_F_EVENT_IDX);
 	vdrv_queue(r->d, 0, 128);
 	vdrv_start(r->d);
 	r->out = vdrv_alloc(r->d, 64 * 4096, 4096);
