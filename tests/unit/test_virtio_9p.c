@@ -172,6 +172,16 @@ static void many(void **state)
 	rig_close(&r);
 }
 
+static bool is_broken(struct rig *r)
+{
+	bool broken;
+
+	lock_take(&r->t->lock);
+	broken = r->v->broken;
+	lock_drop(&r->t->lock);
+	return broken;
+}
+
 static void bad_driver(void **state)
 {
 	struct rig r;
@@ -185,10 +195,10 @@ static void bad_driver(void **state)
 		if (i == 1)
 			r.c->tx_len = 3;
 		submit(&r, i == 2 ? 10 : 4096); /* no room for an error */
-		wait_for(r.t, r.v->broken);
+		wait_for(r.t, is_broken(&r));
 		/* It comes back by a reset, with a new session. */
 		vdrv_reset(r.d);
-		assert_false(r.v->broken);
+		assert_false(is_broken(&r));
 		free(r.d);
 		connect(&r);
 		fails(ask(&r, P9_TATTACH, ATTACH), EPROTO);
