@@ -10,8 +10,8 @@ import shutil
 import subprocess
 
 from guestmods import initrd_with
-from harness import (IS_QEMU, ROOT, Linux, Skipped, case, check, check_equal, doppel_only, emulator,
-                     tmp)
+from harness import (IS_QEMU, KERNELS, ROOT, Linux, Process, Skipped, case, check, check_equal,
+                     doppel_only, emulator, tmp)
 
 MODULES = ["virtio_pci", "9pnet_virtio", "9p"]
 SOURCE = os.path.join(ROOT, "tests/system/guest/fsops.c")
@@ -210,16 +210,14 @@ def many_clients():
 
 
 class QemuLinux(Linux):
-    """The same guest in QEMU."""
+    """The same guest in QEMU, whatever else is tested."""
 
-    def __init__(self, *args, **kwargs):
-        import harness
-        mine = harness.EMULATOR
-        harness.EMULATOR = ["qemu-system-x86_64"]
-        try:
-            super().__init__(*args, **kwargs)
-        finally:
-            harness.EMULATOR = mine
+    def __init__(self, kernel, initrd, append, options):
+        self.smp = 1
+        Process.__init__(self, [
+            "qemu-system-x86_64", "-nodefaults", "-display", "none", "-accel", "tcg", "-m", "512M",
+            "-serial", "stdio", "-kernel", KERNELS[kernel], "-initrd", initrd,
+            "-append", f"console=ttyS0 {append}", *options])
 
 
 LISTING = "cd /mnt && find . | sort | xargs stat -c '%n %f %u %g %t:%T %N'; cd /"
