@@ -209,6 +209,25 @@ def many_clients():
     guest.poweroff()
 
 
+@case("shared/reboot", cost=30)
+def reboot():
+    """A reset with files open and requests on their way; the next system starts afresh."""
+    share = folder()
+    guest = boot(share, "security_model=mapped-xattr")
+    mount(guest)
+    guest.run("(while :; do cp /bin/busybox /mnt/x; cat /mnt/x > /dev/null; done) & "
+              "exec 5>/mnt/open; sleep 1")
+    guest.send("reboot -f\n")
+    guest.wait_for_shell()
+    guest.run("/mods/load && mkdir /mnt")
+    mount(guest)
+    guest.run("rm /mnt/x; echo again > /mnt/open")
+    with open(os.path.join(share, "open")) as f:
+        check_equal(f.read(), "again\n", "the file")
+    check_equal(os.listdir(share), ["open"], "the folder")
+    guest.poweroff()
+
+
 class QemuLinux(Linux):
     """The same guest in QEMU, whatever else is tested."""
 
