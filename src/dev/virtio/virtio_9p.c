@@ -69,6 +69,9 @@ static void v9_kick(struct virtio_dev *v, unsigned n)
 	struct virtio_9p *d = container_of(v, struct virtio_9p, v);
 	struct virtq_elem *el;
 
+	/* The end of the queue's threads lets others have the lock: too late for them. */
+	if (d->stopping)
+		return;
 	while ((el = virtq_pop(virtio_queue(v, n)))) {
 		struct v9_req *req = xzalloc(sizeof(*req));
 
