@@ -13,7 +13,7 @@ import struct
 import subprocess
 import threading
 
-from harness import GUEST, INITRD, Linux, Skipped, at_end, case, check, check_equal, tmp
+from harness import GUEST, INITRD, IS_QEMU, Linux, Skipped, at_end, case, check, check_equal, tmp
 from test_virtio import check_dmesg, cpio_entry
 
 # In the order in which they are to be loaded.
@@ -127,6 +127,8 @@ def user(machine, device, props, smp=1, netdev=""):
 @case("network/user-pc")
 def user_pc():
     features = user("pc", "virtio-net-pci", "")
+    if IS_QEMU: # whose user network takes no offloads
+        return
     for bit, name in ((0, "CSUM"), (11, "HOST_TSO4"), (15, "MRG_RXBUF"), (32, "VERSION_1")):
         check_equal(features[bit], "1", name)
 
@@ -141,8 +143,7 @@ def user_packed():
 @case("network/user-legacy-plain")
 def user_plain():
     features = user("pc", "virtio-net-pci",
-                    ",disable-modern=on,mrg_rxbuf=off,csum=off,guest_csum=off,event_idx=off,"
-                    "ctrl_vq=off")
+                    ",disable-modern=on,mrg_rxbuf=off,csum=off,guest_csum=off,event_idx=off")
     check_equal(features[32], "0", "VERSION_1")
     check_equal(features[11], "0", "HOST_TSO4")
 
