@@ -343,7 +343,7 @@ static void hmp_greet(struct hmp *m)
 {
 	if (!m->greeted)
 		text_printf(&m->out.text,
-			    "QEMU 7.2.0 monitor (doppel %s) - type 'help' for more information\r\n",
+			    "QEMU 7.2.0 monitor - type 'help' for more information (doppel %s)\r\n",
 			    DOPPEL_VERSION);
 	m->greeted = true;
 	hmp_edit_show(&m->edit);
