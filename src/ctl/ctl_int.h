@@ -34,7 +34,6 @@ void hmp_destroy_all(struct ctl *c);
 /* qmp_event - tell every client. */
 void qmp_event(struct ctl *c, const struct vm_event *ev);
 
-
 /* ctl_chardev - by its id, or NULL. */
 struct chardev *ctl_chardev(struct ctl *c, const char *id);
 

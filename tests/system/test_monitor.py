@@ -81,6 +81,7 @@ DIALOGUE = [
     {"execute": "query-memory-size-summary"},
     {"execute": "query-chardev"},
     {"execute": "query-chardev-backends"},
+    {"execute": "query-pci"},
     {"execute": "query-iothreads"},
     {"execute": "query-commands"},
     {"execute": "query-block"},

@@ -780,6 +780,7 @@ static void test_hmp(void **state)
 		{"info usernet", "39871"},
 		{"hostfwd_remove n0 tcp:127.0.0.1:39871", ""},
 		{"hostfwd_remove n0 tcp:127.0.0.1:39871", "Error"},
+		{"info pci", "Host bridge: PCI device 8086:1237"},
 		{"cpu 1", ""},
 		{"cpu 2", "Error: there is no CPU 2"},
 		{"cpu", "Error: INDEX is missing"},
