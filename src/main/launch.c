@@ -223,13 +223,6 @@ static int launch_gdbserver(void *opaque, const char *where, struct err **e)
 	return strcmp(where, "none") ? gdbstub_create(&l->gdb, l->vm, l->loop, where, e) : 0;
 }
 
-static void netdev_each(void *opaque, void (*fn)(void *arg, struct netdev *nd), void *arg)
-{
-	const struct launch *l = opaque;
-
-	backs_each_netdev(l->backs, fn, arg);
-}
-
 static int launch_monitors(struct launch *l, struct err **e)
 {
 	struct ctl_config cfg = {
