@@ -98,12 +98,6 @@ int qmp_query_cpu_definitions(struct qmp_call *call)
 	return 0;
 }
 
-int qmp_query_iothreads(struct qmp_call *call)
-{
-	call->ret = json_object_new_array();
-	return 0;
-}
-
 int qmp_human_monitor_command(struct qmp_call *call)
 {
 	int64_t cpu = qmp_int(call, "cpu-index", 0);

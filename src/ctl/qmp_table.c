@@ -53,6 +53,17 @@ static const struct qmp_arg args_eject[] = {ARG_DRIVE, {"force", QMP_BOOL, true,
 static const struct qmp_arg args_blockstats[] = {{"query-nodes", QMP_BOOL, true, NULL}, {0}};
 static const struct qmp_arg args_block_nodes[] = {{"flat", QMP_BOOL, true, NULL}, {0}};
 static const struct qmp_arg args_capabilities[] = {{"enable", QMP_LIST, true, NULL}, {0}};
+static const struct qmp_arg args_expansion[] = {
+	{"type", QMP_ENUM, false, "static|full"},
+	{"model", QMP_OBJ, false, NULL},
+	{0},
+};
+static const struct qmp_arg args_typename[] = {{"typename", QMP_STR, false, NULL}, {0}};
+static const struct qmp_arg args_types[] = {
+	{"implements", QMP_STR, true, NULL},
+	{"abstract", QMP_BOOL, true, NULL},
+	{0},
+};
 static const struct qmp_arg args_hmp[] = {
 	{"command-line", QMP_STR, false, NULL},
 	{"cpu-index", QMP_INT, true, NULL},

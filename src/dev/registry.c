@@ -35,6 +35,11 @@ static const struct {
 	[BUS_NONE] = {NULL, NULL},
 };
 
+const struct dev_class *dev_class_nth(unsigned i)
+{
+	return i < ARRAY_SIZE(classes) ? classes[i] : NULL;
+}
+
 const struct dev_class *dev_class_find(const char *name)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(classes); i++)

@@ -23,6 +23,8 @@ uint64_t dev_create_ram(const char *driver, const char *props);
 int dev_prop_check(const char *driver, const char *prop, struct err **e);
 /* dev_class_find - by name; NULL: none. */
 const struct dev_class *dev_class_find(const char *name);
+/* dev_class_nth - from 0 on, in no order; NULL: there are no more. */
+const struct dev_class *dev_class_nth(unsigned i);
 /* dev_help - `-device help` (driver NULL) or `-device DRIVER,help` to stdout; -EINVAL for an
  * unknown one. */
 int dev_help(const char *driver, struct err **e);

@@ -684,6 +684,40 @@ static void test_block(void **state)
 	unlink(path);
 }
 
+static void test_probe(void **state)
+{
+	struct fixture *f = *state;
+	struct json_object *o;
+
+	negotiate(f, &f->c[0]);
+	o = ask(f, "{'execute':'qom-list-types','arguments':{'implements':'device'}}");
+	assert_non_null(strstr(json_object_to_json_string(o), "isa-debug-exit"));
+	json_object_put(o);
+	o = ask(f,
+		"{'execute':'device-list-properties','arguments':{'typename':'isa-debug-exit'}}");
+	expect_str(first(o), "name", "iobase");
+	json_object_put(o);
+	expect_error(f, "{'execute':'device-list-properties','arguments':{'typename':'x'}}",
+		     "DeviceNotFound", "Device 'x' not found");
+	o = ask(f, "{'execute':'query-cpu-model-expansion','arguments':{'type':'full','model':"
+		   "{'name':'qemu64','props':{'sse3':false}}}}");
+	expect_str(o, "return.model.name", "qemu64");
+	expect_str(o, "return.model.props.sse2", "true");
+	json_object_put(o);
+	expect_error(f,
+		     "{'execute':'query-cpu-model-expansion','arguments':{'type':'full','model':"
+		     "{'name':'abacus'}}}",
+		     "GenericError", "abacus");
+	expect_error(f,
+		     "{'execute':'query-cpu-model-expansion','arguments':{'type':'full','model':"
+		     "{'name':'max','props':{'x':1}}}}",
+		     "GenericError", "boolean");
+	expect_error(f,
+		     "{'execute':'query-cpu-model-expansion','arguments':{'type':'full','model':"
+		     "{}}}",
+		     "GenericError", "missing");
+}
+
 static void test_net(void **state)
 {
 	struct fixture *f = *state;
@@ -870,7 +904,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_negotiation), T(test_malformed),	  T(test_pieces),	T(test_events),
 		T(test_quit),	     T(test_slow_client), T(test_all_commands), T(test_ringbuf),
-		T(test_block),	     T(test_net),	  T(test_hmp),		T(test_hmp_session),
+		T(test_block),	     T(test_net),	  T(test_probe),	T(test_hmp),
+		T(test_hmp_session),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

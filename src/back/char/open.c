@@ -64,7 +64,7 @@ static int open_logfile(struct chardev *cd, struct kvlist *opts, struct err **e)
 
 	if (r || !path)
 		return r;
-	cd->log_fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | (append ? O_APPEND : O_TRUNC), 0666);
+	cd->log_fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK | (append ? O_APPEND : O_TRUNC), 0666);
 	if (cd->log_fd < 0)
 		return err_set(e, errno, "cannot open logfile '%s': %s", path, strerror(errno));
 	return 0;
