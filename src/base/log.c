@@ -70,8 +70,10 @@ int log_open(struct log *l, const char *path, struct err **e)
 		r = err_set(e, errno, "cannot open log file '%s': %s", real, strerror(errno));
 	} else {
 		setvbuf(f, NULL, _IOLBF, 0);
+		lock_take(&l->sink->lock);
 		log_close(l->sink);
 		l->sink->f = f;
+		lock_drop(&l->sink->lock);
 	}
 	free(real);
 	return r;
@@ -102,6 +104,16 @@ int log_enable(struct log *l, const char *items, struct err **e)
 	}
 	l->mask = mask;
 	return 0;
+}
+
+void log_disable_all(struct log *l)
+{
+	l->mask = 0;
+}
+
+const char *log_item_name(unsigned item)
+{
+	return item < LOG_ITEM_COUNT ? log_items[item].name : NULL;
 }
 
 void log_help(void)

@@ -18,7 +18,7 @@ enum log_item {
 };
 
 struct log {
-	uint32_t mask; /* bit per enum log_item; written only before the VM runs */
+	uint32_t mask; /* bit per enum log_item; written only while no vCPU runs */
 	struct log_sink *sink;
 };
 
@@ -29,6 +29,10 @@ void log_destroy(struct log *l);
 int log_open(struct log *l, const char *path, struct err **e);
 /* log_enable - switch on a comma-separated list of items; -EINVAL with *e names a bad item. */
 int log_enable(struct log *l, const char *items, struct err **e);
+/* log_disable_all - nothing is logged any more. */
+void log_disable_all(struct log *l);
+/* log_item_name - of an enum log_item; NULL past the last. */
+const char *log_item_name(unsigned item);
 /* log_help - write the list of items for `-d help` to stdout. */
 void log_help(void);
 

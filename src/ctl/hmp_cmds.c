@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
+#include "base/log.h"
 #include "ctl/hmp_int.h"
 #include "ctl/qmp_int.h"
 
@@ -70,6 +71,43 @@ void hmp_gdbserver(struct hmp_call *h)
 		text_printf(h->out, "Disabled gdbserver\n");
 	else
 		text_printf(h->out, "Waiting for gdb connection on device '%s'\n", where);
+}
+
+static void log_list(struct hmp_call *h)
+{
+	const char *name;
+
+	for (unsigned i = 0; (name = log_item_name(i)); i++)
+		text_printf(h->out, "%c %s\n", h->ctl->cfg.log->mask & 1u << i ? '*' : ' ', name);
+}
+
+void hmp_log(struct hmp_call *h)
+{
+	const char *items = hmp_word(h);
+	struct err *e __err_cleanup = NULL;
+	bool frozen;
+
+	if (!items) {
+		log_list(h);
+		return;
+	}
+	if (!hmp_done(h))
+		return;
+	frozen = vm_freeze(h->vm);
+	if (!strcmp(items, "none"))
+		log_disable_all(h->ctl->cfg.log);
+	else if (log_enable(h->ctl->cfg.log, items, &e))
+		hmp_error(h, "%s", err_msg(e));
+	vm_thaw(h->vm, frozen);
+}
+
+void hmp_logfile(struct hmp_call *h)
+{
+	const char *file = hmp_need(h, "FILE");
+	struct err *e __err_cleanup = NULL;
+
+	if (file && hmp_done(h) && log_open(h->ctl->cfg.log, file, &e))
+		hmp_error(h, "%s", err_msg(e));
 }
 
 static void save(struct hmp_call *h, const char *name, bool cpu)

@@ -116,6 +116,8 @@ static const char *const lines[] = {
 	"memsave 0 ",
 	"pmemsave 0 ",
 	"gdbserver ",
+	"log ",
+	"logfile ",
 	"info block ",
 };
 static const char *const words[] = {

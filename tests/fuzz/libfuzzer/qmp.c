@@ -4,7 +4,7 @@
  * without negotiation, bits 2 to 4 in how large pieces; the rest is what the client sends.  What
  * comes back to a program is JSON, a message a line; nothing else must happen to us.
  *
- * Commands that open files do it on a host that has none: open() here refuses all but /dev/null and
+ * Commands that open files do it on a host that has none: open() and fopen() here refuse all but /dev/null and
  * /proc once the machine is made.
  */
 #include <errno.h>
@@ -33,6 +33,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int open64(const char *path, int flags, ...);
 int openat64(int dir, const char *path, int flags, ...);
+FILE *fopen64(const char *path, const char *mode);
 
 static atomic_bool sealed;
 
@@ -54,6 +55,14 @@ int openat64(int dir, const char *path, int flags, ...)
 		return -1;
 	}
 	return (int)syscall(SYS_openat, dir, path, flags, mode);
+}
+
+FILE *fopen64(const char *path, const char *mode)
+{
+	int flags = *mode == 'r' ? O_RDONLY : *mode == 'w' ? O_WRONLY | O_CREAT | O_TRUNC : O_RDWR;
+	int fd = openat64(AT_FDCWD, path, flags, 0600);
+
+	return fd >= 0 ? fdopen(fd, mode) : NULL;
 }
 
 int open64(const char *path, int flags, ...)
