@@ -6,7 +6,7 @@ import os
 import shutil
 import socket
 
-from harness import (EMULATOR, IS_QEMU, Process, Skipped, accel, assemble_bios, base_options, case,
+from harness import (EMULATOR, IS_QEMU, Linux, Process, Skipped, accel, assemble_bios, base_options, case,
                      check, check_equal, doppel_only, emulator, tmp)
 from qmp import Qmp, machine
 
@@ -326,3 +326,26 @@ def memory():
     qmp.run("pmemsave", val=0xf0000, size=65536, filename=tmp("dump"))
     with open(tmp("dump"), "rb") as f:
         check(f.read() == image, "pmemsave wrote something else")
+
+
+@case("monitor/guest-shutdown", cost=60)
+def guest_shutdown():
+    """A guest that powers off: with -no-shutdown the machine stays, and only a reset helps."""
+    path = tmp("qmp")
+    guest = Linux(options=["-qmp", f"unix:{path},server=on,wait=off", "-no-shutdown"])
+    guest.wait_for_shell()
+    qmp = Qmp(path)
+    guest.send("poweroff -f\n")
+    check_equal(qmp.event("SHUTDOWN", 60)["data"], {"guest": True, "reason": "guest-shutdown"},
+                "shutdown")
+    qmp.event("STOP")
+    check_equal(qmp.run("query-status"),
+                {"status": "shutdown", "running": False, "singlestep": False}, "state")
+    qmp.run("system_reset")
+    qmp.event("RESET")
+    check_equal(qmp.run("query-status")["status"], "prelaunch", "state")
+    qmp.run("cont")
+    guest.wait_for_shell()
+    check("RIP" in qmp.hmp("info registers"), "no registers")
+    qmp.run("quit")
+    guest.check_exit(0, 20)
