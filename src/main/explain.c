@@ -2,9 +2,11 @@
 /* doppel explain: the dialect's words for a friendly command line. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <stdlib.h>
 #include <string.h>
 #include "base/base.h"
 #include "main/cmdline.h"
+#include "main/publish.h"
 
 static void explain_word(const char *w)
 {
@@ -72,6 +74,32 @@ static void explain_boot(const struct cmdline *c)
 	free(text);
 }
 
+/* What doppel run adds: a monitor where others find it, and for a machine that leaves the terminal its
+ * console there too. */
+static void explain_published(const struct cmdline *c)
+{
+	char *path = rundir_path(c->cfg.name, "qmp"), *spec = publish_socket("", path);
+
+	explain_opt("-qmp", spec);
+	explain_flag("-daemonize", true);
+	free(spec);
+	free(path);
+}
+
+static void explain_serials(const struct cmdline *c)
+{
+	for (size_t i = 0; i < c->serials.n; i++) {
+		const char *arg = c->serials.use[i].arg;
+		bool stdio = !strcmp(arg, "mon:stdio") || !strcmp(arg, "stdio");
+		char *path = rundir_path(c->cfg.name, "console");
+		char *spec = publish_socket("mon:", path);
+
+		explain_opt("-serial", c->detach && stdio ? spec : arg);
+		free(spec);
+		free(path);
+	}
+}
+
 void cmdline_explain(const struct cmdline *c)
 {
 	char mem[32];
@@ -94,7 +122,7 @@ void cmdline_explain(const struct cmdline *c)
 	explain_flag("-nodefaults", c->nodefaults);
 	explain_flag("-nographic", c->nographic);
 	explain_list("-chardev", &c->chardevs);
-	explain_list("-serial", &c->serials);
+	explain_serials(c);
 	explain_use("-debugcon", &c->debugcon);
 	for (size_t i = 0; i < c->monitors.n; i++) {
 		const struct cmd_use *use = &c->monitors.use[i];
@@ -128,5 +156,7 @@ void cmdline_explain(const struct cmdline *c)
 	explain_use("-d", &c->log);
 	explain_use("-D", &c->log_file);
 	explain_use("-pidfile", &c->pidfile);
+	if (c->detach)
+		explain_published(c);
 	putchar('\n');
 }

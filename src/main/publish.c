@@ -23,7 +23,7 @@ int publish_claim(struct rundir **out, const struct cmdline *c, struct err **e)
 }
 
 /* A server's socket; a comma in its path is written twice. */
-static char *socket_spec(const char *before, const char *path)
+char *publish_socket(const char *before, const char *path)
 {
 	char *s = xasprintf("%sunix:", before), *p;
 	size_t len = strlen(s);
@@ -43,14 +43,14 @@ char *publish_spec(const struct rundir *r, const struct cmdline *c, const char *
 {
 	if (!r || !c->detach || (strcmp(spec, "mon:stdio") && strcmp(spec, "stdio")))
 		return NULL;
-	return socket_spec("mon:", rundir_console(r));
+	return publish_socket("mon:", rundir_console(r));
 }
 
 int publish_monitor(struct rundir *r, struct monitors *m, const struct monitors_host *host,
 		    struct err **e)
 {
 	const struct cmd_use use = {.opt = "--name", .arg = rundir_name(r)};
-	char *spec = socket_spec("", rundir_qmp(r));
+	char *spec = publish_socket("", rundir_qmp(r));
 	struct chardev *end;
 	int rc = host->open(host->opaque, &use, spec, "doppel-qmp", &end, e);
 

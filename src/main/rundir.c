@@ -121,6 +121,16 @@ int rundir_claim(struct rundir **out, const char *name, struct err **e)
 	return 0;
 }
 
+char *rundir_path(const char *name, const char *suffix)
+{
+	char *dir = dir_path(), *safe = safe_name(name);
+	char *path = xasprintf("%s/%s.%s", dir, safe, suffix);
+
+	free(safe);
+	free(dir);
+	return path;
+}
+
 const char *rundir_name(const struct rundir *r)
 {
 	return r->name;

@@ -17,6 +17,9 @@ struct rundir;
 /* rundir_claim - make the name ours: 0, -EBUSY with *e when a machine of that name runs, -errno
  * with *e.  name NULL: "vm-PID".  Characters that a file's name should not have become '_'. */
 int rundir_claim(struct rundir **out, const char *name, struct err **e);
+/* rundir_path - where a machine of that name (NULL: this process's) has its "qmp" or "console";
+ * malloc'ed. */
+char *rundir_path(const char *name, const char *suffix);
 const char *rundir_name(const struct rundir *r);
 /* The sockets' paths, for the machine to make. */
 const char *rundir_qmp(const struct rundir *r);
