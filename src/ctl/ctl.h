@@ -26,6 +26,8 @@ struct ctl_config {
 	/* What whoever made the machine has opened.  Each may be NULL: there is none. */
 	void (*each_chardev)(void *opaque, void (*fn)(void *arg, struct chardev *cd), void *arg);
 	void (*each_netdev)(void *opaque, void (*fn)(void *arg, struct netdev *nd), void *arg);
+	/* Names of options of the command line, from 0 on; "": none there; NULL: no more. */
+	const char *(*option)(unsigned i);
 	/* Start a debugger's stub at a place as -gdb takes it, in place of one that is there. */
 	int (*gdbserver)(void *opaque, const char *where, struct err **e);
 	void *opaque;

@@ -140,6 +140,28 @@ int qmp_query_cpu_model_expansion(struct qmp_call *call)
 	return 0;
 }
 
+/* Which options there are; what each takes is told by its help alone. */
+int qmp_query_options(struct qmp_call *call)
+{
+	const char *only = qmp_str(call, "option"), *name;
+	const struct ctl_config *cfg = &call->ctl->cfg;
+
+	call->ret = json_object_new_array();
+	for (unsigned i = 0; cfg->option && (name = cfg->option(i)); i++) {
+		struct json_object *o;
+
+		if (!*name || (only && strcmp(only, name)))
+			continue;
+		o = json_object_new_object();
+		json_object_object_add(o, "parameters", json_object_new_array());
+		obj_str(o, "option", name);
+		json_object_array_add(call->ret, o);
+	}
+	if (!only || json_object_array_length(call->ret))
+		return 0;
+	return qmp_fail(call, QMP_GENERIC, "invalid option name: %s", only);
+}
+
 /* Lists of things of which there are none. */
 int qmp_query_none(struct qmp_call *call)
 {

@@ -58,6 +58,7 @@ static const struct qmp_arg args_expansion[] = {
 	{"model", QMP_OBJ, false, NULL},
 	{0},
 };
+static const struct qmp_arg args_option[] = {{"option", QMP_STR, true, NULL}, {0}};
 static const struct qmp_arg args_typename[] = {{"typename", QMP_STR, false, NULL}, {0}};
 static const struct qmp_arg args_types[] = {
 	{"implements", QMP_STR, true, NULL},

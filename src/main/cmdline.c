@@ -20,6 +20,13 @@ static const struct opt opts[] = {
 #undef OPT
 };
 
+const char *cmdline_option(unsigned i)
+{
+	if (i >= ARRAY_SIZE(opts))
+		return NULL;
+	return opts[i].dialect ? opts[i].dialect : "";
+}
+
 const char *cmdline_own(struct cmdline *c, char *s)
 {
 	c->owned = xrealloc(c->owned, (c->n_owned + 1) * sizeof(*c->owned));

@@ -69,6 +69,10 @@ unsigned cmdline_net_number(const struct cmdline *c, size_t i);
 /* opt_disk - use->opt is the name of a disk image. */
 int opt_disk(struct cmdline *c, const struct cmd_use *use, struct err **e);
 
+/* cmdline_option - name of the dialect's option with that number, from 0 on; "" where a row has none;
+ * NULL: there are no more. */
+const char *cmdline_option(unsigned i);
+
 /* cmdline_own - keep a malloc'ed string until cmdline_free; returns it. */
 const char *cmdline_own(struct cmdline *c, char *s);
 /* cmd_blame - put "-opt arg: " in front of a message. */

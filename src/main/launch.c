@@ -233,6 +233,7 @@ static int launch_monitors(struct launch *l, struct err **e)
 		.blocks = backs_blocks(l->backs),
 		.each_chardev = chardev_each,
 		.each_netdev = netdev_each,
+		.option = cmdline_option,
 		.gdbserver = launch_gdbserver,
 		.opaque = l,
 	};

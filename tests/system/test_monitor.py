@@ -84,6 +84,7 @@ DIALOGUE = [
     {"execute": "query-pci"},
     {"execute": "query-iothreads"},
     {"execute": "query-commands"},
+    {"execute": "query-command-line-options", "arguments": {"option": "frob"}},
     {"execute": "query-block"},
     {"execute": "query-blockstats"},
     {"execute": "ringbuf-write", "arguments": {"device": "r", "data": "abc"}},
