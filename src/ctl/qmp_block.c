@@ -2,6 +2,7 @@
 /* Commands about disks.  The block layer is used with the machine's lock held. */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include "back/block/block.h"
 #include "base/err.h"
@@ -299,39 +300,99 @@ int qmp_query_blockstats(struct qmp_call *call)
 	return 0;
 }
 
+/* Where a drive's tray was before a command, and who it belongs to. */
+struct tray {
+	char *device, *id;
+	bool open, now;
+};
+
+static void tray_look(struct tray *t, const struct block *b)
+{
+	struct block_policy p;
+
+	block_policy(b, &p);
+	*t = (struct tray){
+		.device = xstrdup(block_id(b)),
+		.id = xstrdup(p.qdev ? p.qdev : ""),
+		.open = p.tray_open,
+	};
+}
+
+static void tray_look_again(struct tray *t, const struct block *b)
+{
+	struct block_policy p;
+
+	block_policy(b, &p);
+	t->now = p.tray_open;
+}
+
+/* Without the lock: tell of its moves; `out`: it was out in between. */
+static void tray_tell(struct qmp_call *call, struct tray *t, bool out)
+{
+	bool moves[2] = {true, false};
+	bool opened = !t->open && (t->now || out), closed = !t->now && (t->open || out);
+
+	for (int i = 0; i < 2; i++) {
+		struct vm_event_arg args[] = {
+			VM_STR("device", t->device),
+			VM_STR("id", t->id),
+			VM_BOOL("tray-open", moves[i]),
+		};
+
+		if (moves[i] ? opened : closed)
+			vm_emit(call->vm, "DEVICE_TRAY_MOVED", args, ARRAY_SIZE(args));
+	}
+	free(t->device);
+	free(t->id);
+}
+
 int qmp_eject(struct qmp_call *call)
 {
 	struct err *e = NULL;
+	struct tray tray = {0};
 	struct block *b;
 	int r = -1;
 
 	machine_lock(call);
 	b = drive_find(call, false);
-	if (b)
+	if (b) {
+		tray_look(&tray, b);
 		r = take_err(call, block_eject(b, qmp_bool(call, "force", false), &e), &e);
+		tray_look_again(&tray, b);
+	}
 	machine_unlock(call);
+	tray_tell(call, &tray, false);
 	return r;
+}
+
+/* What the guest is to find: -1, as it was; 0, writable; 1, read-only. */
+static int read_only_mode(const struct qmp_call *call)
+{
+	const char *mode = qmp_str(call, "read-only-mode");
+
+	if (!mode || !strcmp(mode, "retain"))
+		return -1;
+	return !strcmp(mode, "read-only");
 }
 
 int qmp_change_medium(struct qmp_call *call)
 {
-	static const char *const modes[] = {"read-write", "read-only"};
-	const char *mode = qmp_str(call, "read-only-mode");
 	struct err *e = NULL;
-	int ro = -1, r = -1;
+	struct tray tray = {0};
 	struct block *b;
+	int r = -1;
 
-	for (int i = 0; mode && i < 2; i++)
-		if (!strcmp(mode, modes[i]))
-			ro = i;
 	machine_lock(call);
 	b = drive_find(call, false);
 	if (b) {
-		r = block_change(b, qmp_str(call, "filename"), qmp_str(call, "format"), ro,
-				 qmp_bool(call, "force", false), &e);
+		tray_look(&tray, b);
+		r = block_change(b, qmp_str(call, "filename"), qmp_str(call, "format"),
+				 read_only_mode(call), qmp_bool(call, "force", false), &e);
 		r = take_err(call, r, &e);
+		tray_look_again(&tray, b);
 	}
 	machine_unlock(call);
+	tray_tell(call, &tray, r == 0);
 	return r;
 }
 

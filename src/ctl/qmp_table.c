@@ -227,7 +227,8 @@ static void schema_event(struct json_object *list, const char *name)
 int qmp_query_qmp_schema(struct qmp_call *call)
 {
 	static const char *const events[] = {
-		"SHUTDOWN", "RESET", "STOP", "RESUME", "POWERDOWN", "BLOCK_IO_ERROR",
+		"SHUTDOWN",	     "RESET", "STOP", "RESUME", "POWERDOWN", "BLOCK_IO_ERROR",
+		"DEVICE_TRAY_MOVED",
 	};
 	struct json_object *list = json_object_new_array();
 

@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "base/base.h"
+#include "base/event.h"
 #include "base/irq.h"
 #include "base/lock.h"
 #include "base/log.h"
@@ -31,6 +32,9 @@ struct dev_env {
 	void (*request_reset)(void *opaque);
 	void (*request_poweroff)(void *opaque);
 	void (*request_exit)(void *opaque, int status); /* isa-debug-exit */
+	/* Tell monitors of something, under the name and with the members that QMP has for it; all is
+	 * copied.  NULL: nobody wants to know. */
+	void (*emit)(void *opaque, const char *name, const struct vm_event_arg *args, unsigned n);
 	/* Where a file of firmware is, by its path or bare name: memory that the caller frees; NULL: there is
 	 * none.  May itself be NULL. */
 	char *(*firmware_file)(void *opaque, const char *name);

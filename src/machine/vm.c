@@ -38,6 +38,11 @@ static char *firmware_file(void *opaque, const char *name)
 	return firmware_find((const char *const *)((struct vm *)opaque)->firmware_dirs, name);
 }
 
+static void emit(void *opaque, const char *name, const struct vm_event_arg *args, unsigned n)
+{
+	vm_emit(opaque, name, args, n);
+}
+
 static void map_changed(void *opaque)
 {
 	struct vm *vm = opaque;
@@ -231,6 +236,7 @@ static void init_fields(struct vm *vm, const struct vm_config *cfg)
 		.request_reset = request_reset,
 		.request_poweroff = request_poweroff,
 		.request_exit = request_exit,
+		.emit = emit,
 		.firmware_file = firmware_file,
 		.opaque = vm,
 	};

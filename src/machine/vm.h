@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include "back/display/display.h"
 #include "dev/class.h"
+#include "base/event.h"
 #include "engine/engine.h"
 
 struct block;
@@ -140,17 +141,6 @@ void vm_get_actions(const struct vm *vm, bool *no_reboot, bool *no_shutdown);
  * given and may be called from anywhere, with locks up to LOCK_RANK_EVENT; listeners are called on
  * the loop thread with no lock held, in the order of emission.
  */
-enum vm_arg_kind { VM_ARG_STR, VM_ARG_INT, VM_ARG_BOOL };
-struct vm_event_arg {
-	const char *key;
-	enum vm_arg_kind kind;
-	const char *str; /* NULL: the argument is left out */
-	int64_t num;
-};
-#define VM_STR(key_, s)	 {.key = (key_), .kind = VM_ARG_STR, .str = (s)}
-#define VM_INT(key_, n)	 {.key = (key_), .kind = VM_ARG_INT, .num = (n)}
-#define VM_BOOL(key_, b) {.key = (key_), .kind = VM_ARG_BOOL, .num = (b)}
-#define VM_EVENT_ARGS	 8
 struct vm_event {
 	const char *name; /* "STOP" */
 	int64_t time_us; /* since 1970 */

@@ -425,6 +425,55 @@ static void test_block(void **state)
 	unlink(path);
 }
 
+/* A drive without a medium gets one, and loses it again. */
+static void test_medium(void **state)
+{
+	struct fixture *f = *state;
+	struct json_object *o;
+	struct block *b;
+	struct err *e = NULL;
+	char path[] = "/tmp/doppel-qmp-disc-XXXXXX", *msg;
+	int fd = mkstemp(path);
+
+	assert_int_equal(ftruncate(fd, 1 * MiB), 0);
+	close(fd);
+	if (block_open_drive(&b, f->blocks, "if=none,id=cd0,media=cdrom", &e))
+		fail_msg("%s", err_msg(e));
+	negotiate(f, &f->c[0]);
+	o = ask(f, "{'execute':'query-block'}");
+	assert_null(at(first(o), "inserted"));
+	expect_str(first(o), "removable", "true");
+	expect_str(first(o), "tray_open", "false");
+	json_object_put(o);
+	expect_error(f,
+		     "{'execute':'blockdev-change-medium','arguments':{'device':'cd0','filename':"
+		     "'/nonexistent/x'}}",
+		     "GenericError", "/nonexistent/x");
+	msg = xasprintf("{'execute':'blockdev-change-medium','arguments':{'device':'cd0',"
+			"'filename':'%s','format':'raw','read-only-mode':'retain'}}",
+			path);
+	tell(f, msg);
+	free(msg);
+	for (int open = 1; open >= 0; open--) {
+		o = get(f);
+		expect_str(o, "event", "DEVICE_TRAY_MOVED");
+		expect_str(o, "data.device", "cd0");
+		expect_str(o, "data.tray-open", open ? "true" : "false");
+		json_object_put(o);
+	}
+	expect_return(f);
+	o = ask(f, "{'execute':'query-block'}");
+	expect_str(first(o), "inserted.file", path);
+	expect_str(first(o), "inserted.ro", "true");
+	json_object_put(o);
+	tell(f, "{'execute':'eject','arguments':{'device':'cd0'}}");
+	expect_return(f);
+	o = ask(f, "{'execute':'query-block'}");
+	assert_null(at(first(o), "inserted"));
+	json_object_put(o);
+	unlink(path);
+}
+
 static void test_probe(void **state)
 {
 	struct fixture *f = *state;
@@ -486,7 +535,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_negotiation), T(test_malformed),	  T(test_pieces),	T(test_events),
 		T(test_quit),	     T(test_slow_client), T(test_all_commands), T(test_ringbuf),
-		T(test_block),	     T(test_net),	  T(test_probe),
+		T(test_block),	     T(test_medium),	  T(test_net),		T(test_probe),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
