@@ -1,11 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `pc`: Intel 440FX with PIIX3 and PIIX4. */
+#include "dev/ata/ata.h"
 #include "dev/pci/i440fx.h"
+#include "dev/pci/pci.h"
 #include "machine/board.h"
+
+#define IDE_DEVFN PCI_DEVFN(1, 1)
+#define IDE_TIMING 0x40
+#define IDE_DECODE 0x80008000u /* both channels */
 
 static void *create(struct dev_env *env, struct gsi *gsi, const struct pam_config *pam)
 {
-	return i440fx_create(env, gsi, pam);
+	struct i440fx *f = i440fx_create(env, gsi, pam);
+
+	piix_ide_create(i440fx_bus(f), IDE_DEVFN, gsi);
+	return f;
 }
 
 static struct pci_bus *bus(void *chipset)
@@ -21,6 +30,7 @@ static struct acpi_pm *pm(void *chipset)
 static void setup(void *chipset, const struct pci_space *space)
 {
 	i440fx_setup(chipset, space);
+	pci_config_write(i440fx_bus(chipset), IDE_DEVFN, IDE_TIMING, IDE_DECODE, 4);
 }
 
 static unsigned pirq(unsigned slot, unsigned pin)

@@ -1,11 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `q35`: Intel Q35 with ICH9. */
+#include "dev/ata/ata.h"
+#include "dev/pci/pci.h"
 #include "dev/pci/q35.h"
 #include "machine/board.h"
 
+#define AHCI_DEVFN PCI_DEVFN(31, 2)
+#define AHCI_PORTS 6
+
 static void *create(struct dev_env *env, struct gsi *gsi, const struct pam_config *pam)
 {
-	return q35_create(env, gsi, pam);
+	struct q35 *q = q35_create(env, gsi, pam);
+
+	ahci_create(q35_bus(q), AHCI_DEVFN, AHCI_PORTS, "ich9-ahci");
+	return q;
 }
 
 static struct pci_bus *bus(void *chipset)
