@@ -6,8 +6,6 @@
 #include "machine/board.h"
 
 #define IDE_DEVFN PCI_DEVFN(1, 1)
-#define IDE_TIMING 0x40
-#define IDE_DECODE 0x80008000u /* both channels */
 
 static void *create(struct dev_env *env, struct gsi *gsi, const struct pam_config *pam)
 {
@@ -30,7 +28,6 @@ static struct acpi_pm *pm(void *chipset)
 static void setup(void *chipset, const struct pci_space *space)
 {
 	i440fx_setup(chipset, space);
-	pci_config_write(i440fx_bus(chipset), IDE_DEVFN, IDE_TIMING, IDE_DECODE, 4);
 }
 
 static unsigned pirq(unsigned slot, unsigned pin)

@@ -1,11 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ATA disks and CD-ROM drives in Linux guests, behind AHCI and PIIX IDE."""
+"""ATA disks and CD-ROM drives behind AHCI and PIIX IDE: in Linux guests, and by firmware's services."""
 
+import hashlib
 import os
 import random
+import shutil
+import subprocess
 
-from harness import Linux, case, check, check_equal, tmp
+from harness import ROOT, Linux, case, check, check_equal, emulator, tmp
 from modules import initrd
+
+SEABIOS = "/usr/share/seabios/bios-256k.bin"
+OVMF = "/usr/share/ovmf/OVMF.fd"
+GRUB_CFG = """\
+serial --unit=0 --speed=115200
+terminal_output serial
+terminal_input serial
+echo "grub is here: $grub_platform"
+cat /hello.txt
+"""
 
 
 def disk(name, size):
@@ -28,7 +41,6 @@ def read_and_write(g, path, size):
     """What the guest reads is what the image has; what it writes gets there."""
     with open(path, "rb") as f:
         before = f.read()
-    import hashlib
     want = hashlib.md5(before).hexdigest()
     check(want in g.run("md5sum /dev/sda", 120), "the disk reads wrong")
     g.run("dd if=/dev/urandom of=/tmp/r bs=64k count=32 2>/dev/null && "
@@ -64,7 +76,65 @@ def linux(machine, module, smp, driver, append=""):
     check_equal(g.run("cat /sys/block/sda/size"), f"{size // 512}\n", "size")
     with open(cd, "rb") as f:
         data = f.read()
-    import hashlib
     check(hashlib.md5(data).hexdigest() in g.run("md5sum /dev/sr0", 120), "the CD reads wrong")
     check("exception" not in g.run("dmesg | grep -E 'ata[0-9]' || true"), "libata complains")
     read_and_write(g, path, size)
+
+
+def boot_sector(what):
+    """The boot sector that uses the BIOS's services, as a disk of 1 MiB."""
+    source = os.path.join(ROOT, "tests", "system", "guest", "services.S")
+    subprocess.run(["gcc", "-m32", "-nostdlib", "-static", "-Wl,--build-id=none,-Ttext=0x7c00,--oformat=binary",
+                    "-o", tmp("services.bin"), source], check=True)
+    with open(tmp("services.bin"), "rb") as f:
+        data = bytearray(f.read())
+    data[0x1f0] = what
+    path = tmp("services.img")
+    with open(path, "wb") as f:
+        f.write(data + bytes((1 << 20) - len(data)))
+    return path
+
+
+@case("ata/services-pc", "pc", ["-device", "VGA"], 1, cost=10)
+@case("ata/services-q35", "q35", ["-device", "VGA"], 1, cost=10)
+@case("ata/services-no-screen", "pc", [], 0, cost=10)
+def services(machine, options, what):
+    check(os.path.exists(SEABIOS), f"{SEABIOS} (package seabios) is needed")
+    g = emulator("-machine", machine, "-m", "128M", "-bios", SEABIOS, "-serial", "stdio",
+                 "-drive", f"file={boot_sector(what)},format=raw", *options)
+    groups = ["disk", "video", "clock", "keyboard"]
+    if not what & 1:
+        groups.remove("video")
+    for group in groups:
+        g.expect(f"{group}\\n|services failed[^\\n]*\\n", 120)
+    g.expect(r"services ok\n", 60)
+    g.popen.terminate()
+    g.wait(20)
+
+
+def rescue_iso():
+    check(shutil.which("grub-mkrescue") and shutil.which("xorriso") and shutil.which("mformat"),
+          "grub-mkrescue, xorriso and mtools are needed")
+    os.makedirs(tmp("iso/boot/grub"))
+    with open(tmp("iso/boot/grub/grub.cfg"), "w") as f:
+        f.write(GRUB_CFG)
+    with open(tmp("iso/hello.txt"), "w") as f:
+        f.write("hello from the medium\n")
+    subprocess.run(["grub-mkrescue", "-o", tmp("rescue.iso"), tmp("iso")], check=True,
+                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return tmp("rescue.iso")
+
+
+@case("ata/iso-pc", "pc", SEABIOS, "cdrom", "pc", cost=15)
+@case("ata/iso-q35", "q35", SEABIOS, "cdrom", "pc", cost=15)
+@case("ata/iso-as-disk", "q35", SEABIOS, "disk", "pc", cost=15)
+@case("ata/iso-ovmf-pc", "pc", OVMF, "cdrom", "efi", cost=60)
+@case("ata/iso-ovmf-q35", "q35", OVMF, "cdrom", "efi", cost=60)
+def iso(machine, firmware, media, platform):
+    check(os.path.exists(firmware), f"{firmware} (package seabios or ovmf) is needed")
+    g = emulator("-machine", machine, "-m", "256M", "-bios", firmware, "-serial", "stdio",
+                 "-drive", f"file={rescue_iso()},format=raw,media={media}", "-device", "VGA")
+    g.expect(f"grub is here: {platform}", 300)
+    g.expect("hello from the medium", 60)
+    g.popen.terminate()
+    g.wait(20)

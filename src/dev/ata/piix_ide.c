@@ -2,7 +2,8 @@
 /*
  * PIIX3 IDE (Intel 82371SB, 290550, 2.4 and 3.3; ATA/ATAPI-5 for the register protocol).
  *
- *   0x40-0x43  IDETIM of either channel: 15 decode enable; the timings are kept
+ *   0x40-0x43  IDETIM of either channel: 15 decode enable, set at reset, unlike in the chip, for firmware
+ *              that does not know of it (OVMF); the timings are kept
  *   BAR 4      bus master registers, 8 for each channel:
  *                0 command: 3 to memory, 0 start    2 status: 6, 5 drive can DMA (kept), 2 interrupt,
  *                1 error, 0 active                  4-7 address of the table of PRDs
@@ -11,7 +12,8 @@
  *
  * A write to a register reaches both drives of a channel; each has its register file (d->cmd.r).  Reads come
  * from the drive that DEVICE selects; of the other, when that is absent, device 0 answers for 1 with a
- * status of 0.  A channel without drives floats.
+ * status of 0.  A channel without drives reads as zeros: BSY must not be seen there (OVMF would wait for
+ * it to go), and no register keeps what is written.
  *
  * BSY is shown while a command is with the block layer, DRQ in a data block or while DMA waits for its
  * engine.  INTRQ is a latch of the drive: status reads, new commands and resets clear it; nIEN hides it.
@@ -239,8 +241,6 @@ static uint8_t status(const struct channel *ch)
 {
 	struct ata_dev *d = selected(ch);
 
-	if (!ch->bus.unit[0] && !ch->bus.unit[1])
-		return 0xff;
 	if (!d)
 		return 0;
 	return ch->control & CTL_SRST ? ATA_BSY : ata_dev_cmd(d)->r.status;
@@ -259,7 +259,7 @@ static uint8_t reg_read(struct channel *ch, unsigned reg)
 		return s;
 	}
 	if (!d)
-		return ch->bus.unit[1] ? 0 : 0xff;
+		return 0;
 	r = &ata_dev_cmd(d)->r;
 	switch (reg) {
 	case 1:
@@ -627,6 +627,7 @@ struct piix_ide *piix_ide_create(struct pci_bus *bus, uint8_t devfn, struct gsi 
 
 	pci_dev_init(&p->pci, bus, devfn, &piix_id, &piix_ops, "piix3-ide");
 	put_le16(p->pci.config + PCI_STATUS, 0x0280);
+	put_le32(p->pci.config + IDETIM, 0x80008000);
 	put_le32(p->pci.wmask + IDETIM, 0xffffffff);
 	p->bm = (struct io_region){ .name = "ide-bus-master", .ops = &bm_ops, .opaque = p,
 		.lock = p->pci.dev.env->lock, .size = 16 };
