@@ -503,7 +503,7 @@ uint32_t ahci_port_read(struct ahci_port *p, unsigned off)
 	case 0x14:
 		return p->ie;
 	case 0x18:
-		return p->cmd | ((p->slot < AHCI_SLOTS ? p->slot : p->last) & 31u) << 8;
+		return p->cmd | (p->slot < AHCI_SLOTS ? p->slot : p->halted ? p->last : 0u) << 8;
 	case 0x20:
 		return p->tfd;
 	case 0x24:
