@@ -586,6 +586,11 @@ void ahci_port_fini(struct ahci_port *p)
  */
 int ahci_port_check(struct ahci_port *p, struct err **e)
 {
+	/* What this machine was doing is no more. */
+	if (drive(p))
+		ata_abort(drive(p));
+	for (unsigned i = 0; p->tags && i < AHCI_SLOTS; i++)
+		p->tags[i].phase = ATA_IDLE;
 	p->clb &= ~UINT64_C(0x3ff);
 	p->fb &= ~UINT64_C(0xff);
 	if (p->slot > AHCI_SLOTS || p->last >= AHCI_SLOTS ||
@@ -595,16 +600,15 @@ int ahci_port_check(struct ahci_port *p, struct err **e)
 	    (p->slot < AHCI_SLOTS && !(p->ci >> p->slot & 1)))
 		return err_set(e, EINVAL, "saved state of ahci: impossible registers of port %u",
 			       p->n);
+	/* What was in flight is fetched again. */
+	p->ci |= p->halted ? 0 : p->queued;
+	p->queued = 0;
+	p->slot = AHCI_SLOTS;
 	return 0;
 }
 
 void ahci_port_restart(struct ahci_port *p)
 {
-	uint32_t again = p->halted ? 0 : p->queued;
-
-	p->ci |= again;
-	p->queued = 0;
-	p->slot = AHCI_SLOTS;
 	ahci_port_run(p);
 	ahci_irq(p->h);
 	ahci_port_poll(p);

@@ -562,6 +562,10 @@ static int post_load(void *obj, struct err **e)
 	for (unsigned i = 0; i < 2; i++) {
 		struct channel *ch = &p->ch[i];
 
+		/* What this machine was doing is no more; the drives are loaded after this. */
+		for (unsigned u = 0; u < 2; u++)
+			if (ch->bus.unit[u])
+				ata_abort(ch->bus.unit[u]);
 		ch->control &= CTL_HOB | CTL_SRST | CTL_NIEN;
 		ch->bm_command &= BM_START | BM_TO_MEMORY;
 		ch->bm_status &= 0x60 | BM_INTERRUPT | BM_ERROR | BM_ACTIVE;
