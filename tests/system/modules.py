@@ -46,15 +46,17 @@ def closure(wanted):
     return list(done.items())
 
 
-def initrd(*wanted):
-    """The x86-64 initramfs with these modules in /modules, and /modules/load, which loads them."""
+def initrd(*wanted, params=None):
+    """The x86-64 initramfs with these modules in /modules, and /modules/load, which loads them with
+    {module: parameters}."""
     out = io.BytesIO()
     cpio = Cpio(out)
     order = closure(wanted)
     cpio.add("modules", stat.S_IFDIR | 0o755)
     for name, data in order:
         cpio.add(f"modules/{name}.ko", stat.S_IFREG | 0o644, data)
-    load = "#!/bin/sh\n" + "".join(f"insmod /modules/{name}.ko || exit 1\n" for name, _ in order)
+    load = "#!/bin/sh\n" + "".join(f"insmod /modules/{name}.ko {(params or {}).get(name, '')} || exit 1\n"
+                                   for name, _ in order)
     cpio.add("modules/load", stat.S_IFREG | 0o755, load.encode())
     cpio.finish()
     path = tmp("initrd")

@@ -28,9 +28,9 @@ def disk(name, size):
     return path
 
 
-def guest(machine, *modules, smp=1, options=(), append=""):
-    g = Linux("amd64", machine, smp=smp, options=options, append=append,
-              initrd=initrd("sd_mod", "sr_mod", *modules))
+def guest(machine, *modules, smp=1, options=(), params=None):
+    g = Linux("amd64", machine, smp=smp, options=options,
+              initrd=initrd("sd_mod", "sr_mod", *modules, params=params))
     g.wait_for_shell()
     g.run("/modules/load", 120)
     g.run("for i in $(seq 100); do [ -b /dev/sda ] && [ -b /dev/sr0 ] && break; sleep 0.2; done; [ -b /dev/sda ]")
@@ -63,15 +63,16 @@ def options(path, cd):
             "-device", "ide-cd,drive=c0,bus=ide.1"]
 
 
-@case("ata/linux-ahci", "q35", "ahci", 2, "ahci", cost=60)
-@case("ata/linux-piix", "pc", "ata_piix", 1, "ata_piix", cost=60)
-@case("ata/linux-piix-pio", "pc", "ata_piix", 1, "ata_piix", "libata.dma=0", cost=60)
-def linux(machine, module, smp, driver, append=""):
+@case("ata/linux-ahci", "q35", "ahci", 2, "XFER_UDMA_6", cost=60)
+@case("ata/linux-piix", "pc", "ata_piix", 1, "XFER_MW_DMA_2", cost=60)
+@case("ata/linux-piix-pio", "pc", "ata_piix", 1, "XFER_PIO_4", {"libata": "dma=0"}, cost=60)
+def linux(machine, module, smp, mode, params=None):
     size = 8 << 20
     path, cd = disk("disk.img", size), disk("cd.img", 3 << 20)
-    g = guest(machine, module, smp=smp, options=options(path, cd), append=append)
+    g = guest(machine, module, smp=smp, options=options(path, cd), params=params)
     check("DISK1" in g.run("cat /sys/block/sda/device/vpd_pg80 2>/dev/null | tr -d '\\0'; "
                            "dmesg | grep -i ata"), "no serial number")
+    check_equal(g.run("cat /sys/class/ata_device/dev1.0/xfer_mode"), f"{mode}\n", "transfer mode")
     check_equal(g.run("cat /sys/block/sda/queue/rotational"), "0\n", "rotational")
     check_equal(g.run("cat /sys/block/sda/size"), f"{size // 512}\n", "size")
     with open(cd, "rb") as f:
