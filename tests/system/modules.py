@@ -55,8 +55,9 @@ def initrd(*wanted, params=None):
     cpio.add("modules", stat.S_IFDIR | 0o755)
     for name, data in order:
         cpio.add(f"modules/{name}.ko", stat.S_IFREG | 0o644, data)
-    load = "#!/bin/sh\n" + "".join(f"insmod /modules/{name}.ko {(params or {}).get(name, '')} || exit 1\n"
-                                   for name, _ in order)
+    params = params or {}
+    load = "#!/bin/sh\n" + "".join(
+        f"insmod /modules/{name}.ko {params.get(name, '')} || exit 1\n" for name, _ in order)
     cpio.add("modules/load", stat.S_IFREG | 0o755, load.encode())
     cpio.finish()
     path = tmp("initrd")

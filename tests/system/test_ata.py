@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ATA disks and CD-ROM drives behind AHCI and PIIX IDE: in Linux guests, and by firmware's services."""
+"""ATA disks and CD-ROM drives behind AHCI and PIIX IDE: in Linux, and by firmware's services."""
 
 import hashlib
 import os
@@ -33,7 +33,8 @@ def guest(machine, *modules, smp=1, options=(), params=None):
               initrd=initrd("sd_mod", "sr_mod", *modules, params=params))
     g.wait_for_shell()
     g.run("/modules/load", 120)
-    g.run("for i in $(seq 100); do [ -b /dev/sda ] && [ -b /dev/sr0 ] && break; sleep 0.2; done; [ -b /dev/sda ]")
+    g.run("for i in $(seq 100); do [ -b /dev/sda ] && [ -b /dev/sr0 ] && break; "
+          "sleep 0.2; done; [ -b /dev/sda ]")
     return g
 
 
@@ -45,8 +46,8 @@ def read_and_write(g, path, size):
     check(want in g.run("md5sum /dev/sda", 120), "the disk reads wrong")
     g.run("dd if=/dev/urandom of=/tmp/r bs=64k count=32 2>/dev/null && "
           "dd if=/tmp/r of=/dev/sda bs=64k seek=3 conv=notrunc 2>/dev/null && sync", 120)
-    check_equal(g.run("echo 3 >/proc/sys/vm/drop_caches; "
-                      "dd if=/dev/sda bs=64k skip=3 count=32 2>/dev/null | cmp - /tmp/r && echo same"),
+    check_equal(g.run("echo 3 >/proc/sys/vm/drop_caches; dd if=/dev/sda bs=64k skip=3 count=32 "
+                      "2>/dev/null | cmp - /tmp/r && echo same"),
                 "same\n", "what was written")
     sum_in_guest = g.run("md5sum </dev/sda", 120).split()[0]
     g.poweroff()
@@ -85,7 +86,8 @@ def linux(machine, module, smp, mode, params=None):
 def boot_sector(what):
     """The boot sector that uses the BIOS's services, as a disk of 1 MiB."""
     source = os.path.join(ROOT, "tests", "system", "guest", "services.S")
-    subprocess.run(["gcc", "-m32", "-nostdlib", "-static", "-Wl,--build-id=none,-Ttext=0x7c00,--oformat=binary",
+    subprocess.run(["gcc", "-m32", "-nostdlib", "-static",
+                    "-Wl,--build-id=none,-Ttext=0x7c00,--oformat=binary",
                     "-o", tmp("services.bin"), source], check=True)
     with open(tmp("services.bin"), "rb") as f:
         data = bytearray(f.read())

@@ -35,7 +35,7 @@ struct rig {
 	unsigned messages;
 };
 
-static const struct pam_config rig_pam = { .ram_off = 0 };
+static const struct pam_config rig_pam = {.ram_off = 0};
 
 /* pattern - byte of the files at an offset. */
 static inline uint8_t pattern(uint64_t off, unsigned salt)
@@ -63,7 +63,8 @@ static inline void rig_message(void *opaque, uint16_t requester, uint64_t addr, 
 	((struct rig *)opaque)->messages++;
 }
 
-static inline struct block *rig_drive(struct rig *r, const char *id, const char *path, const char *more)
+static inline struct block *rig_drive(struct rig *r, const char *id, const char *path,
+				      const char *more)
 {
 	struct block *b;
 	char *opts = xasprintf("id=%s,if=none,format=raw,file=%s%s", id, path, more);
@@ -83,8 +84,8 @@ static inline int rig_device(struct rig *r, const char *driver, const char *prop
 	struct dev_slots s = {
 		.env = &r->t->env,
 		.gsi = r->gsi,
-		.backends = { .drive = (struct block *(*)(void *, const char *))rig_find,
-			      .opaque = r->blocks },
+		.backends = {.drive = (struct block * (*)(void *, const char *)) rig_find,
+			     .opaque = r->blocks},
 	};
 	struct err *e = NULL;
 	int rc;
@@ -226,9 +227,9 @@ static inline void rig_quiesce(struct rig *r)
 	lock_drop(&r->t->lock);
 }
 
-#define wait_until(cond)                                                                           \
-	do {                                                                                       \
-		for (int wait_i = 0; wait_i < 50000 && !(cond); wait_i++)                          \
-			usleep(100);                                                               \
-		assert_true(cond);                                                                 \
+#define wait_until(cond)                                                  \
+	do {                                                              \
+		for (int wait_i = 0; wait_i < 50000 && !(cond); wait_i++) \
+			usleep(100);                                      \
+		assert_true(cond);                                        \
 	} while (0)

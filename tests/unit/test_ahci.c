@@ -55,7 +55,9 @@ static struct rig *machine(void)
 {
 	struct rig *r = rig_open(true);
 
-	assert_int_equal(rig_device(r, "ide-hd", "drive=disk,bus=ide.0,serial=S1,wwn=0x5000c50012345678"), 0);
+	assert_int_equal(rig_device(r, "ide-hd",
+				    "drive=disk,bus=ide.0,serial=S1,wwn=0x5000c50012345678"),
+			 0);
 	assert_int_equal(rig_device(r, "ide-cd", "drive=cd,bus=ide.1"), 0);
 	cfg_put(r, HBA, 0x24, ABAR, 4);
 	cfg_put(r, HBA, PCI_COMMAND, 6, 2);
@@ -131,7 +133,8 @@ static void run(struct rig *r, unsigned p, uint32_t slots)
 	wait_until(!(pr(r, p, 0x38) & slots) && !(pr(r, p, 0x20) & 0x88));
 }
 
-static void simple(struct rig *r, unsigned p, uint8_t cmd, uint64_t lba, uint16_t count, uint64_t addr, uint32_t len)
+static void simple(struct rig *r, unsigned p, uint8_t cmd, uint64_t lba, uint16_t count,
+		   uint64_t addr, uint32_t len)
 {
 	head(r, p, 0, len ? 1 : 0, 0);
 	fis(r, 0, cmd, lba, count);
@@ -563,8 +566,8 @@ static void packet(struct rig *r, const uint8_t *cdb, unsigned n, uint32_t len)
 	wait_until(!pr(r, 1, 0x38) || (pr(r, 1, 0x10) & BIT(30)));
 }
 
-#define PACKET(r, len, ...)                                                                        \
-	packet(r, (const uint8_t[]){ __VA_ARGS__ }, sizeof((const uint8_t[]){ __VA_ARGS__ }), len)
+#define PACKET(r, len, ...) \
+	packet(r, (const uint8_t[]){__VA_ARGS__}, sizeof((const uint8_t[]){__VA_ARGS__}), len)
 
 /* sense - what the last packet failed with; 0: it did not. */
 static uint32_t sense(struct rig *r)
@@ -677,8 +680,8 @@ static void tray(void **state)
 static void saved(void **state)
 {
 	struct rig *r = *state, *to = machine();
-	struct throttle_cfg slow = { 0 }, fast = { 0 };
-	struct state_buf b = { 0 };
+	struct throttle_cfg slow = {0}, fast = {0};
+	struct state_buf b = {0};
 	uint32_t left;
 
 	slow.k[THROTTLE_IOPS].avg = 1;
@@ -716,7 +719,7 @@ static void saved(void **state)
 static void damaged(void **state)
 {
 	struct rig *r = *state;
-	struct state_buf b = { 0 };
+	struct state_buf b = {0};
 	uint64_t seed = 42;
 
 	simple(r, 0, 0x25, 0, 8, DATA, 4096);
@@ -725,7 +728,7 @@ static void damaged(void **state)
 	assert_int_equal(rig_load(r, &b), 0);
 	for (int i = 0; i < 300; i++) {
 		uint8_t *copy = xzalloc(b.len);
-		struct state_buf bad = { .data = copy, .len = b.len };
+		struct state_buf bad = {.data = copy, .len = b.len};
 
 		memcpy(copy, b.data, b.len);
 		for (unsigned k = 0; k <= rnd(&seed) % 4; k++)
@@ -749,8 +752,8 @@ static void damaged(void **state)
 /* Any values in any registers, over memory that holds some sense. */
 static void random_driver(void **state)
 {
-	static const uint8_t cmds[] = { 0x25, 0x35, 0x60, 0x61, 0xa0, 0xec, 0xef, 0x06,
-					0x2f, 0xc8, 0xca, 0xe7, 0x20, 0x30, 0xa1, 0xb0 };
+	static const uint8_t cmds[] = {0x25, 0x35, 0x60, 0x61, 0xa0, 0xec, 0xef, 0x06,
+				       0x2f, 0xc8, 0xca, 0xe7, 0x20, 0x30, 0xa1, 0xb0};
 	struct rig *r = *state;
 	uint64_t s = 7;
 
@@ -799,9 +802,9 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(registers), T(identify), T(read_write), T(queue),  T(queue_error),
-		T(settings),  T(trim),	   T(hostile),	  T(resets), T(interrupts),
-		T(master),    T(cdrom),	   T(tray),	  T(saved),  T(damaged),
+		T(registers), T(identify),	T(read_write), T(queue),  T(queue_error),
+		T(settings),  T(trim),		T(hostile),    T(resets), T(interrupts),
+		T(master),    T(cdrom),		T(tray),       T(saved),  T(damaged),
 		T(classes),   T(random_driver),
 	};
 

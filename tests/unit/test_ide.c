@@ -42,7 +42,7 @@ static int teardown(void **state)
 	return 0;
 }
 
-static const uint16_t base[2] = { 0x1f0, 0x170 };
+static const uint16_t base[2] = {0x1f0, 0x170};
 
 static bool irq(struct rig *r, unsigned ch)
 {
@@ -187,10 +187,11 @@ static void pio(void **state)
 	outb(r->t, 0x1f7, 0x20);
 	assert_int_equal(st(r, 0), 0x58);
 	in(r, 0, p, 512);
-	assert_int_equal(get_le32(p), (uint32_t)pattern((18 * 63 + 2) * 512 - 1000 * 512, 9) |
-		(uint32_t)pattern((18 * 63 + 2) * 512 - 1000 * 512 + 1, 9) << 8 |
-		(uint32_t)pattern((18 * 63 + 2) * 512 - 1000 * 512 + 2, 9) << 16 |
-		(uint32_t)pattern((18 * 63 + 2) * 512 - 1000 * 512 + 3, 9) << 24);
+	assert_int_equal(get_le32(p),
+			 (uint32_t)pattern((18 * 63 + 2) * 512 - 1000 * 512, 9) |
+				 (uint32_t)pattern((18 * 63 + 2) * 512 - 1000 * 512 + 1, 9) << 8 |
+				 (uint32_t)pattern((18 * 63 + 2) * 512 - 1000 * 512 + 2, 9) << 16 |
+				 (uint32_t)pattern((18 * 63 + 2) * 512 - 1000 * 512 + 3, 9) << 24);
 	outb(r->t, 0x1f3, 0); /* there is no sector 0 */
 	outb(r->t, 0x1f7, 0x20);
 	assert_int_equal(st(r, 0), 0x51);
@@ -353,7 +354,7 @@ static void hostile(void **state)
 /* A packet by PIO with a byte count limit; returns the bytes that came. */
 static unsigned packet(struct rig *r, const uint8_t *cdb, unsigned n, unsigned limit)
 {
-	uint8_t full[12] = { 0 }, *p = ram(r, DATA);
+	uint8_t full[12] = {0}, *p = ram(r, DATA);
 	unsigned got = 0;
 
 	memcpy(full, cdb, n);
@@ -383,8 +384,8 @@ static unsigned packet(struct rig *r, const uint8_t *cdb, unsigned n, unsigned l
 	}
 }
 
-#define PACKET(r, limit, ...)                                                                      \
-	packet(r, (const uint8_t[]){ __VA_ARGS__ }, sizeof((const uint8_t[]){ __VA_ARGS__ }), limit)
+#define PACKET(r, limit, ...) \
+	packet(r, (const uint8_t[]){__VA_ARGS__}, sizeof((const uint8_t[]){__VA_ARGS__}), limit)
 
 static void cdrom(void **state)
 {
@@ -409,7 +410,7 @@ static void cdrom(void **state)
 	outb(r->t, 0x171, 1);
 	outb(r->t, 0x177, 0xa0);
 	assert_int_equal(st(r, 1), 0x58);
-	out(r, 1, (const uint8_t[]){ 0x28, 0, 0, 0, 0, 0, 0, 0, 64, 0, 0, 0 }, 12);
+	out(r, 1, (const uint8_t[]){0x28, 0, 0, 0, 0, 0, 0, 0, 64, 0, 0, 0}, 12);
 	bm_start(r, 1, PRDS, 8);
 	wait_until(inb(r->t, BM + 10) & 4);
 	outb(r->t, BM + 8, 0);
@@ -427,8 +428,8 @@ static void cdrom(void **state)
 static void saved(void **state)
 {
 	struct rig *r = *state, *to = machine();
-	struct throttle_cfg slow = { 0 }, fast = { 0 };
-	struct state_buf b = { 0 };
+	struct throttle_cfg slow = {0}, fast = {0};
+	struct state_buf b = {0};
 
 	cmd28(r, 0x20, 77, 4);
 	assert_int_equal(st(r, 0), 0x58);
@@ -443,7 +444,7 @@ static void saved(void **state)
 	}
 	is_pattern(to, DATA, 77 * 512, 2048, 1);
 	free(b.data);
-	b = (struct state_buf){ 0 };
+	b = (struct state_buf){0};
 	outb(r->t, 0x3f6, 4);
 	outb(r->t, 0x3f6, 0);
 	slow.k[THROTTLE_IOPS].avg = slow.k[THROTTLE_IOPS].max = 1;
@@ -480,7 +481,7 @@ static void saved(void **state)
 static void damaged(void **state)
 {
 	struct rig *r = *state;
-	struct state_buf b = { 0 };
+	struct state_buf b = {0};
 	uint64_t seed = 43;
 
 	cmd28(r, 0x20, 77, 4);
@@ -488,7 +489,7 @@ static void damaged(void **state)
 	in(r, 0, ram(r, DATA), 700);
 	rig_save(r, &b);
 	for (int i = 0; i < 400; i++) {
-		struct state_buf bad = { .data = xzalloc(b.len), .len = b.len };
+		struct state_buf bad = {.data = xzalloc(b.len), .len = b.len};
 
 		memcpy(bad.data, b.data, b.len);
 		/* Damage near the numbers, not in the buffers. */
@@ -516,8 +517,8 @@ static void damaged(void **state)
 
 static void random_driver(void **state)
 {
-	static const uint8_t cmds[] = { 0x20, 0x30, 0x24, 0x34, 0xc4, 0xc5, 0xc8, 0xca, 0x25,
-					0x35, 0xa0, 0xec, 0xef, 0x06, 0x90, 0x08, 0x91, 0xe0 };
+	static const uint8_t cmds[] = {0x20, 0x30, 0x24, 0x34, 0xc4, 0xc5, 0xc8, 0xca, 0x25,
+				       0x35, 0xa0, 0xec, 0xef, 0x06, 0x90, 0x08, 0x91, 0xe0};
 	struct rig *r = *state;
 	uint64_t s = 9;
 

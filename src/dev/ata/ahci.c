@@ -6,9 +6,9 @@
  *          0x100 + 0x80 n  port n: ahci_port.c
  *   BAR 4  0x10 index, 0x14 data: the same registers by ports
  *
- * Interrupt: IS has a bit for each port whose PxIS & PxIE is not zero; the wire is high while IS has any and GHC.IE is
- * set.  A message goes out when a bit of IS becomes set, and when some stay after others were cleared
- * (10.6.2): a driver that handles ports before it clears IS loses none.
+ * Interrupt: IS has a bit for each port whose PxIS & PxIE is not zero; the wire is high while IS
+ * has any and GHC.IE is set.  A message goes out when a bit of IS becomes set, and when some stay
+ * after others were cleared (10.6.2): a driver that handles ports before it clears IS loses none.
  *
  * Threads: everything with env->lock held.
  */
@@ -23,8 +23,10 @@
 #define PI 0x0c
 #define VS 0x10
 
-/* 64-bit addresses 31, NCQ 30, CLO 24, 6 Gb/s 23:20, AHCI only 18, PIO multiple DRQ 15, slots 12:8 */
-#define CAP_VALUE (BIT(31) | BIT(30) | BIT(24) | 3u << 20 | BIT(18) | BIT(15) | (AHCI_SLOTS - 1) << 8)
+/* 64-bit addresses 31, NCQ 30, CLO 24, 6 Gb/s 23:20, AHCI only 18, PIO multiple DRQ 15, slots
+ * 12:8 */
+#define CAP_VALUE \
+	(BIT(31) | BIT(30) | BIT(24) | 3u << 20 | BIT(18) | BIT(15) | (AHCI_SLOTS - 1) << 8)
 #define GHC_HR BIT(0)
 #define GHC_IE BIT(1)
 #define GHC_AE BIT(31)
@@ -148,11 +150,17 @@ static void idp_write(void *opaque, uint64_t off, uint64_t val, unsigned size)
 }
 
 static const struct io_ops mem_ops = {
-	.read = mem_reg_read, .write = mem_reg_write, .min = 4, .max = 4,
+	.read = mem_reg_read,
+	.write = mem_reg_write,
+	.min = 4,
+	.max = 4,
 };
 
 static const struct io_ops idp_ops = {
-	.read = idp_read, .write = idp_write, .min = 4, .max = 4,
+	.read = idp_read,
+	.write = idp_write,
+	.min = 4,
+	.max = 4,
 };
 
 /* written - the right to master the bus came back: what waited for it goes on. */
@@ -235,7 +243,9 @@ static const struct state_field port_fields[] = {
 };
 
 static const struct state_desc port_state = {
-	.name = "ahci-port", .version = 1, .fields = port_fields,
+	.name = "ahci-port",
+	.version = 1,
+	.fields = port_fields,
 };
 
 static const struct state_field ahci_fields[] = {
@@ -248,18 +258,30 @@ static const struct state_field ahci_fields[] = {
 };
 
 static const struct state_desc ahci_state = {
-	.name = "ahci", .version = 1, .fields = ahci_fields, .post_load = post_load,
+	.name = "ahci",
+	.version = 1,
+	.fields = ahci_fields,
+	.post_load = post_load,
 };
 
 static const struct pci_dev_ops ahci_ops = {
-	.dev = { .name = "ich9-ahci", .unrealize = ahci_unrealize, .reset = ahci_reset,
-		 .quiesce = dev_quiesce_none, .state = &ahci_state },
+	.dev = {.name = "ich9-ahci",
+		.unrealize = ahci_unrealize,
+		.reset = ahci_reset,
+		.quiesce = dev_quiesce_none,
+		.state = &ahci_state},
 	.config_written = written,
 };
 
 static const struct pci_id ahci_id = {
-	.vendor = 0x8086, .device = 0x2922, .class = 0x0106, .prog_if = 1, .revision = 2,
-	.irq_pin = 1, .subvendor = 0x1af4, .subdevice = 0x1100,
+	.vendor = 0x8086,
+	.device = 0x2922,
+	.class = 0x0106,
+	.prog_if = 1,
+	.revision = 2,
+	.irq_pin = 1,
+	.subvendor = 0x1af4,
+	.subdevice = 0x1100,
 };
 
 static void init(struct ahci *h, unsigned n_ports)
@@ -271,10 +293,10 @@ static void init(struct ahci *h, unsigned n_ports)
 	while (size < 0x100 + 0x80 * (uint64_t)n_ports)
 		size *= 2;
 	h->n_ports = n_ports;
-	h->mem = (struct io_region){ .name = "ahci", .ops = &mem_ops, .opaque = h,
-		.lock = env->lock, .size = size };
-	h->idp = (struct io_region){ .name = "ahci-idp", .ops = &idp_ops, .opaque = h,
-		.lock = env->lock, .size = 32 };
+	h->mem = (struct io_region){
+		.name = "ahci", .ops = &mem_ops, .opaque = h, .lock = env->lock, .size = size};
+	h->idp = (struct io_region){
+		.name = "ahci-idp", .ops = &idp_ops, .opaque = h, .lock = env->lock, .size = 32};
 	h->restart = timer_new(env->loop, env->clock, env->lock, restart, h);
 	pci_dev_bar(&h->pci, 4, PCI_BAR_IO, &h->idp);
 	pci_dev_bar(&h->pci, 5, 0, &h->mem);

@@ -44,12 +44,12 @@ struct ahci_port {
 	uint64_t clb, fb;
 	uint32_t is, ie, cmd, tfd, sig, ssts, sctl, serr, sact, ci;
 	bool unsigned_yet; /* the drive's signature waits for FRE */
-	bool halted;	   /* an error: nothing more is fetched until ST is cleared */
-	bool srst;	   /* a soft reset is in force */
-	uint8_t slot;	   /* of the command that is not queued; AHCI_SLOTS: none */
-	uint8_t last;	   /* slot fetched last */
-	uint32_t queued;   /* tags that the drive works on */
-	bool running;	   /* port_run is on the stack */
+	bool halted; /* an error: nothing more is fetched until ST is cleared */
+	bool srst; /* a soft reset is in force */
+	uint8_t slot; /* of the command that is not queued; AHCI_SLOTS: none */
+	uint8_t last; /* slot fetched last */
+	uint32_t queued; /* tags that the drive works on */
+	bool running; /* port_run is on the stack */
 	struct ata_cmd *tags; /* AHCI_SLOTS of them, when there is a disk */
 };
 

@@ -3,22 +3,25 @@
  * A port of an AHCI controller (AHCI 1.3 chapters 3.3, 4, 5; SATA 3.0 10.3 for the FISes).
  *
  * In guest memory, at PxCLB, 32 command headers of 32 bytes:
- *   dword 0  31:16 entries of the table's scatter list, 10 clear BSY, 6 write, 5 ATAPI, 4:0 FIS length
- *   dword 1  bytes moved          dwords 2, 3  address of the command table (128-byte aligned)
+ *   dword 0     31:16 entries of the table's scatter list, 10 clear BSY, 6 write, 5 ATAPI,
+ *               4:0 FIS length
+ *   dword 1     bytes moved
+ *   dwords 2, 3 address of the command table (128-byte aligned)
  * a command table: 0x00 command FIS, 0x40 ATAPI packet, 0x80 entries of 16 bytes: address, -,
  *   dword 3 (21:0 bytes less one);
  * and at PxFB received FISes: 0x20 PIO setup, 0x40 D2H register, 0x58 set device bits.
  *
- * Each of these is read once, into variables, before it is judged; an entry of a scatter list is read when data get
- * there.  None of it can make the port do more than its own length says: lists are arrays.
+ * Each of these is read once, into variables, before it is judged; an entry of a scatter list is
+ * read when data get there.  None of it can make the port do more than its own length says: lists
+ * are arrays.
  *
- * A command that is not queued has the port to itself (p->slot) and its PxCI bit until it ends.  Queued
- * ones lose their PxCI bit at once, and their PxSACT bit at the end; their state is in p->tags[slot].
- * While queued ones run, another waits for them.  After an error nothing more is fetched, and what still
- * ends is not told, until the driver clears PxCMD.ST.
+ * A command that is not queued has the port to itself (p->slot) and its PxCI bit until it ends.
+ * Queued ones lose their PxCI bit at once, and their PxSACT bit at the end; their state is in
+ * p->tags[slot]. While queued ones run, another waits for them.  After an error nothing more is
+ * fetched, and what still ends is not told, until the driver clears PxCMD.ST.
  *
- * Addresses that are not RAM: host bus fatal error (HBFS); a scatter list that is too short: overflow
- * (OFS); both with a task file error, after which the driver restarts the port.
+ * Addresses that are not RAM: host bus fatal error (HBFS); a scatter list that is too short:
+ * overflow (OFS); both with a task file error, after which the driver restarts the port.
  *
  * Saved state: memory and registers tell what was in flight; it is fetched again after a load.
  */
@@ -94,7 +97,7 @@ static void registers(uint8_t *fis, const struct ata_regs *r)
 
 static void send_d2h(struct ahci_port *p, const struct ata_regs *r, bool irq)
 {
-	uint8_t fis[20] = { FIS_D2H, irq ? 0x40 : 0 };
+	uint8_t fis[20] = {FIS_D2H, irq ? 0x40 : 0};
 	bool err = r->status & ATA_ERR;
 
 	registers(fis, r);
@@ -109,7 +112,7 @@ static void send_d2h(struct ahci_port *p, const struct ata_regs *r, bool irq)
 
 static void send_pio_setup(struct ahci_port *p, const struct ata_cmd *c)
 {
-	uint8_t fis[20] = { FIS_PIO_SETUP, 0x60 };
+	uint8_t fis[20] = {FIS_PIO_SETUP, 0x60};
 
 	registers(fis, &c->r);
 	fis[2] = ATA_DRDY | ATA_DRQ;
@@ -122,7 +125,7 @@ static void send_pio_setup(struct ahci_port *p, const struct ata_cmd *c)
 
 static void send_sdb(struct ahci_port *p, const struct ata_regs *r, uint32_t tags)
 {
-	uint8_t fis[8] = { FIS_SDB, 0x40, r->status & 0x77, r->error };
+	uint8_t fis[8] = {FIS_SDB, 0x40, r->status & 0x77, r->error};
 
 	put_le32(fis + 4, tags);
 	/* BSY and DRQ stay as they are (SATA 10.3.6). */

@@ -2,9 +2,10 @@
 /*
  * A drive: its life, how commands begin and end, reset, saved state.
  *
- * One command at a time runs in d->cmd; queued ones (NCQ) run in structures of the host, any number up to 32,
- * and share nothing but the medium.  All that is asynchronous is the block layer's: a command in phase
- * ATA_IO has one request there.  ata_abort waits for these and lets them end unseen.
+ * One command at a time runs in d->cmd; queued ones (NCQ) run in structures of the host, any number
+ * up to 32, and share nothing but the medium.  All that is asynchronous is the block layer's: a
+ * command in phase ATA_IO has one request there.  ata_abort waits for these and lets them end
+ * unseen.
  *
  * Saved: after block_drain what is still in ATA_IO is held by the block layer (an error stopped the
  * guest).  A register host's drive does that piece again when guest time runs after a load; an sg
@@ -252,17 +253,20 @@ static int cmd_check(struct ata_dev *d, struct err **e)
 	if (c->pos > c->drq_end || c->drq_end > c->len || c->len > ATA_BUF || !c->unit ||
 	    c->done > c->total || c->sg_table > c->done)
 		return bad(d, e, "command");
-	if (c->phase == ATA_PIO && (c->pos == c->drq_end || !c->drq_size ||
-				    c->len > c->total - c->done))
+	if (c->phase == ATA_PIO &&
+	    (c->pos == c->drq_end || !c->drq_size || c->len > c->total - c->done))
 		return bad(d, e, "data block");
 	if (c->src != ATA_SRC_DISK && c->src != ATA_SRC_RAW) {
-		c->then = c->src == ATA_SRC_BUF && c->out && c->r.command == 0x06 ? ata_dsm_list :
-			  c->src == ATA_SRC_BUF && c->out ? atapi_select : NULL;
-		return c->total > ATA_BUF || (c->src == ATA_SRC_CDB && !d->atapi) ?
-			       bad(d, e, "command") : 0;
+		c->then = c->src == ATA_SRC_BUF && c->out && c->r.command == 0x06 ? ata_dsm_list
+			  : c->src == ATA_SRC_BUF && c->out			  ? atapi_select
+										  : NULL;
+		return c->total > ATA_BUF || (c->src == ATA_SRC_CDB && !d->atapi)
+			       ? bad(d, e, "command")
+			       : 0;
 	}
-	if (c->unit != (c->src == ATA_SRC_RAW ? ATA_RAW_SECTOR :
-			d->atapi ? ATA_CD_SECTOR : ATA_SECTOR) ||
+	if (c->unit != (c->src == ATA_SRC_RAW ? ATA_RAW_SECTOR
+			: d->atapi	      ? ATA_CD_SECTOR
+					      : ATA_SECTOR) ||
 	    (d->atapi && c->out) || c->total % c->unit || c->done % c->unit || c->len % c->unit ||
 	    (c->phase == ATA_PIO && !c->len) || (c->phase == ATA_IO && c->done == c->total) ||
 	    (c->phase == ATA_IO && c->out && !c->dma && !c->len) ||
@@ -305,7 +309,9 @@ static const struct state_field regs_fields[] = {
 };
 
 static const struct state_desc regs_state = {
-	.name = "ata-registers", .version = 1, .fields = regs_fields,
+	.name = "ata-registers",
+	.version = 1,
+	.fields = regs_fields,
 };
 
 static const struct state_field cmd_fields[] = {
@@ -330,7 +336,9 @@ static const struct state_field cmd_fields[] = {
 };
 
 static const struct state_desc cmd_state = {
-	.name = "ata-command", .version = 1, .fields = cmd_fields,
+	.name = "ata-command",
+	.version = 1,
+	.fields = cmd_fields,
 };
 
 static const struct state_field dev_fields[] = {
@@ -358,16 +366,25 @@ static const struct state_field dev_fields[] = {
 };
 
 static const struct state_desc dev_state = {
-	.name = "ata-drive", .version = 1, .fields = dev_fields, .post_load = post_load,
+	.name = "ata-drive",
+	.version = 1,
+	.fields = dev_fields,
+	.post_load = post_load,
 };
 
 static const struct dev_ops hd_ops = {
-	.name = "ide-hd", .unrealize = dev_unrealize, .reset = dev_reset, .quiesce = dev_quiesce,
+	.name = "ide-hd",
+	.unrealize = dev_unrealize,
+	.reset = dev_reset,
+	.quiesce = dev_quiesce,
 	.state = &dev_state,
 };
 
 static const struct dev_ops cd_ops = {
-	.name = "ide-cd", .unrealize = dev_unrealize, .reset = dev_reset, .quiesce = dev_quiesce,
+	.name = "ide-cd",
+	.unrealize = dev_unrealize,
+	.reset = dev_reset,
+	.quiesce = dev_quiesce,
 	.state = &dev_state,
 };
 
@@ -387,7 +404,9 @@ static void configure(struct ata_dev *d, const struct ata_config *cfg)
 	snprintf(serial, sizeof(serial), "QM%05u", (d->bus->index * 2 + d->unit + 1) % 100000);
 	text((uint8_t *)d->serial, sizeof(d->serial), cfg->serial ? cfg->serial : serial);
 	text((uint8_t *)d->model, sizeof(d->model),
-	     cfg->model ? cfg->model : d->atapi ? "QEMU DVD-ROM" : "QEMU HARDDISK");
+	     cfg->model ? cfg->model
+	     : d->atapi ? "QEMU DVD-ROM"
+			: "QEMU HARDDISK");
 	text((uint8_t *)d->version, sizeof(d->version), cfg->version ? cfg->version : "2.5+");
 	d->wwn = cfg->wwn;
 	d->rotation = cfg->rotation;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * ATA disks and ATAPI CD-ROMs (ATA8-ACS, MMC-5), as a controller sees them: struct ata_dev takes the
- * contents of its registers, runs a command, moves its data by what struct ata_host offers, and says
- * when it is done.  The controllers are ahci.c and piix_ide.c; a person names the drives ide-hd and
- * ide-cd.  Everything runs with env->lock held.
+ * ATA disks and ATAPI CD-ROMs (ATA8-ACS, MMC-5), as a controller sees them: struct ata_dev takes
+ * the contents of its registers, runs a command, moves its data by what struct ata_host offers, and
+ * says when it is done.  The controllers are ahci.c and piix_ide.c; a person names the drives
+ * ide-hd and ide-cd.  Everything runs with env->lock held.
  */
 #include "back/block/block.h"
 #include "dev/dev.h"
@@ -34,8 +34,8 @@ struct pci_dev;
 struct pci_place;
 
 /*
- * A register file.  16-bit registers hold the newer write in the low byte and the one before it in the
- * high byte; lba holds 24 bits of newer writes, and above them 24 of those before.
+ * A register file.  16-bit registers hold the newer write in the low byte and the one before it in
+ * the high byte; lba holds 24 bits of newer writes, and above them 24 of those before.
  */
 struct ata_regs {
 	uint8_t command, device, status, error;
@@ -45,19 +45,19 @@ struct ata_regs {
 
 /* What a command waits for. */
 enum ata_phase {
-	ATA_IDLE,     /* there is none */
-	ATA_IO,	      /* the block layer */
-	ATA_PIO,      /* the host is to move [pos, drq_end) of the drive's buffer (register host) */
+	ATA_IDLE, /* there is none */
+	ATA_IO, /* the block layer */
+	ATA_PIO, /* the host is to move [pos, drq_end) of the drive's buffer (register host) */
 	ATA_DMA_WAIT, /* ata_dma_go (register host) */
 	ATA_PHASES,
 };
 
 /* What its data are. */
 enum ata_src {
-	ATA_SRC_BUF,  /* the drive's buffer, all of them */
+	ATA_SRC_BUF, /* the drive's buffer, all of them */
 	ATA_SRC_DISK, /* sectors of the medium */
-	ATA_SRC_RAW,  /* sectors of a CD with headers and ECC area around them */
-	ATA_SRC_CDB,  /* a packet to come */
+	ATA_SRC_RAW, /* sectors of a CD with headers and ECC area around them */
+	ATA_SRC_CDB, /* a packet to come */
 	ATA_SRCS,
 };
 
@@ -66,45 +66,46 @@ struct ata_cmd {
 	struct ata_dev *dev;
 	struct ata_regs r;
 	uint8_t phase, src;
-	bool out;    /* data go to the drive */
-	bool dma;    /* the command's protocol is DMA (sg hosts move all data by it) */
+	bool out; /* data go to the drive */
+	bool dma; /* the command's protocol is DMA (sg hosts move all data by it) */
 	bool failed;
 	bool fua;
 	bool queued; /* NCQ */
 	uint8_t tag;
-	uint32_t unit;	      /* bytes of a sector as transferred */
-	uint64_t sector;      /* first sector */
+	uint32_t unit; /* bytes of a sector as transferred */
+	uint64_t sector; /* first sector */
 	uint64_t total, done; /* bytes of the data phase */
 	/* Within the buffer: valid bytes, next byte, end of the DRQ block, its usual size. */
 	uint32_t len, pos, drq_end, drq_size;
 	void (*then)(struct ata_cmd *c, int rc); /* after block I/O that is no data phase */
-	uint32_t step;			      /* of a list: where it is */
+	uint32_t step; /* of a list: where it is */
 
 	struct block_req req;
 	struct iovec *iov;
 	unsigned n_iov, cap_iov;
-	/* The controller's: place in its scatter list (entry, byte of data at which the entry begins),
-	 * and the list itself. */
+	/* The controller's: place in its scatter list (entry, byte of data at which the entry
+	 * begins), and the list itself. */
 	uint32_t sg_entry, sg_count;
 	uint64_t sg_at, sg_table;
 };
 
 /* What a controller offers; made by it, one for each of its buses. */
 struct ata_host {
-	bool sg;  /* a scatter list is there from the start for any data (AHCI); else PIO by registers */
+	bool sg; /* a scatter list is there from the start for any data (AHCI); else PIO by
+		    registers */
 	bool sata;
 	/* Register host: a DRQ block is ready in the buffer (irq: interrupt). */
 	void (*drq)(void *host, struct ata_cmd *c, bool irq);
 	/* Register host: a DMA data phase begins: ata_dma_go when the engine runs, now or later. */
 	void (*dma)(void *host, struct ata_cmd *c);
 	/*
-	 * Next entry of the scatter list: *addr and *len (> 0) of the guest memory for the data that
-	 * begin at byte `off` of the phase, which is c->done or follows the last answer.  0; -ENOSPC:
-	 * the list has ended; -EFAULT: it cannot be read.
+	 * Next entry of the scatter list: *addr and *len (> 0) of the guest memory for the data
+	 * that begin at byte `off` of the phase, which is c->done or follows the last answer.  0;
+	 * -ENOSPC: the list has ended; -EFAULT: it cannot be read.
 	 */
 	int (*sg_next)(void *host, struct ata_cmd *c, uint64_t off, uint64_t *addr, uint64_t *len);
-	/* DMA cannot go on: rc as above, or -EFAULT for data outside of RAM.  The command is dropped unless
-	 * the host keeps it (phase ATA_DMA_WAIT). */
+	/* DMA cannot go on: rc as above, or -EFAULT for data outside of RAM.  The command is
+	 * dropped unless the host keeps it (phase ATA_DMA_WAIT). */
 	void (*dma_fault)(void *host, struct ata_cmd *c, int rc);
 	/* The command has ended: c->r has status and error. */
 	void (*done)(void *host, struct ata_cmd *c);
@@ -127,8 +128,8 @@ struct ata_bus {
 	char name[16];
 };
 
-/* ata_bus_init - enter a bus for -device, "ide.N" with the next free number; ata_bus_fini: drives are gone
- * before. */
+/* ata_bus_init - enter a bus for -device, "ide.N" with the next free number; ata_bus_fini: drives
+ * are gone before. */
 void ata_bus_init(struct ata_bus *b, struct pci_dev *pci, const char *fw_name, unsigned channel,
 		  unsigned n_units, const struct ata_host *ops, void *host);
 void ata_bus_fini(struct ata_bus *b);
@@ -140,8 +141,8 @@ struct ata_config {
 	uint64_t wwn;
 	char *boot_path; /* in the boot order; NULL: not; becomes the drive's */
 	uint32_t phys_block; /* bytes; 0: what the image says */
-	uint16_t rotation;   /* 0 not told, 1 solid state, rpm */
-	int write_cache;     /* 1, 0, or 2: what the image says */
+	uint16_t rotation; /* 0 not told, 1 solid state, rpm */
+	int write_cache; /* 1, 0, or 2: what the image says */
 };
 
 /* ata_dev_create - a drive on unit `unit` of a bus; id outlives it.  0 or -errno with *e. */
@@ -149,9 +150,9 @@ int ata_dev_create(struct ata_bus *b, unsigned unit, const struct ata_config *cf
 		   struct err **e);
 
 /*
- * For controllers.  ata_exec runs the command in c->r (c is ata_dev_cmd, or a queued one that the host
- * owns, with c->queued and c->tag set): ATAPI packets are taken from cdb when given (sg hosts).
- * ata_accepts_queued: is it a command with a tag?  Its host completes it to the guest out of order.
+ * For controllers.  ata_exec runs the command in c->r (c is ata_dev_cmd, or a queued one that the
+ * host owns, with c->queued and c->tag set): ATAPI packets are taken from cdb when given (sg
+ * hosts). ata_is_queued: is it a command with a tag?
  */
 struct ata_cmd *ata_dev_cmd(struct ata_dev *d);
 bool ata_dev_atapi(const struct ata_dev *d);
@@ -161,21 +162,24 @@ void ata_exec(struct ata_dev *d, struct ata_cmd *c, const uint8_t *cdb);
 void ata_cmd_reject(struct ata_cmd *c);
 /* ata_dma_go - the DMA engine runs: move the data of a command in ATA_DMA_WAIT. */
 void ata_dma_go(struct ata_cmd *c);
-/* ata_pio_ptr - the bytes [pos, drq_end) of the present DRQ block; ata_pio_done when pos has come to its
- * end. */
+/* ata_pio_ptr - the bytes [pos, drq_end) of the present DRQ block; ata_pio_done when pos has come
+ * to its end. */
 uint8_t *ata_pio_ptr(struct ata_cmd *c);
 void ata_pio_done(struct ata_cmd *c);
-/* ata_poll - at the end of whatever began commands or went on with them, but not in a callback of theirs: takes in
- * what the block layer has done meanwhile.  d may be NULL. */
+/* ata_poll - at the end of whatever began commands or went on with them, but not in a callback of
+ * theirs: takes in what the block layer has done meanwhile.  d may be NULL. */
 void ata_poll(struct ata_dev *d);
-/* ata_abort - nothing of the drive's commands is in flight after this, none ends with host->done. */
+/* ata_abort - nothing of the drive's commands is in flight after this, none ends with host->done.
+ */
 void ata_abort(struct ata_dev *d);
-/* ata_soft_reset - SRST, or (hard) COMRESET and power-on: abort, settings back, signature in the registers. */
+/* ata_soft_reset - SRST, or (hard) COMRESET and power-on: abort, settings back, signature in the
+ * registers. */
 void ata_soft_reset(struct ata_dev *d, bool hard);
 /* ata_signature - the register values after a reset. */
 void ata_signature(const struct ata_dev *d, struct ata_regs *r);
 void ata_cmd_fini(struct ata_cmd *c);
-/* ata_ends_quietly - did it end with a PIO data block to the host, after which no interrupt comes? */
+/* ata_ends_quietly - did it end with a PIO data block to the host, after which no interrupt comes?
+ */
 bool ata_ends_quietly(const struct ata_cmd *c);
 /* ata_queue_error - remember what READ LOG EXT page 10h tells of a queued command that failed. */
 void ata_queue_error(struct ata_dev *d, const struct ata_cmd *c);

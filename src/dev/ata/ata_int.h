@@ -44,7 +44,7 @@ struct ata_dev {
 	uint16_t heads, secs;
 	/* Settings. */
 	uint8_t multiple; /* sectors; 0: off */
-	uint8_t mode;	  /* transfer mode as in SET FEATURES 03h; 0: default */
+	uint8_t mode; /* transfer mode as in SET FEATURES 03h; 0: default */
 	uint8_t standby;
 	bool write_cache, read_ahead, smart;
 	/* Page 10h: the last queued command that failed. */
@@ -53,10 +53,10 @@ struct ata_dev {
 	struct ata_regs nq;
 
 	/* ATAPI. */
-	uint32_t sense;	    /* of the last command that failed */
-	bool attention;	    /* UNIT ATTENTION to be told */
+	uint32_t sense; /* of the last command that failed */
+	bool attention; /* UNIT ATTENTION to be told */
 	uint32_t attention_sense;
-	uint8_t event;	    /* media event to be told: 0 none, 1 eject request, 2 new, 3 removal */
+	uint8_t event; /* media event to be told: 0 none, 1 eject request, 2 new, 3 removal */
 	bool locked, tray_open;
 	uint8_t cdb[16];
 
@@ -72,12 +72,13 @@ static inline struct ata_host *ata_host_of(const struct ata_dev *d)
 /* ata.c: ends of a command. */
 void ata_ok(struct ata_cmd *c);
 void ata_fail(struct ata_cmd *c, uint8_t error);
-/* ata_data_* - begin the data phase: n bytes of the buffer; sectors of the disk; bytes wanted from the guest, then
- * `then` is called. block: usual size of a DRQ block. */
+/* ata_data_* - begin the data phase: n bytes of the buffer; sectors of the disk; bytes wanted from
+ * the guest, then `then` is called. block: usual size of a DRQ block. */
 void ata_data_in(struct ata_cmd *c, uint32_t n, uint32_t block);
 void ata_data_out(struct ata_cmd *c, uint32_t n, uint32_t block,
 		  void (*then)(struct ata_cmd *c, int rc));
-void ata_data_disk(struct ata_cmd *c, enum ata_src src, uint64_t sector, uint64_t n, uint32_t block);
+void ata_data_disk(struct ata_cmd *c, enum ata_src src, uint64_t sector, uint64_t n,
+		   uint32_t block);
 /* ata_submit - block I/O apart from data: `then` is called with its result. */
 void ata_submit(struct ata_cmd *c, enum block_op op, uint64_t off, uint64_t len,
 		void (*then)(struct ata_cmd *c, int rc));

@@ -2,13 +2,14 @@
 /*
  * CD drives: packets (SFF-8020i 9, 10; MMC-5 6; SPC-3 6), sense data, tray and medium.
  *
- * A packet of 12 bytes comes by PIO, or with the command from an sg host.  What fails leaves CHECK CONDITION with the
- * sense key in the error register, and the sense data until the next packet but REQUEST SENSE.
+ * A packet of 12 bytes comes by PIO, or with the command from an sg host.  What fails leaves CHECK
+ * CONDITION with the sense key in the error register, and the sense data until the next packet but
+ * REQUEST SENSE.
  *
- * The medium is there when the image is and the tray is closed.  The guest opens and closes the tray with
- * START STOP UNIT, unless it has locked it; people do so by the monitor, which asks tray_locked, and
- * changes the image. Whatever happened, the next packet that cares is told once by UNIT ATTENTION, and
- * GET EVENT STATUS NOTIFICATION tells it too.
+ * The medium is there when the image is and the tray is closed.  The guest opens and closes the
+ * tray with START STOP UNIT, unless it has locked it; people do so by the monitor, which asks
+ * tray_locked, and changes the image. Whatever happened, the next packet that cares is told once by
+ * UNIT ATTENTION, and GET EVENT STATUS NOTIFICATION tells it too.
  */
 #include <string.h>
 #include "dev/ata/ata_int.h"
@@ -222,7 +223,8 @@ void atapi_select(struct ata_cmd *c, int rc)
 	ata_ok(c);
 }
 
-/* run_mode_select - nothing that pages offer can be changed; speeds and error recovery are hints. */
+/* run_mode_select - nothing that pages offer can be changed; speeds and error recovery are hints.
+ */
 static void run_mode_select(struct ata_cmd *c, const uint8_t *cdb)
 {
 	uint32_t n = cdb[0] == 0x15 ? cdb[4] : get_be16(cdb + 7);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What a CD drive tells about itself and its medium: each function puts the whole answer in the
- * drive's buffer and returns its length, which the allocation length then cuts; 0: *sense says why not.
- * The medium is one data track in one session.
+ * drive's buffer and returns its length, which the allocation length then cuts; 0: *sense says why
+ * not. The medium is one data track in one session.
  */
 #include <string.h>
 #include "dev/ata/ata_int.h"
@@ -67,8 +67,8 @@ uint32_t atapi_inquiry(struct ata_dev *d, const uint8_t *cdb, uint32_t *sense)
 }
 
 /* Mode pages: read error recovery, CD audio, capabilities (MMC-5 7). */
-static const uint8_t page_01[] = { 0x01, 0x06, 0x00, 0x05, 0, 0, 0, 0 };
-static const uint8_t page_0e[] = { 0x0e, 0x0e, 0x04, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 };
+static const uint8_t page_01[] = {0x01, 0x06, 0x00, 0x05, 0, 0, 0, 0};
+static const uint8_t page_0e[] = {0x0e, 0x0e, 0x04, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
 static const uint8_t page_2a[] = {
 	0x2a, 0x14, 0x3b, 0x00, /* reads CD-R, CD-RW, DVD-ROM, DVD-R; writes none */
 	0x70, 0x00, 0x29, 0x00, /* mode 2, multi-session; lock and eject, tray */
@@ -157,7 +157,7 @@ static uint32_t toc_tracks(struct ata_dev *d, uint8_t first, bool msf)
 /* toc_raw - points A0, A1 (first, last track), A2 (lead-out) and track 1. */
 static uint32_t toc_raw(struct ata_dev *d)
 {
-	static const uint8_t points[] = { 0xa0, 0xa1, 0xa2, 0x01 };
+	static const uint8_t points[] = {0xa0, 0xa1, 0xa2, 0x01};
 	uint8_t *p = d->buf;
 	uint32_t n = 4;
 
@@ -223,13 +223,13 @@ uint32_t atapi_config(struct ata_dev *d, const uint8_t *cdb, uint32_t *sense)
 	uint16_t now = profile(d), from = get_be16(cdb + 2);
 	uint8_t rt = cdb[1] & 3, cd = now == PROFILE_CD, dvd = now == PROFILE_DVD, any = now != 0;
 	const struct feature list[] = {
-		{ 0x0000, 0x03, 8, { 0x00, PROFILE_DVD, dvd, 0, 0x00, PROFILE_CD, cd, 0 } },
-		{ 0x0001, 0x0b, 8, { 0, 0, 0, 2, 0x01 } }, /* core: ATAPI */
-		{ 0x0002, 0x07, 4, { 0x00 } },		   /* morphing */
-		{ 0x0003, 0x03, 4, { 0x29 } },		   /* removable: tray, eject, lock */
-		{ 0x0010, any, 8, { 0, 0, 0x08, 0, 0, 1, 0, 0 } },
-		{ 0x001e, (uint8_t)(0x08 | cd), 4, { 0 } },
-		{ 0x001f, (uint8_t)(0x04 | dvd), 4, { 0 } },
+		{0x0000, 0x03, 8, {0x00, PROFILE_DVD, dvd, 0, 0x00, PROFILE_CD, cd, 0}},
+		{0x0001, 0x0b, 8, {0, 0, 0, 2, 0x01}}, /* core: ATAPI */
+		{0x0002, 0x07, 4, {0x00}}, /* morphing */
+		{0x0003, 0x03, 4, {0x29}}, /* removable: tray, eject, lock */
+		{0x0010, any, 8, {0, 0, 0x08, 0, 0, 1, 0, 0}},
+		{0x001e, (uint8_t)(0x08 | cd), 4, {0}},
+		{0x001f, (uint8_t)(0x04 | dvd), 4, {0}},
 	};
 	uint8_t *p = d->buf;
 	uint32_t n = 8;

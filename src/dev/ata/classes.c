@@ -19,7 +19,8 @@ static int check(const struct dev_opts *o, struct err **e)
 		return err_set(e, EINVAL, "'logical_block_size' must be 512 for IDE");
 	if (dev_opt_given(o, "physical_block_size") &&
 	    (!is_pow2(phys) || phys < ATA_SECTOR || phys > 2 * MiB))
-		return err_set(e, EINVAL, "'physical_block_size' must be a power of two, 512 to 2M");
+		return err_set(e, EINVAL,
+			       "'physical_block_size' must be a power of two, 512 to 2M");
 	return 0;
 }
 
@@ -87,31 +88,42 @@ static int cd_make(const struct dev_place *p, const struct dev_opts *o, struct e
 }
 
 static const struct dev_prop drive_props[] = {
-	{ "drive", "name of the disk's drive", NULL, PROP_DRIVE },
-	{ "bootindex", "place in the boot order, 0 first", NULL, PROP_UINT, INT32_MAX },
-	{ "serial", "serial number, 20 characters", NULL, PROP_STR },
-	{ "model", "model, 40 characters", NULL, PROP_STR },
-	{ "ver", "firmware revision, 8 characters", NULL, PROP_STR },
-	{ "wwn", "64-bit world-wide name", "0", PROP_UINT },
-	{ "logical_block_size", "512", "512", PROP_SIZE },
-	{ "physical_block_size", "bytes that are written at once", NULL, PROP_SIZE },
-	{ 0 },
+	{"drive", "name of the disk's drive", NULL, PROP_DRIVE},
+	{"bootindex", "place in the boot order, 0 first", NULL, PROP_UINT, INT32_MAX},
+	{"serial", "serial number, 20 characters", NULL, PROP_STR},
+	{"model", "model, 40 characters", NULL, PROP_STR},
+	{"ver", "firmware revision, 8 characters", NULL, PROP_STR},
+	{"wwn", "64-bit world-wide name", "0", PROP_UINT},
+	{"logical_block_size", "512", "512", PROP_SIZE},
+	{"physical_block_size", "bytes that are written at once", NULL, PROP_SIZE},
+	{0},
 };
 
 static const struct dev_prop hd_props[] = {
-	{ "write-cache", "is there a volatile one?", "auto", PROP_AUTO },
-	{ "rotation_rate", "per minute; 0 not told, 1 solid state", "0", PROP_UINT, 0xffff },
-	{ 0 },
+	{"write-cache", "is there a volatile one?", "auto", PROP_AUTO},
+	{"rotation_rate", "per minute; 0 not told, 1 solid state", "0", PROP_UINT, 0xffff},
+	{0},
 };
 
 const struct dev_class ide_hd_class = {
-	.name = "ide-hd", .help = "ATA disk", .bus = BUS_IDE, .category = "Storage",
-	.props = drive_props, .props_more = { hd_props }, .check = hd_check, .create = hd_make,
+	.name = "ide-hd",
+	.help = "ATA disk",
+	.bus = BUS_IDE,
+	.category = "Storage",
+	.props = drive_props,
+	.props_more = {hd_props},
+	.check = hd_check,
+	.create = hd_make,
 };
 
 const struct dev_class ide_cd_class = {
-	.name = "ide-cd", .help = "ATAPI CD-ROM drive", .bus = BUS_IDE, .category = "Storage",
-	.props = drive_props, .check = check, .create = cd_make,
+	.name = "ide-cd",
+	.help = "ATAPI CD-ROM drive",
+	.bus = BUS_IDE,
+	.category = "Storage",
+	.props = drive_props,
+	.check = check,
+	.create = cd_make,
 };
 
 static int ahci_make(const struct dev_place *p, const struct dev_opts *o, struct err **e)
@@ -126,11 +138,19 @@ static int ahci_make(const struct dev_place *p, const struct dev_opts *o, struct
 }
 
 const struct dev_class ahci_class = {
-	.name = "ahci", .help = "SATA controller (AHCI) with six ports", .bus = BUS_PCI,
-	.category = "Storage", .props_more = { pci_props }, .create = ahci_make,
+	.name = "ahci",
+	.help = "SATA controller (AHCI) with six ports",
+	.bus = BUS_PCI,
+	.category = "Storage",
+	.props_more = {pci_props},
+	.create = ahci_make,
 };
 
 const struct dev_class ich9_ahci_class = {
-	.name = "ich9-ahci", .help = "SATA controller (AHCI) with six ports", .bus = BUS_PCI,
-	.category = "Storage", .props_more = { pci_props }, .create = ahci_make,
+	.name = "ich9-ahci",
+	.help = "SATA controller (AHCI) with six ports",
+	.bus = BUS_PCI,
+	.category = "Storage",
+	.props_more = {pci_props},
+	.create = ahci_make,
 };

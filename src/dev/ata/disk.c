@@ -2,18 +2,18 @@
 /*
  * Commands of ATA8-ACS chapter 7, but PACKET: reading and writing, settings, power.
  *
- * One table says for each opcode which kind of drive has it, how it moves data, and who carries it out;
- * what is not there is aborted.
+ * One table says for each opcode which kind of drive has it, how it moves data, and who carries it
+ * out; what is not there is aborted.
  */
 #include <errno.h>
 #include "dev/ata/ata_int.h"
 
 enum {
-	F_HD = 0x01,	/* disks have it */
-	F_CD = 0x02,	/* CD drives too */
+	F_HD = 0x01, /* disks have it */
+	F_CD = 0x02, /* CD drives too */
 	F_WRITE = 0x04,
 	F_DMA = 0x08,
-	F_EXT = 0x10,	/* 48-bit address, 16-bit count */
+	F_EXT = 0x10, /* 48-bit address, 16-bit count */
 	F_MULTI = 0x20, /* DRQ blocks of SET MULTIPLE */
 	F_FUA = 0x40,
 	F_QUEUED = 0x80,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * SMART (ATA8-ACS 7.53), of a drive that is never ill; READ LOG EXT and DMA EXT (7.23) of the directory and
- * of page 10h, which tells a driver which queued command failed.
+ * SMART (ATA8-ACS 7.53), of a drive that is never ill; READ LOG EXT and DMA EXT (7.23) of the
+ * directory and of page 10h, which tells a driver which queued command failed.
  */
 #include <string.h>
 #include "dev/ata/ata_int.h"

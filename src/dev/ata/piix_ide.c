@@ -2,25 +2,29 @@
 /*
  * PIIX3 IDE (Intel 82371SB, 290550, 2.4 and 3.3; ATA/ATAPI-5 for the register protocol).
  *
- *   0x40-0x43  IDETIM of either channel: 15 decode enable, set at reset, unlike in the chip, for firmware
- *              that does not know of it (OVMF); the timings are kept
+ *   0x40-0x43  IDETIM of either channel: 15 decode enable; the timings are kept
  *   BAR 4      bus master registers, 8 for each channel:
- *                0 command: 3 to memory, 0 start    2 status: 6, 5 drive can DMA (kept), 2 interrupt,
- *                1 error, 0 active                  4-7 address of the table of PRDs
+ *     0    command: 3 to memory, 0 start
+ *     2    status: 6, 5 drive can DMA (kept), 2 interrupt, 1 error, 0 active
+ *     4-7  address of the table of PRDs
  *
- * Channel n answers at 0x1f0 and 0x3f6 with IRQ 14, or 0x170 and 0x376 with IRQ 15, while it is decoded.
+ * Decoding is enabled at reset, unlike in the chip, for firmware that does not know of it (OVMF).
+ * Channel n answers at 0x1f0 and 0x3f6 with IRQ 14, or 0x170 and 0x376 with IRQ 15, while it is
+ * decoded.
  *
- * A write to a register reaches both drives of a channel; each has its register file (d->cmd.r).  Reads come
- * from the drive that DEVICE selects; of the other, when that is absent, device 0 answers for 1 with a
- * status of 0.  A channel without drives reads as zeros: BSY must not be seen there (OVMF would wait for
- * it to go), and no register keeps what is written.
+ * A write to a register reaches both drives of a channel; each has its register file (d->cmd.r).
+ * Reads come from the drive that DEVICE selects; of the other, when that is absent, device 0
+ * answers for 1 with a status of 0.  A channel without drives reads as zeros: BSY must not be seen
+ * there (OVMF would wait for it to go), and no register keeps what is written.
  *
- * BSY is shown while a command is with the block layer, DRQ in a data block or while DMA waits for its
- * engine.  INTRQ is a latch of the drive: status reads, new commands and resets clear it; nIEN hides it.
+ * BSY is shown while a command is with the block layer, DRQ in a data block or while DMA waits for
+ * its engine.  INTRQ is a latch of the drive: status reads, new commands and resets clear it; nIEN
+ * hides it.
  *
- * DMA: a table of 8-byte PRDs, address 31:1, bytes 15:1 (0: 64 KiB), 31 of the second dword the last one; it does
- * not cross 64 KiB.  When it is shorter than the data, the engine stops and the drive waits for it to be
- * started anew, as hardware does; data outside of RAM end the command with an error in both.
+ * DMA: a table of 8-byte PRDs, address 31:1, bytes 15:1 (0: 64 KiB), 31 of the second dword the
+ * last one; it does not cross 64 KiB.  When it is shorter than the data, the engine stops and the
+ * drive waits for it to be started anew, as hardware does; data outside of RAM end the command with
+ * an error in both.
  *
  * Threads: everything with env->lock held.
  */
@@ -68,8 +72,8 @@ static const struct {
 	uint16_t command, control;
 	uint8_t irq;
 } places[2] = {
-	{ 0x1f0, 0x3f6, 14 },
-	{ 0x170, 0x376, 15 },
+	{0x1f0, 0x3f6, 14},
+	{0x170, 0x376, 15},
 };
 
 static struct ata_dev *selected(const struct channel *ch)
@@ -384,7 +388,10 @@ static void command_write(void *opaque, uint64_t off, uint64_t val, unsigned siz
 }
 
 static const struct io_ops command_ops = {
-	.read = command_read, .write = command_write, .min = 1, .max = 4,
+	.read = command_read,
+	.write = command_write,
+	.min = 1,
+	.max = 4,
 };
 
 static uint64_t control_read(void *opaque, uint64_t off, unsigned size)
@@ -421,7 +428,10 @@ static void control_write(void *opaque, uint64_t off, uint64_t val, unsigned siz
 }
 
 static const struct io_ops control_ops = {
-	.read = control_read, .write = control_write, .min = 1, .max = 1,
+	.read = control_read,
+	.write = control_write,
+	.min = 1,
+	.max = 1,
 };
 
 /*
@@ -492,7 +502,10 @@ static void bm_write(void *opaque, uint64_t off, uint64_t val, unsigned size)
 }
 
 static const struct io_ops bm_ops = {
-	.read = bm_read, .write = bm_write, .min = 1, .max = 4,
+	.read = bm_read,
+	.write = bm_write,
+	.min = 1,
+	.max = 4,
 };
 
 /*
@@ -586,7 +599,9 @@ static const struct state_field channel_fields[] = {
 };
 
 static const struct state_desc channel_state = {
-	.name = "ide-channel", .version = 1, .fields = channel_fields,
+	.name = "ide-channel",
+	.version = 1,
+	.fields = channel_fields,
 };
 
 static const struct state_field piix_fields[] = {
@@ -596,18 +611,28 @@ static const struct state_field piix_fields[] = {
 };
 
 static const struct state_desc piix_state = {
-	.name = "piix3-ide", .version = 1, .fields = piix_fields, .post_load = post_load,
+	.name = "piix3-ide",
+	.version = 1,
+	.fields = piix_fields,
+	.post_load = post_load,
 };
 
 static const struct pci_dev_ops piix_ops = {
-	.dev = { .name = "piix3-ide", .unrealize = piix_unrealize, .reset = piix_reset,
-		 .quiesce = dev_quiesce_none, .state = &piix_state },
+	.dev = {.name = "piix3-ide",
+		.unrealize = piix_unrealize,
+		.reset = piix_reset,
+		.quiesce = dev_quiesce_none,
+		.state = &piix_state},
 	.config_written = written,
 };
 
 static const struct pci_id piix_id = {
-	.vendor = 0x8086, .device = 0x7010, .class = 0x0101, .prog_if = 0x80,
-	.subvendor = 0x1af4, .subdevice = 0x1100,
+	.vendor = 0x8086,
+	.device = 0x7010,
+	.class = 0x0101,
+	.prog_if = 0x80,
+	.subvendor = 0x1af4,
+	.subdevice = 0x1100,
 };
 
 static void channel_init(struct piix_ide *p, unsigned n, struct gsi *gsi)
@@ -618,10 +643,13 @@ static void channel_init(struct piix_ide *p, unsigned n, struct gsi *gsi)
 	ch->ide = p;
 	ch->n = n;
 	ch->wire = gsi_source(gsi, places[n].irq);
-	ch->command_io = (struct io_region){ .name = "ide", .ops = &command_ops, .opaque = ch,
-		.lock = env->lock, .size = 8 };
-	ch->control_io = (struct io_region){ .name = "ide-control", .ops = &control_ops,
-		.opaque = ch, .lock = env->lock, .size = 1 };
+	ch->command_io = (struct io_region){
+		.name = "ide", .ops = &command_ops, .opaque = ch, .lock = env->lock, .size = 8};
+	ch->control_io = (struct io_region){.name = "ide-control",
+					    .ops = &control_ops,
+					    .opaque = ch,
+					    .lock = env->lock,
+					    .size = 1};
 	ata_bus_init(&ch->bus, &p->pci, "ide", n, 2, &piix_host, ch);
 }
 
@@ -633,8 +661,11 @@ struct piix_ide *piix_ide_create(struct pci_bus *bus, uint8_t devfn, struct gsi 
 	put_le16(p->pci.config + PCI_STATUS, 0x0280);
 	put_le32(p->pci.config + IDETIM, 0x80008000);
 	put_le32(p->pci.wmask + IDETIM, 0xffffffff);
-	p->bm = (struct io_region){ .name = "ide-bus-master", .ops = &bm_ops, .opaque = p,
-		.lock = p->pci.dev.env->lock, .size = 16 };
+	p->bm = (struct io_region){.name = "ide-bus-master",
+				   .ops = &bm_ops,
+				   .opaque = p,
+				   .lock = p->pci.dev.env->lock,
+				   .size = 16};
 	pci_dev_bar(&p->pci, 4, PCI_BAR_IO, &p->bm);
 	pci_dev_ready(&p->pci);
 	for (unsigned i = 0; i < 2; i++)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * DATA SET MANAGEMENT with TRIM (ATA8-ACS 7.9): a list of 8-byte entries, sector 47:0 and number of
- * sectors 63:48 (0: unused), in blocks of 512 bytes.  The list is in the drive's buffer; extents that follow
- * each other are one request, one request at a time.
+ * sectors 63:48 (0: unused), in blocks of 512 bytes.  The list is in the drive's buffer; extents
+ * that follow each other are one request, one request at a time.
  */
 #include "dev/ata/ata_int.h"
 

@@ -4,18 +4,18 @@
  *
  * A phase moves c->total bytes, c->done of which have been dealt with.  Two ways:
  *
- *   scatter list  (AHCI always, PIIX with bus-master DMA)  Sectors go directly between the block layer
- *                 and guest RAM: entries of the list become an iovec, as many as one request takes, and
- *                 so on until all is done.  Bytes that are ours (IDENTIFY, mode pages, raw CD sectors)
- *                 are copied from or to the buffer.
- *   DRQ blocks    (PIIX with PIO)  The buffer is filled from the disk, handed to the guest in blocks, and
- *                 filled again; or the other way.
+ *   scatter list  (AHCI always, PIIX with bus-master DMA)  Sectors go directly between the block
+ * layer and guest RAM: entries of the list become an iovec, as many as one request takes, and so on
+ * until all is done.  Bytes that are ours (IDENTIFY, mode pages, raw CD sectors) are copied from or
+ * to the buffer. DRQ blocks    (PIIX with PIO)  The buffer is filled from the disk, handed to the
+ * guest in blocks, and filled again; or the other way.
  *
  * While the block layer works (ATA_IO) nothing of the command changes, so that a drive can be saved
- * after block_drain even when a request is held back by an error: ata_xfer_resume does that piece again.
+ * after block_drain even when a request is held back by an error: ata_xfer_resume does that piece
+ * again.
  *
- * Bounds: an entry has at least one byte, a piece at most IOV entries and PIECE bytes, and entries beyond the
- * phase's length are not looked at.
+ * Bounds: an entry has at least one byte, a piece at most IOV entries and PIECE bytes, and entries
+ * beyond the phase's length are not looked at.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -59,7 +59,7 @@ static void iov_add(struct ata_cmd *c, uint8_t *p, size_t len)
 		c->cap_iov = c->cap_iov ? 2 * c->cap_iov : 16;
 		c->iov = xrealloc(c->iov, c->cap_iov * sizeof(*c->iov));
 	}
-	c->iov[c->n_iov++] = (struct iovec){ .iov_base = p, .iov_len = len };
+	c->iov[c->n_iov++] = (struct iovec){.iov_base = p, .iov_len = len};
 }
 
 /* iov_cut - make the iovec n bytes long. */
@@ -75,8 +75,8 @@ static void iov_cut(struct ata_cmd *c, uint64_t n)
 }
 
 /*
- * sg_map - guest RAM for at most want bytes from c->done on, as c->iov.  *got: how many.  0, or what ended the list
- * early: -ENOSPC, -EFAULT.
+ * sg_map - guest RAM for at most want bytes from c->done on, as c->iov.  *got: how many.  0, or
+ * what ended the list early: -ENOSPC, -EFAULT.
  */
 static int sg_map(struct ata_cmd *c, uint64_t want, uint64_t *got)
 {
@@ -188,11 +188,12 @@ static void buf_request(struct ata_cmd *c, uint64_t sectors)
 	request(c, c->iov, 1, sectors);
 }
 
-/* raw_sector - sector of mode 1 (ECMA-130 14): sync, header, data, EDC and ECC area (zeros: none checks it). */
+/* raw_sector - sector of mode 1 (ECMA-130 14): sync, header, data, EDC and ECC area (zeros: none
+ * checks it). */
 static void raw_sector(uint8_t *p, uint64_t sector)
 {
 	uint64_t f = sector + 150;
-	uint32_t bcd[3] = { (uint32_t)(f / (75 * 60)), (uint32_t)(f / 75 % 60), (uint32_t)(f % 75) };
+	uint32_t bcd[3] = {(uint32_t)(f / (75 * 60)), (uint32_t)(f / 75 % 60), (uint32_t)(f % 75)};
 
 	memset(p, 0xff, 12);
 	p[0] = p[11] = 0;
@@ -443,7 +444,11 @@ void ata_submit(struct ata_cmd *c, enum block_op op, uint64_t off, uint64_t len,
 	c->then = then;
 	c->src = ATA_SRC_BUF;
 	c->req = (struct block_req){
-		.op = op, .off = off, .len = len, .done = other_done, .opaque = c,
+		.op = op,
+		.off = off,
+		.len = len,
+		.done = other_done,
+		.opaque = c,
 	};
 	c->dev->submitted = true;
 	block_submit(c->dev->blk, &c->req);

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Any bytes as the driver of an IDE or AHCI controller with a disk and a CD-ROM drive.  The first says
- * which controller; then operations follow (enum op, in the low three bits of a byte, the rest of which
- * is a parameter): accesses to registers and configuration space, bytes into memory, commands as a driver
- * makes them, with any fields and scatter lists, time, media that change, saving and loading.
+ * Any bytes as the driver of an IDE or AHCI controller with a disk and a CD-ROM drive.  The first
+ * says which controller; then operations follow (enum op, in the low three bits of a byte, the rest
+ * of which is a parameter): accesses to registers and configuration space, bytes into memory,
+ * commands as a driver makes them, with any fields and scatter lists, time, media that change,
+ * saving and loading.
  *
  * The input ends all the same: the machine is destroyed with what is in flight, and the sanitizers
- * see whether it touched what it must not.  RAM is two pieces with nothing, or registers, around them.
+ * see whether it touched what it must not.  RAM is two pieces with nothing, or registers, around
+ * them.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -97,7 +99,7 @@ static void make(struct fuzzed *f, const char *driver, const char *props)
 {
 	const struct dev_slots s = {
 		.env = &f->env,
-		.backends = { .drive = get_drive, .opaque = f },
+		.backends = {.drive = get_drive, .opaque = f},
 	};
 
 	must(dev_create(&s, driver, props, NULL));
@@ -144,10 +146,10 @@ static void env_close(struct fuzzed *f)
 
 static void make_ide(struct fuzzed *f)
 {
-	const struct irq_line none = { .set = wire_set };
+	const struct irq_line none = {.set = wire_set};
 	struct apics *apics = apics_create(&f->env, 1, &apics_none_ops, &f->intr);
-	struct gsi *gsi = gsi_create(&f->env, pic_create(&f->env, none),
-				     ioapic_create(&f->env, apics));
+	struct gsi *gsi =
+		gsi_create(&f->env, pic_create(&f->env, none), ioapic_create(&f->env, apics));
 
 	piix_ide_create(f->bus, DEVFN, gsi);
 	make(f, "ide-hd", "drive=d,bus=ide.0,unit=0");
@@ -233,12 +235,13 @@ static uint64_t address(struct input *in)
 	}
 }
 
-/* ahci_command - a FIS, n entries and a packet, in a slot; it is issued with others later, or now. */
+/* ahci_command - a FIS, n entries and a packet, in a slot; it is issued with others later, or now.
+ */
 static void ahci_command(struct fuzzed *f, struct input *in, unsigned n, bool now)
 {
 	struct mem *m = f->env.mem;
 	unsigned slot = (unsigned)get(in, 1) % 32, p = slot & 1;
-	uint8_t fis[0x50] = { 0x27, 0x80 };
+	uint8_t fis[0x50] = {0x27, 0x80};
 
 	for (unsigned i = 2; i < 14; i++)
 		fis[i] = (uint8_t)get(in, 1);
@@ -290,7 +293,7 @@ static void data(struct fuzzed *f, struct input *in, unsigned n)
 
 static void save_and_load(struct fuzzed *f, struct input *in, bool damage)
 {
-	struct state_buf b = { 0 };
+	struct state_buf b = {0};
 	size_t at = 0, used;
 
 	lock_take(&f->lock);
@@ -387,8 +390,8 @@ static void step(struct fuzzed *f, struct input *in)
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
-	struct input in = { bytes, bytes + size };
-	struct fuzzed f = { 0 };
+	struct input in = {bytes, bytes + size};
+	struct fuzzed f = {0};
 
 	if (size < 2)
 		return 0;

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A boot sector that uses what a BIOS offers: INT 13h for the disk, INT 10h for the screen, INT 16h for
- * the keyboard, INT 1Ah for time.  It tells COM1 and port 0x402: a line for each group, and at the end
- * "services ok" or "services failed at XX" with the number of the check.
+ * A boot sector that uses what a BIOS offers: INT 13h for the disk, INT 10h for the screen, INT 16h
+ * for the keyboard, INT 1Ah for time.  It tells COM1 and port 0x402: a line for each group, and at
+ * the end "services ok" or "services failed at XX" with the number of the check.
  *
  *   sector 0     loads sectors 1-4, in one piece, by an extended read (AH=42h)
  *   sectors 1-4  the checks, at 0x7e00
  *   sector 9     written
  *
- * Byte 0x1f0 of sector 0 tells what to expect: bit 0 a screen in text mode 3; bit 1 a key is to come
- * ("press" is printed): its character is told.
+ * Byte 0x1f0 of sector 0 tells what to expect: bit 0 a screen in text mode 3; bit 1 a key is to
+ * come ("press" is printed): its character and scan code are told.
  *
- * Built with: gcc -m32 -nostdlib -Wl,-Ttext=0x7c00,--oformat=binary; made into 16 sectors by who builds it.
+ * Built with gcc -m32 -nostdlib -Wl,-Ttext=0x7c00,--oformat=binary, and made a disk by who does so.
  */
 	.code16
 	.globl _start
