@@ -11,8 +11,9 @@
 #include "base/err.h"
 
 #define BACKING_NAME_MAX 1023
-#define HEADER_MAX (64 * KiB) /* what is read of the first cluster: names are near its beginning \
-			       */
+#define HEADER_MAX                                                                    \
+	(64 * KiB) /* what is read of the first cluster: names are near its beginning \
+		    */
 
 enum {
 	EXT_END = 0,

@@ -162,27 +162,30 @@ static int read_snapshots(struct qcow2 *q, struct err **e)
 	return r;
 }
 
-/* Clusters past the end of the file may be counted all the same: written for, and then not. */
+/*
+ * Clusters past the end of the file may be counted all the same: written for, and then not.  On a
+ * block device the end of the file says nothing: what counts says where the image ends.
+ */
 static int find_end(struct qcow2 *q)
 {
-	unsigned bits = refcount_per_block_bits(q), looked = 0;
+	unsigned bits = refcount_per_block_bits(q);
+	uint64_t end = q_cluster(q, q->file->size + q->cluster_size - 1), count;
 
-	q->end = q_cluster(q, q->file->size + q->cluster_size - 1);
-	for (uint64_t idx = q->end >> bits; idx < q->rt_size; idx++) {
-		if (!(q->rt[idx] & REFTABLE_OFFSET))
+	q->end = q->fresh_is_zero ? end : 0;
+	for (uint64_t idx = q->rt_size; idx-- > q->end >> bits;) {
+		uint64_t block = q->rt[idx] & REFTABLE_OFFSET;
+
+		if (!block || block >= q->file->size)
 			continue;
-		if (looked++ >= 16) {
-			q->end = max_u64(q->end, (idx + 1) << bits);
-			continue;
-		}
-		for (uint64_t c = max_u64(q->end, idx << bits); c < (idx + 1) << bits; c++) {
-			uint64_t count;
+		for (uint64_t c = (idx + 1) << bits; c-- > max_u64(q->end, idx << bits);) {
 			int r = refcount_get(q, c, &count);
 
 			if (r)
 				return r;
-			if (count)
+			if (count) {
 				q->end = c + 1;
+				return 0;
+			}
 		}
 	}
 	return 0;
