@@ -135,9 +135,9 @@ static void env_done(struct block_req *r, int rc)
 	w->done = true;
 }
 
-/* One request, waited for by a drain; -EINPROGRESS: held. */
-__attribute__((unused)) static int env_io(struct env *v, enum block_op op, uint64_t off, void *buf,
-					  uint64_t len)
+/* One request, waited for by a drain. */
+__attribute__((unused)) static int env_io_unmap(struct env *v, enum block_op op, uint64_t off, void *buf,
+						uint64_t len, bool unmap)
 {
 	struct env_wait w = {.rc = -EINPROGRESS};
 	struct iovec iov = {buf, len};
@@ -148,7 +148,7 @@ __attribute__((unused)) static int env_io(struct env *v, enum block_op op, uint6
 				.len = len,
 				.iov = &iov,
 				.n_iov = buf ? 1 : 0,
-				.may_unmap = true,
+				.may_unmap = unmap,
 				.done = env_done,
 				.opaque = &w};
 	lock_take(&v->lock);
@@ -158,6 +158,12 @@ __attribute__((unused)) static int env_io(struct env *v, enum block_op op, uint6
 	assert_true(w.done);
 	free(r);
 	return w.rc;
+}
+
+__attribute__((unused)) static int env_io(struct env *v, enum block_op op, uint64_t off, void *buf,
+					  uint64_t len)
+{
+	return env_io_unmap(v, op, off, buf, len, true);
 }
 
 /* A fast generator; the same numbers for the same seed. */

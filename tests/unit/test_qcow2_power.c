@@ -15,7 +15,7 @@
 #include "back/block/node.h"
 #include "block_env.h"
 
-#define DISK_MAX (64 * MiB)
+#define DISK_MAX (24 * MiB)
 #define GUEST_SIZE (4 * MiB)
 #define GUEST_SECTORS (GUEST_SIZE / 512)
 #define HISTORY 64
@@ -24,8 +24,23 @@ struct forgetful {
 	pthread_mutex_t lock;
 	unsigned char *now, *stable; /* DISK_MAX each */
 	uint8_t *dirty; /* a byte per sector */
-	uint64_t flushes, writes;
+	uint64_t flushes;
+	/* The power goes at this many calls from now; then the disk is as it was copied here. */
+	unsigned calls_left;
+	unsigned char *lost_now, *lost_stable;
+	uint8_t *lost_dirty;
+	bool lost;
 };
+
+static void count_call(struct forgetful *f)
+{
+	if (!f->calls_left || --f->calls_left)
+		return;
+	memcpy(f->lost_now, f->now, DISK_MAX);
+	memcpy(f->lost_stable, f->stable, DISK_MAX);
+	memcpy(f->lost_dirty, f->dirty, DISK_MAX / 512);
+	f->lost = true;
+}
 
 static int fg_open(struct block_node *n, struct node_opts *o, struct err **e)
 {
@@ -58,7 +73,7 @@ static int fg_write(struct block_node *n, uint64_t off, uint64_t len, struct bve
 	bvec_get(v, f->now + off, len);
 	for (uint64_t s = off / 512; s <= (off + len - 1) / 512; s++)
 		f->dirty[s] = 1;
-	f->writes++;
+	count_call(f);
 	pthread_mutex_unlock(&f->lock);
 	return 0;
 }
@@ -68,6 +83,7 @@ static int fg_flush(struct block_node *n)
 	struct forgetful *f = n->priv;
 
 	pthread_mutex_lock(&f->lock);
+	count_call(f);
 	for (uint64_t s = 0; s < DISK_MAX / 512; s++)
 		if (f->dirty[s]) {
 			memcpy(f->stable + s * 512, f->now + s * 512, 512);
@@ -101,6 +117,7 @@ struct power {
 	struct sector *sec;
 	uint64_t seed;
 	uint32_t gen;
+	unsigned crashes;
 };
 
 static void fill(unsigned char *p, uint64_t sector, uint32_t gen)
@@ -125,34 +142,6 @@ static void flushed(struct power *w)
 	}
 }
 
-static void one_op(struct power *w, unsigned char *buf)
-{
-	uint64_t kind = env_rnd(&w->seed) % 16, len, first;
-
-	if (kind == 15) {
-		assert_int_equal(env_io(w->v, BLOCK_FLUSH, 0, NULL, 0), 0);
-		flushed(w);
-		return;
-	}
-	len = 1 + env_rnd(&w->seed) % (env_rnd(&w->seed) % 3 ? 8 : 300);
-	first = env_rnd(&w->seed) % (GUEST_SECTORS - len + 1);
-	/* No sector too often between two flushes. */
-	for (uint64_t i = 0; i < len; i++)
-		if (w->sec[first + i].n >= HISTORY - 1)
-			return;
-	w->gen++;
-	for (uint64_t i = 0; i < len; i++) {
-		uint32_t gen = kind < 12 ? w->gen : 0;
-
-		fill(buf + i * 512, first + i, gen);
-		note(w, first + i, gen);
-	}
-	if (kind < 12)
-		assert_int_equal(env_io(w->v, BLOCK_WRITE, first * 512, buf, len * 512), 0);
-	else
-		assert_int_equal(env_io(w->v, BLOCK_ZERO, first * 512, NULL, len * 512), 0);
-}
-
 /* The power goes: each sector that was not flushed is kept or not. */
 static void write_image(struct power *w, unsigned keep)
 {
@@ -161,13 +150,15 @@ static void write_image(struct power *w, unsigned keep)
 
 	assert_non_null(f);
 	for (uint64_t s = 0; s < DISK_MAX / 512; s++)
-		if (w->f.dirty[s] || !mem_is_zero(w->f.stable + s * 512, 512))
+		if (w->f.lost_dirty[s] || !mem_is_zero(w->f.lost_stable + s * 512, 512))
 			end = s + 1;
 	end = align_up(end, 128);
 	for (uint64_t s = 0; s < end; s++) {
-		bool kept = w->f.dirty[s] && env_rnd(&w->seed) % 100 < keep;
+		bool kept = w->f.lost_dirty[s] && env_rnd(&w->seed) % 100 < keep;
 
-		assert_int_equal(fwrite((kept ? w->f.now : w->f.stable) + s * 512, 1, 512, f), 512);
+		assert_int_equal(fwrite((kept ? w->f.lost_now : w->f.lost_stable) + s * 512, 1, 512,
+					f),
+				 512);
 	}
 	fclose(f);
 }
@@ -204,6 +195,54 @@ static void check_guest(struct power *w)
 	w->v->b = was;
 }
 
+/* If the power went during the last operation: what is there? */
+static void power_check(struct power *w)
+{
+	if (!w->f.lost)
+		return;
+	w->f.lost = false;
+	write_image(w, w->crashes % 3 == 0 ? 50 : w->crashes % 3 == 1 ? 5 : 95);
+	if (env_sh(w->v, "qemu-img check lost.qcow2 >check 2>&1; s=$?; [ $s = 0 ] || [ $s = 3 ]"))
+		fail_msg("crash %u: qemu-img check finds errors", w->crashes);
+	check_guest(w);
+	w->crashes++;
+	w->f.calls_left = 1 + env_rnd(&w->seed) % 200;
+}
+
+static void one_op(struct power *w, unsigned char *buf)
+{
+	uint64_t kind = env_rnd(&w->seed) % 16, len, first;
+
+	if (kind == 15) {
+		/* Most of what matters is here. */
+		if (env_rnd(&w->seed) & 1)
+			w->f.calls_left = 1 + env_rnd(&w->seed) % 16;
+		assert_int_equal(env_io(w->v, BLOCK_FLUSH, 0, NULL, 0), 0);
+		power_check(w);
+		flushed(w);
+		return;
+	}
+	len = 1 + env_rnd(&w->seed) % (env_rnd(&w->seed) % 3 ? 8 : 300);
+	first = env_rnd(&w->seed) % (GUEST_SECTORS - len + 1);
+	/* No sector too often between two flushes. */
+	for (uint64_t i = 0; i < len; i++)
+		if (w->sec[first + i].n >= HISTORY - 1)
+			return;
+	w->gen++;
+	for (uint64_t i = 0; i < len; i++) {
+		uint32_t gen = kind < 12 ? w->gen : 0;
+
+		fill(buf + i * 512, first + i, gen);
+		note(w, first + i, gen);
+	}
+	if (kind < 12)
+		assert_int_equal(env_io(w->v, BLOCK_WRITE, first * 512, buf, len * 512), 0);
+	else
+		assert_int_equal(
+			env_io_unmap(w->v, BLOCK_ZERO, first * 512, NULL, len * 512, kind & 1), 0);
+	power_check(w);
+}
+
 static void power_run(struct env *v, const char *create, const char *opts, uint64_t seed)
 {
 	struct power w = {.v = v, .seed = seed};
@@ -220,6 +259,9 @@ static void power_run(struct env *v, const char *create, const char *opts, uint6
 	w.f.now = xzalloc(DISK_MAX);
 	w.f.stable = xzalloc(DISK_MAX);
 	w.f.dirty = xzalloc(DISK_MAX / 512);
+	w.f.lost_now = xzalloc(DISK_MAX);
+	w.f.lost_stable = xzalloc(DISK_MAX);
+	w.f.lost_dirty = xzalloc(DISK_MAX / 512);
 	w.sec = xcalloc(GUEST_SECTORS, sizeof(*w.sec));
 	for (uint64_t i = 0; i < GUEST_SECTORS; i++)
 		w.sec[i].n = 1;
@@ -240,21 +282,18 @@ static void power_run(struct env *v, const char *create, const char *opts, uint6
 	lock_take(&v->lock);
 	assert_int_equal(block_attach(v->b, &v->front, true, NULL), 0);
 	lock_drop(&v->lock);
-	for (int crash = 0; crash < 25; crash++) {
-		for (uint64_t k = env_rnd(&w.seed) % 60; k; k--)
-			one_op(&w, buf);
-		write_image(&w, crash % 3 == 0 ? 50 : crash % 3 == 1 ? 5 : 95);
-		if (env_sh(v,
-			   "qemu-img check lost.qcow2 >check 2>&1; s=$?; [ $s = 0 ] || [ $s = 3 ]"))
-			fail_msg("crash %d: qemu-img check finds errors", crash);
-		check_guest(&w);
-	}
+	w.f.calls_left = 50;
+	while (w.crashes < 60)
+		one_op(&w, buf);
 	assert_true(w.f.flushes > 10);
 	env_close(v);
 	pthread_mutex_destroy(&w.f.lock);
 	free(w.f.now);
 	free(w.f.stable);
 	free(w.f.dirty);
+	free(w.f.lost_now);
+	free(w.f.lost_stable);
+	free(w.f.lost_dirty);
 	free(w.sec);
 	free(buf);
 }
