@@ -56,6 +56,14 @@ void lock_take(struct lock *l)
 	bug_on(pthread_mutex_lock(&l->mutex));
 }
 
+bool lock_try(struct lock *l)
+{
+	if (pthread_mutex_trylock(&l->mutex))
+		return false;
+	lock_note(l);
+	return true;
+}
+
 void lock_drop(struct lock *l)
 {
 	lock_forget(l);

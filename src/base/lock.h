@@ -39,6 +39,8 @@ struct lock {
 void lock_init(struct lock *l, enum lock_rank rank, const char *name);
 void lock_fini(struct lock *l);
 void lock_take(struct lock *l);
+/* lock_try - take it if nobody has it. */
+bool lock_try(struct lock *l);
 void lock_drop(struct lock *l);
 /* lock_held - does the calling thread hold l?  For assertions. */
 bool lock_held(const struct lock *l);

@@ -50,8 +50,11 @@ static int env_setup(void **state)
 	v->log = log_create();
 	assert_int_equal(log_open(v->log, env_path(v, "log"), NULL), 0);
 	v->bs = blocks_create(v->log);
-	v->front = (struct block_front){
-		.lock = &v->lock, .media_changed = env_media, .opaque = v, .name = "disk0"};
+	v->front = (struct block_front){.lock = &v->lock,
+					.media_changed = env_media,
+					.opaque = v,
+					.name = "disk0",
+					.polls = true};
 	*state = v;
 	return 0;
 }
@@ -136,8 +139,8 @@ static void env_done(struct block_req *r, int rc)
 }
 
 /* One request, waited for by a drain. */
-__attribute__((unused)) static int env_io_unmap(struct env *v, enum block_op op, uint64_t off, void *buf,
-						uint64_t len, bool unmap)
+__attribute__((unused)) static int env_io_unmap(struct env *v, enum block_op op, uint64_t off,
+						void *buf, uint64_t len, bool unmap)
 {
 	struct env_wait w = {.rc = -EINPROGRESS};
 	struct iovec iov = {buf, len};

@@ -57,6 +57,12 @@ static void test_load_direct(void **state)
 	close(fd);
 	load_with(v, "format=raw,cache=none,discard=unmap", true);
 	load_with(v, "format=raw,cache=none,aio=native", false);
+	load_with(v, "format=raw,cache=none,aio=threads", false);
+}
+
+static void test_load_uring(void **state)
+{
+	load_with(*state, "format=raw,aio=io_uring,discard=unmap", true);
 }
 
 static void test_load_writethrough(void **state)
@@ -713,6 +719,82 @@ static void test_stats_resize(void **state)
 	assert_true(img.actual_size > 0 && img.actual_size < 2 * MiB);
 }
 
+static int have_nbd(struct env *v, const char *program)
+{
+	struct err *e = NULL;
+	struct block *b;
+	bool built;
+
+	assert_int_not_equal(block_open_drive(&b, v->bs, "file=nbd:unix:/none,format=raw", &e), 0);
+	built = !strstr(err_msg(e), "without libnbd");
+	err_free(&e);
+	return built && env_sh(v, "command -v %s >/dev/null", program) == 0;
+}
+
+/* By qemu-nbd, which says no more than what is in its file. */
+static void test_nbd_qemu(void **state)
+{
+	struct env *v = *state;
+	struct load l = {.seed = 17};
+	struct err *e = NULL;
+	char opts[300];
+
+	if (!have_nbd(v, "qemu-nbd"))
+		skip();
+	make_file(v, "disk", 8 * MiB);
+	assert_int_equal(
+		env_sh(v,
+		       "qemu-nbd -k $PWD/sock -f raw -x some -e 8 --fork -t --pid-file=pid disk"),
+		0);
+	snprintf(opts, sizeof(opts),
+		 "file=nbd+unix:///some?socket=%s/sock,format=raw,discard=unmap", v->dir);
+	if (block_open_drive(&v->b, v->bs, opts, &e))
+		fail_msg("%s", err_msg(e));
+	lock_take(&v->lock);
+	assert_int_equal(block_attach(v->b, &v->front, true, &e), 0);
+	lock_drop(&v->lock);
+	load_run(v, &l, 1000);
+	env_close(v);
+	assert_int_equal(env_sh(v, "kill $(cat pid)"), 0);
+	for (int i = 0; i < 100 && env_sh(v, "test ! -e pid"); i++)
+		usleep(20000);
+	env_open(v, "disk", "format=raw", false);
+	load_check_all(&l);
+	env_close(v);
+	free(l.model);
+}
+
+/* A server that goes away: errors, and no waiting for ever. */
+static void test_nbd_dead(void **state)
+{
+	struct env *v = *state;
+	unsigned char buf[4096];
+	struct err *e = NULL;
+	char opts[300];
+
+	if (!have_nbd(v, "nbdkit"))
+		skip();
+	assert_int_equal(env_sh(v, "nbdkit -U $PWD/sock -P pid memory 16M"), 0);
+	snprintf(opts, sizeof(opts),
+		 "driver=raw,file.driver=nbd,file.server.type=unix,file.server.path=%s/sock",
+		 v->dir);
+	if (block_open_drive(&v->b, v->bs, opts, &e))
+		fail_msg("%s", err_msg(e));
+	lock_take(&v->lock);
+	assert_int_equal(block_attach(v->b, &v->front, true, &e), 0);
+	lock_drop(&v->lock);
+	memset(buf, 0x3c, sizeof(buf));
+	assert_int_equal(env_io(v, BLOCK_WRITE, 8192, buf, 4096), 0);
+	memset(buf, 0, sizeof(buf));
+	assert_int_equal(env_io(v, BLOCK_READ, 8192, buf, 4096), 0);
+	assert_int_equal(buf[4095], 0x3c);
+	assert_int_equal(env_sh(v, "kill -9 $(cat pid)"), 0);
+	usleep(50000);
+	assert_true(env_io(v, BLOCK_READ, 0, buf, 4096) < 0);
+	assert_true(env_io(v, BLOCK_WRITE, 0, buf, 4096) < 0);
+	assert_true(env_io(v, BLOCK_FLUSH, 0, NULL, 0) < 0);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, env_setup, env_teardown)
 
 int main(void)
@@ -721,6 +803,7 @@ int main(void)
 		T(test_load_writeback),
 		T(test_load_threads),
 		T(test_load_direct),
+		T(test_load_uring),
 		T(test_load_writethrough),
 		T(test_load_unsafe),
 		T(test_load_snapshot),
@@ -740,6 +823,8 @@ int main(void)
 		T(test_throttle),
 		T(test_reentry),
 		T(test_stats_resize),
+		T(test_nbd_qemu),
+		T(test_nbd_dead),
 	};
 
 	return cmocka_run_group_tests_name("block", tests, NULL, NULL);

@@ -28,6 +28,7 @@
 #include "base/loop.h"
 
 #define WORKER_STACK (256 * KiB)
+#define AT_ONCE_MAX (128 * KiB)
 
 void queue_push(struct req_queue *q, struct block_req *r)
 {
@@ -192,6 +193,14 @@ static struct block_req *next_req(struct block *b, int64_t *wait)
 	return NULL;
 }
 
+static void drive_deliver(struct block *b)
+{
+	if (b->done.first)
+		deliver(b);
+	if (b->draining)
+		pthread_cond_broadcast(&b->idle);
+}
+
 static void *worker(void *arg)
 {
 	struct block *b = arg;
@@ -210,10 +219,7 @@ static void *worker(void *arg)
 			b->running--;
 			queue_push(&b->done, r);
 		}
-		if (b->done.first)
-			deliver(b);
-		if (b->draining)
-			pthread_cond_broadcast(&b->idle);
+		drive_deliver(b);
 		if (r)
 			continue;
 		b->n_waiting++;
@@ -261,14 +267,99 @@ static void enqueue(struct block *b, struct block_req *r)
 		bug_die(__FILE__, __LINE__, "the host gives no thread for a disk");
 }
 
+void drive_ended(struct block *b, struct block_req *r, int rc)
+{
+	r->rc = rc;
+	b->running--;
+	queue_push(&b->done, r);
+}
+
+void drive_again(struct block *b, struct block_req *r)
+{
+	b->running--;
+	b->stats.in_flight--;
+	enqueue(b, r);
+}
+
+/* For the one thread that reaps, and must not wait for the front's lock: who has it may wait for
+ * what is yet to be reaped.  A worker waits instead. */
+void drive_deliver_or_pass(struct block *b)
+{
+	while (b->done.first && !b->delivering && !b->draining) {
+		struct lock *front = b->front.lock;
+		bool got;
+
+		b->delivering = true;
+		lock_drop(&b->lock);
+		got = lock_try(front);
+		lock_take(&b->lock);
+		while (got && b->front.lock == front && complete_one(b))
+			;
+		b->delivering = false;
+		if (!got) {
+			if (b->n_waiting)
+				pthread_cond_signal(&b->work);
+			else
+				worker_start(b);
+			break;
+		}
+		lock_drop(&b->lock);
+		lock_drop(front);
+		lock_take(&b->lock);
+	}
+	if (b->draining)
+		pthread_cond_broadcast(&b->idle);
+}
+
+/* To the kernel, if that is all there is to the request. */
+static bool ring_takes(struct block *b, struct block_req *r)
+{
+	struct bvec v = {r->iov, r->n_iov, 0};
+	const struct block_node *n = b->root;
+	bool write = r->op == BLOCK_WRITE;
+
+	if (b->fast_fd < 0 || (r->op != BLOCK_READ && !write) || b->throttle.on || !r->len ||
+	    r->len > INT32_MAX || check_req(b, r))
+		return false;
+	if (write && (r->fua || !b->policy.writeback || n->detect_zeroes))
+		return false;
+	if (n->align > 1 && !bvec_aligned(v, r->len, n->align))
+		return false;
+	if (!ring_submit(b->ring, r, b->fast_fd, r->off + b->fast_shift))
+		return false;
+	b->running++;
+	b->stats.in_flight++;
+	return true;
+}
+
+/* A read of what the host has in memory, here and now: copying it takes less than waking a thread.
+ */
+static bool read_at_once(struct block *b, struct block_req *r)
+{
+	struct bvec v = {r->iov, r->n_iov, 0};
+
+	if (r->op != BLOCK_READ || !b->front.polls || r->len > AT_ONCE_MAX || b->throttle.on)
+		return false;
+	if (!r->len || check_req(b, r) || node_read_now(b->root, r->off, r->len, v))
+		return false;
+	lock_take(&b->lock);
+	b->stats.in_flight++;
+	queue_push(&b->done, r);
+	lock_drop(&b->lock);
+	return true;
+}
+
 void block_submit(struct block *b, struct block_req *r)
 {
 	bug_on(!b->front.lock || !lock_held(b->front.lock));
 	r->b = b;
 	r->rc = 0;
 	r->started = host_now();
+	if (read_at_once(b, r))
+		return;
 	lock_take(&b->lock);
-	enqueue(b, r);
+	if (!ring_takes(b, r))
+		enqueue(b, r);
 	lock_drop(&b->lock);
 }
 
@@ -276,6 +367,8 @@ void block_poll(struct block *b)
 {
 	bug_on(!b->front.lock || !lock_held(b->front.lock));
 	lock_take(&b->lock);
+	if (b->ring)
+		ring_reap(b->ring);
 	while (complete_one(b))
 		;
 	lock_drop(&b->lock);
@@ -382,6 +475,7 @@ struct block *drive_new(struct blocks *bs, const char *id)
 	b->id = xstrdup(id);
 	b->policy.werror = ERRORS_ENOSPC;
 	b->policy.writeback = true;
+	b->fast_fd = -1;
 	b->place = (struct block_place){.bus = -1, .unit = -1, .index = -1};
 	lock_init(&b->lock, LOCK_RANK_BLOCK, "drive");
 	cond_init(&b->work);
@@ -398,6 +492,13 @@ void drive_set_root(struct block *b, struct block_node *root)
 
 	lock_take(&b->lock);
 	b->root = root;
+	b->fast_fd = root ? node_fast_fd(root, &b->fast_shift) : -1;
+	if (b->fast_fd >= 0 && !b->ring_tried) {
+		b->ring_tried = true;
+		b->ring = ring_create(b);
+	}
+	if (!b->ring)
+		b->fast_fd = -1;
 	lock_drop(&b->lock);
 	if (root)
 		root->drive = b;
@@ -420,6 +521,7 @@ void drive_free(struct block *b)
 	for (unsigned i = 0; i < b->n_threads; i++)
 		pthread_join(b->threads[i], NULL);
 	drive_set_root(b, NULL);
+	ring_destroy(b->ring);
 	while (*at != b)
 		at = &(*at)->next;
 	*at = b->next;

@@ -5,6 +5,7 @@
 #include "back/block/block.h"
 #include "back/block/graph_int.h"
 #include "back/block/node.h"
+#include "back/block/ring.h"
 #include "back/block/throttle.h"
 #include "base/lock.h"
 
@@ -36,6 +37,10 @@ struct block {
 	struct req_queue todo[2]; /* the second: writes of a throttled drive */
 	struct req_queue done, held;
 	unsigned running; /* requests that threads are at */
+	struct ring *ring;
+	bool ring_tried;
+	int fast_fd; /* of the medium, with its shift; -1: none */
+	uint64_t fast_shift;
 	bool delivering; /* a thread is at it, or about to be */
 	struct throttle throttle;
 	struct block_stats stats;
@@ -54,5 +59,10 @@ int drive_insert(struct block *b, struct block_node *n, struct err **e);
 int drive_do(struct block *b, struct block_req *r);
 /* drive_error - what is to be done about a failed request; tells the hook. */
 enum block_action drive_error(struct block *b, const struct block_req *r);
+/* For the ring, with the drive's lock: r has ended; has to be done by the threads; complete what
+ * has ended. */
+void drive_ended(struct block *b, struct block_req *r, int rc);
+void drive_again(struct block *b, struct block_req *r);
+void drive_deliver_or_pass(struct block *b);
 void queue_push(struct req_queue *q, struct block_req *r);
 struct block_req *queue_pop(struct req_queue *q);

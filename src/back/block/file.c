@@ -133,6 +133,9 @@ static int parse_aio(struct block_node *n, struct node_opts *o, struct err **e)
 {
 	const char *aio = node_opt(o, "aio");
 
+	/* Past the page cache the kernel does not wait in our stead; with it, writes would go to
+	 * threads of its own and wake one more of ours. */
+	n->mode.uring = n->mode.direct;
 	if (!aio)
 		return 0;
 	if (!strcmp(aio, "native") && !n->mode.direct)
@@ -141,7 +144,7 @@ static int parse_aio(struct block_node *n, struct node_opts *o, struct err **e)
 	if (strcmp(aio, "threads") && strcmp(aio, "native") && strcmp(aio, "io_uring"))
 		return err_set(e, EINVAL, "aio is 'threads', 'native' or 'io_uring', not '%s'",
 			       aio);
-	n->mode.threads = !strcmp(aio, "threads");
+	n->mode.uring = strcmp(aio, "threads") != 0;
 	return 0;
 }
 
@@ -295,6 +298,18 @@ static int file_read(struct block_node *n, uint64_t off, uint64_t len, struct bv
 	return bounce_all(n, false, off, len, v);
 }
 
+static int file_read_now(struct block_node *n, uint64_t off, uint64_t len, struct bvec v)
+{
+	struct file *f = n->priv;
+	struct iovec iov[IOV_AT_ONCE];
+	size_t want;
+	unsigned cnt = bvec_window(v, len, iov, IOV_AT_ONCE, &want);
+
+	if (n->mode.direct || want != len)
+		return -EAGAIN;
+	return preadv2(f->fd, iov, (int)cnt, (off_t)off, RWF_NOWAIT) == (ssize_t)len ? 0 : -EAGAIN;
+}
+
 static int file_write(struct block_node *n, uint64_t off, uint64_t len, struct bvec v)
 {
 	struct file *f = n->priv;
@@ -424,15 +439,17 @@ static int file_fast_fd(struct block_node *n, uint64_t *shift)
 	struct file *f = n->priv;
 
 	*shift = 0;
-	return n->mode.threads ? -1 : f->fd;
+	/* Where blocks are larger, parts of them are written under a lock. */
+	return n->mode.uring && n->align <= BLOCK_SECTOR ? f->fd : -1;
 }
 
 #define FILE_DRV(drv_name)                                                                  \
 	{                                                                                   \
 		.name = drv_name, .protocol = true, .open = file_open, .close = file_close, \
-		.read = file_read, .write = file_write, .flush = file_flush,                \
-		.discard = file_discard, .zero = file_zero, .status = file_status,          \
-		.truncate = file_truncate, .image = file_image, .fast_fd = file_fast_fd,    \
+		.read = file_read, .read_now = file_read_now, .write = file_write,          \
+		.flush = file_flush, .discard = file_discard, .zero = file_zero,            \
+		.status = file_status, .truncate = file_truncate, .image = file_image,      \
+		.fast_fd = file_fast_fd,                                                    \
 	}
 
 const struct node_drv node_file = FILE_DRV("file");

@@ -11,7 +11,7 @@
 #include "base/log.h"
 
 static const struct node_drv *const drivers[] = {
-	&node_raw, &node_qcow2, &node_file, &node_host_device, &node_null_co,
+	&node_raw, &node_qcow2, &node_file, &node_host_device, &node_nbd, &node_null_co,
 };
 
 void block_drivers_help(void)
@@ -217,7 +217,7 @@ static const struct node_drv *protocol_of(const char *filename, struct err **e)
 		return &node_host_device;
 	if (!strncmp(filename, "nbd:", 4) || !strncmp(filename, "nbd+", 4) ||
 	    !strncmp(filename, "nbds:", 5) || !strncmp(filename, "nbds+", 5))
-		return NULL;
+		return &node_nbd;
 	err_set(e, ENOENT,
 		"'%s': unknown protocol '%.*s' (file, host_device, nbd; \"./\" in front of the "
 		"name "

@@ -19,13 +19,23 @@ int node_read(struct block_node *n, uint64_t off, uint64_t len, struct bvec v)
 	return check_range(n, off, len) ?: n->drv->read(n, off, len, v);
 }
 
+int node_read_now(struct block_node *n, uint64_t off, uint64_t len, struct bvec v)
+{
+	if (!n->drv->read_now || check_range(n, off, len))
+		return -EAGAIN;
+	return n->drv->read_now(n, off, len, v);
+}
+
 int node_write(struct block_node *n, uint64_t off, uint64_t len, struct bvec v)
 {
 	if (n->read_only || !n->drv->write)
 		return -EROFS;
 	if (!len)
 		return 0;
-	return check_range(n, off, len) ?: n->drv->write(n, off, len, v);
+	/* A format on a block device finds that full. */
+	if (check_range(n, off, len))
+		return n->drv->protocol ? -ENOSPC : -EIO;
+	return n->drv->write(n, off, len, v);
 }
 
 int node_flush(struct block_node *n)

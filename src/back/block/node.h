@@ -30,7 +30,7 @@ struct node_mode {
 	bool no_flush; /* never wait for stable storage */
 	bool unmap; /* give discarded space back */
 	bool force_share; /* no locks */
-	bool threads; /* aio=threads: nothing but threads */
+	bool uring; /* io_uring, where nothing but the file is concerned */
 };
 
 /* Where options come from: keys of l that begin with prefix; what an error calls them. */
@@ -54,6 +54,9 @@ struct node_drv {
 	/* [off, off+len) is inside the node, multiples of 512 unless the node is the `file` of one.
 	 * 0 or -errno; on failure an unspecified part was done. */
 	int (*read)(struct block_node *n, uint64_t off, uint64_t len, struct bvec v);
+	/* As read, of what the host has in memory, without waiting for anything; else -EAGAIN.
+	 * NULL: never. */
+	int (*read_now)(struct block_node *n, uint64_t off, uint64_t len, struct bvec v);
 	int (*write)(struct block_node *n, uint64_t off, uint64_t len, struct bvec v);
 	int (*flush)(struct block_node *n);
 	int (*discard)(struct block_node *n, uint64_t off, uint64_t len);
@@ -93,6 +96,7 @@ extern const struct node_drv node_file, node_host_device, node_nbd, node_raw, no
 
 /* Calls on a node, with the checks and fallbacks that are the same for all drivers. */
 int node_read(struct block_node *n, uint64_t off, uint64_t len, struct bvec v);
+int node_read_now(struct block_node *n, uint64_t off, uint64_t len, struct bvec v);
 int node_write(struct block_node *n, uint64_t off, uint64_t len, struct bvec v);
 int node_flush(struct block_node *n);
 int node_discard(struct block_node *n, uint64_t off, uint64_t len);

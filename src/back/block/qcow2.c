@@ -256,6 +256,7 @@ const struct node_drv node_qcow2 = {
 	.open = qcow2_open,
 	.close = qcow2_close,
 	.read = qcow2_read,
+	.read_now = qcow2_read_now,
 	.write = qcow2_write,
 	.flush = qcow2_flush,
 	.discard = qcow2_discard,

@@ -198,6 +198,8 @@ void qcache_fini(struct qcache *c);
 /* qcache_get - the slice at file offset off (a multiple of its size), read if need be.  When there
  * is no room because all are dirty: -ENOBUFS. */
 int qcache_get(struct qcow2 *q, struct qcache *c, uint64_t off, struct qslice **out);
+/* qcache_has - is it in memory? */
+bool qcache_has(struct qcache *c, uint64_t off);
 void qcache_dirty(struct qcache *c, struct qslice *s);
 /* qcache_write - write the dirty slices, which are of that kind of table. */
 int qcache_write(struct qcow2 *q, struct qcache *c, enum qmeta kind);
@@ -240,6 +242,8 @@ struct qmap {
 	bool in_place; /* NORMAL: may be written to */
 };
 int map_lookup(struct qcow2 *q, uint64_t off, uint64_t len, struct qmap *m);
+/* map_lookup_now - -EAGAIN when the table is not in memory. */
+int map_lookup_now(struct qcow2 *q, uint64_t off, uint64_t len, struct qmap *m);
 /* What a write to one cluster needs. */
 enum qneed { NEED_NOTHING, NEED_MARK, NEED_CLUSTER };
 struct qentry {
@@ -274,6 +278,7 @@ int qcow2_repair(struct qcow2 *q, struct err **e);
 
 /* qcow2_io.c: lock NOT held. */
 int qcow2_read(struct block_node *n, uint64_t off, uint64_t len, struct bvec v);
+int qcow2_read_now(struct block_node *n, uint64_t off, uint64_t len, struct bvec v);
 int qcow2_write(struct block_node *n, uint64_t off, uint64_t len, struct bvec v);
 /* qcow2_change.c */
 int qcow2_discard(struct block_node *n, uint64_t off, uint64_t len);
@@ -283,3 +288,5 @@ int qcow2_truncate(struct block_node *n, uint64_t size, struct err **e);
 /* qcow2_range.c */
 void range_enter(struct qcow2 *q, struct qrange *r);
 void range_leave(struct qcow2 *q, struct qrange *r);
+/* range_free - would one who shares get in at once? */
+bool range_free(const struct qcow2 *q, uint64_t first, uint64_t last);

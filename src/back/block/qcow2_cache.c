@@ -107,6 +107,15 @@ int qcache_get(struct qcow2 *q, struct qcache *c, uint64_t off, struct qslice **
 	return 0;
 }
 
+bool qcache_has(struct qcache *c, uint64_t off)
+{
+	const struct qslice *s = *chain(c, off);
+
+	while (s && s->off != off)
+		s = s->hash_next;
+	return s;
+}
+
 void qcache_dirty(struct qcache *c, struct qslice *s)
 {
 	c->n_dirty += !s->dirty;

@@ -82,6 +82,36 @@ int qcow2_read(struct block_node *n, uint64_t off, uint64_t len, struct bvec v)
 	return 0;
 }
 
+/* All of it with the lock held, which nobody waits for here; a range need not be taken. */
+int qcow2_read_now(struct block_node *n, uint64_t off, uint64_t len, struct bvec v)
+{
+	struct qcow2 *q = n->priv;
+	int r = 0;
+
+	if (!lock_try(&q->lock))
+		return -EAGAIN;
+	if (!range_free(q, q_cluster(q, off), q_cluster(q, off + len - 1)))
+		r = -EAGAIN;
+	while (len && !r) {
+		struct qmap m;
+
+		r = map_lookup_now(q, off, len, &m);
+		if (r)
+			break;
+		if (m.kind == Q_NORMAL)
+			r = node_read_now(q->data_file, m.host, m.len, v);
+		else if (m.kind == Q_ZERO || (m.kind == Q_UNALLOC && !n->backing))
+			bvec_zero(v, m.len);
+		else
+			r = -EAGAIN;
+		v = bvec_skip(v, m.len);
+		off += m.len;
+		len -= m.len;
+	}
+	lock_drop(&q->lock);
+	return r;
+}
+
 /* Guest bytes [from, to) to the host offset, by who is alone there.  fresh: zeroes are there
  * already. */
 static int copy_around(struct qcow2 *q, uint64_t from, uint64_t to, uint64_t host, bool fresh)

@@ -152,6 +152,19 @@ int map_lookup(struct qcow2 *q, uint64_t off, uint64_t len, struct qmap *m)
 	return 0;
 }
 
+int map_lookup_now(struct qcow2 *q, uint64_t off, uint64_t len, struct qmap *m)
+{
+	uint64_t cluster = q_cluster(q, off), idx = l1_index(q, cluster), table, in;
+
+	if (idx >= q->l1_size)
+		return -EAGAIN;
+	table = q->l1[idx] & L1E_OFFSET;
+	in = (cluster & (BIT(q->l2_bits) - 1)) * q->l2_entry_bytes;
+	if (table && !qcache_has(&q->l2, table + align_down(in, q->l2.slice)))
+		return -EAGAIN;
+	return map_lookup(q, off, len, m);
+}
+
 /* A table of the cluster's own: new and empty, or a copy of one that a snapshot has too. */
 int map_table(struct qcow2 *q, uint64_t cluster)
 {

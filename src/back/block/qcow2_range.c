@@ -32,3 +32,11 @@ void range_leave(struct qcow2 *q, struct qrange *r)
 	if (q->ranges)
 		pthread_cond_broadcast(&q->changed);
 }
+
+bool range_free(const struct qcow2 *q, uint64_t first, uint64_t last)
+{
+	for (const struct qrange *o = q->ranges; o; o = o->next)
+		if (o->alone && o->first <= last && first <= o->last)
+			return false;
+	return true;
+}

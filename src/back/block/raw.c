@@ -59,6 +59,13 @@ static int raw_read(struct block_node *n, uint64_t off, uint64_t len, struct bve
 	return node_read(n->file, off + raw->shift, len, v);
 }
 
+static int raw_read_now(struct block_node *n, uint64_t off, uint64_t len, struct bvec v)
+{
+	struct raw *raw = n->priv;
+
+	return node_read_now(n->file, off + raw->shift, len, v);
+}
+
 /* Would the guest's write make a format of this image? */
 static bool raw_forbidden(struct raw *raw, uint64_t off, uint64_t len, struct bvec v)
 {
@@ -135,6 +142,7 @@ const struct node_drv node_raw = {
 	.open = raw_open,
 	.close = raw_close,
 	.read = raw_read,
+	.read_now = raw_read_now,
 	.write = raw_write,
 	.flush = raw_flush,
 	.discard = raw_discard,
