@@ -80,7 +80,7 @@ static void run_variant(struct env *v, const struct variant *va)
 	sh_ok(v, "qemu-img compare -q -f qcow2 -F raw a.qcow2 model");
 	for (int round = 0; round < 2; round++) {
 		env_open(v, "a.qcow2", va->opts, true);
-		load_run(v, &l, va->ops ? va->ops : 1500);
+		load_run(v, &l, va->ops ? va->ops : 800);
 		env_close(v);
 		qemu_agrees(v, &l);
 	}
@@ -148,13 +148,13 @@ static void test_refcount_bits(void **state)
 static void test_extended_l2(void **state)
 {
 	static const struct variant va[] = {
-		{CREATE("extended_l2=on"), "discard=unmap", 2500, .unmap = true},
-		{CREATE("extended_l2=on,cluster_size=16k"), "discard=unmap", 2500, .unmap = true},
+		{CREATE("extended_l2=on"), "discard=unmap", 1500, .unmap = true},
+		{CREATE("extended_l2=on,cluster_size=16k"), "discard=unmap", 1500, .unmap = true},
 		{CREATE("extended_l2=on,cluster_size=2M"), ""},
 		{"yes base | head -c 20000000 > base.raw; qemu-img create -q -f qcow2 -o "
 		 "extended_l2=on "
 		 "-b base.raw -F raw a.qcow2 24M",
-		 "discard=unmap", 2500},
+		 "discard=unmap", 1500},
 	};
 
 	run_variants(*state, va, ARRAY_SIZE(va));
@@ -366,6 +366,7 @@ static void test_bad_images(void **state)
 		{48, "\\0\\0\\0\\0\\0\\0\\0\\0", "there is no refcount table", false},
 		{56, "\\377", "the size of the refcount table", false},
 		{56, "\\0\\0\\0\\0", "the size of the refcount table", false},
+		{56, "\\0\\0\\0\\0\\0\\0\\0\\1", "the size of the refcount table", false},
 		{60, "\\377", "the number of snapshots", false},
 		{60, "\\0\\0\\0\\1\\177", "the snapshot table is not in the file", false},
 		{8, "\\0\\0\\0\\0\\0\\1\\377\\377\\0\\0\\1\\0", "the backing file's name", false},

@@ -108,7 +108,7 @@ struct qcow2 {
 	char *backing_name, *backing_format;
 	struct block_snapshot *snapshots;
 	struct qregion *snapshot_l1; /* of each */
-	unsigned n_snapshots;
+	unsigned n_snapshots, header_snapshots; /* read so far; as the header has it */
 	uint64_t snapshots_off, snapshots_len; /* bytes of the table */
 	unsigned header_length;
 

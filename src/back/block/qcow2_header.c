@@ -135,7 +135,7 @@ static int header_fixed(struct qcow2 *q, struct header *h, struct err **e)
 	q->l1_off = get_be64(p + HDR_L1_OFF);
 	q->rt_off = get_be64(p + HDR_RT_OFF);
 	q->rt_size = get_be32(p + HDR_RT_CLUSTERS);
-	q->n_snapshots = get_be32(p + 60);
+	q->header_snapshots = get_be32(p + 60);
 	return 0;
 }
 

@@ -128,10 +128,9 @@ static int read_snapshots(struct qcow2 *q, struct err **e)
 {
 	unsigned char off_buf[8], *buf;
 	uint64_t off, len, at = 0;
-	unsigned n = q->n_snapshots;
+	unsigned n = q->header_snapshots;
 	int r;
 
-	q->n_snapshots = 0;
 	if (!n)
 		return 0;
 	if (n > QCOW2_SNAPSHOTS_MAX)
