@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <sched.h>
+#include <sys/mount.h>
 #include "block_env.h"
 
 static bool have_qemu(struct env *v)
@@ -528,6 +529,89 @@ static void test_overlap(void **state)
 	env_close(v);
 }
 
+struct full {
+	struct env *v;
+	unsigned stops, left;
+};
+
+static void full_error(void *opaque, const struct block_error *err)
+{
+	struct full *f = opaque;
+
+	assert_true(err->nospace && err->write && err->action == BLOCK_STOP);
+	f->stops++;
+}
+
+static void full_done(struct block_req *r, int rc)
+{
+	struct full *f = r->opaque;
+
+	assert_int_equal(rc, 0);
+	f->left--;
+}
+
+/* The host's disk fills up under the image: requests wait, and after there is room nothing is lost.
+ */
+static void test_nospace(void **state)
+{
+	struct env *v = *state;
+	struct full f = {.v = v, .left = 48};
+	struct block_req *r = xcalloc(49, sizeof(*r));
+	struct iovec *iov = xcalloc(48, sizeof(*iov));
+	unsigned char *buf = xzalloc(256 * KiB), *data = xzalloc(48 * 256 * KiB);
+	char dir[128];
+
+	NEED_QEMU(v);
+	snprintf(dir, sizeof(dir), "%s/small", v->dir);
+	mkdir(dir, 0700);
+	if (mount("tmpfs", dir, "tmpfs", 0, "size=4m") < 0) {
+		free(r);
+		free(iov);
+		free(buf);
+		free(data);
+		skip();
+	}
+	sh_ok(v, "qemu-img create -q -f qcow2 -o cluster_size=4k small/a.qcow2 24M");
+	env_open(v, "small/a.qcow2", "", true);
+	blocks_set_error_hook(v->bs, full_error, &f);
+	lock_take(&v->lock);
+	for (unsigned i = 0; i < 48; i++) {
+		memset(data + i * 256 * KiB, (int)i + 1, 256 * KiB);
+		iov[i] = (struct iovec){data + i * 256 * KiB, 256 * KiB};
+		r[i] = (struct block_req){.op = BLOCK_WRITE,
+					  .off = i * 256 * KiB,
+					  .len = 256 * KiB,
+					  .iov = &iov[i],
+					  .n_iov = 1,
+					  .done = full_done,
+					  .opaque = &f};
+		block_submit(v->b, &r[i]);
+	}
+	block_drain(v->b);
+	assert_true(f.stops > 0 && f.left > 0);
+	/* Still none: it is the same again.  Then there is. */
+	blocks_resume(v->bs);
+	block_drain(v->b);
+	assert_true(f.left > 0);
+	assert_int_equal(mount("tmpfs", dir, "tmpfs", MS_REMOUNT, "size=32m"), 0);
+	blocks_resume(v->bs);
+	block_drain(v->b);
+	assert_int_equal(f.left, 0);
+	lock_drop(&v->lock);
+	assert_int_equal(env_io(v, BLOCK_FLUSH, 0, NULL, 0), 0);
+	for (unsigned i = 0; i < 48; i++) {
+		assert_int_equal(env_io(v, BLOCK_READ, i * 256 * KiB, buf, 256 * KiB), 0);
+		assert_memory_equal(buf, data + i * 256 * KiB, 256 * KiB);
+	}
+	env_close(v);
+	sh_ok(v, "qemu-img check -q small/a.qcow2");
+	umount2(dir, MNT_DETACH);
+	free(r);
+	free(iov);
+	free(buf);
+	free(data);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, env_setup, env_teardown)
 
 int main(void)
@@ -538,6 +622,7 @@ int main(void)
 		T(test_backing),     T(test_compressed),    T(test_snapshots),
 		T(test_dirty),	     T(test_resize),	    T(test_bad_images),
 		T(test_bad_chains),  T(test_feature_name),  T(test_overlap),
+		T(test_nospace),
 	};
 
 	return cmocka_run_group_tests_name("qcow2", tests, NULL, NULL);

@@ -5,8 +5,10 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include "back/block/graph_int.h"
 #include "base/err.h"
 #include "base/kvlist.h"
+#include "base/log.h"
 
 #define L2_CACHE_DEFAULT (32 * MiB)
 #define SLICE_MAX 4096
@@ -191,17 +193,28 @@ static int qcow2_open(struct block_node *n, struct node_opts *o, struct err **e)
 	return r;
 }
 
+static void last_commit(struct qcow2 *q)
+{
+	int r;
+
+	lock_take(&q->lock);
+	r = commit_all(q);
+	/* What was freed has changed counts. */
+	r = r ? r : commit_tables(q);
+	r = r ? r : node_flush(q->file);
+	lock_drop(&q->lock);
+	if (r)
+		log_printf(q->n->bs->log,
+			   "'%s': what was written since the last flush is lost: %s\n",
+			   q->file->filename, strerror(-r));
+}
+
 static void qcow2_close(struct block_node *n)
 {
 	struct qcow2 *q = n->priv;
 
-	if (q->l1_dirty && !n->read_only && !q->corrupt) {
-		lock_take(&q->lock);
-		/* What was freed changes counts: those are written by the second. */
-		if (!commit_all(q) && !commit_tables(q))
-			node_flush(q->file);
-		lock_drop(&q->lock);
-	}
+	if (q->l1_dirty && !n->read_only && !q->corrupt)
+		last_commit(q);
 	if (q->l2.hash)
 		qcache_fini(&q->l2);
 	if (q->rc.hash)
