@@ -95,6 +95,18 @@ static const struct qmp_arg args_ringbuf_write[] = {
 	{"format", QMP_ENUM, true, "utf8|base64"},
 	{0},
 };
+static const struct qmp_arg args_screendump[] = {
+	{"filename", QMP_STR, false, NULL},
+	{"device", QMP_STR, true, NULL},
+	{"head", QMP_INT, true, NULL},
+	{"format", QMP_ENUM, true, "ppm|png"},
+	{0},
+};
+static const struct qmp_arg args_send_key[] = {
+	{"keys", QMP_LIST, false, NULL},
+	{"hold-time", QMP_INT, true, NULL},
+	{0},
+};
 static const struct qmp_arg args_set_action[] = {
 	{"reboot", QMP_ENUM, true, "reset|shutdown"},
 	{"shutdown", QMP_ENUM, true, "poweroff|pause"},

@@ -18,6 +18,7 @@ struct dev_env;
 struct err;
 struct fwcfg;
 struct gsi;
+struct kbd;
 struct pam_config;
 struct pci_bus;
 struct pci_space;
@@ -67,6 +68,7 @@ struct pc {
 	struct gsi *gsi;
 	struct rtc *rtc;
 	struct fwcfg *fwcfg;
+	struct kbd *kbd;
 	void *chipset;
 	uint8_t uuid[16];
 	bool firmware;

@@ -135,7 +135,8 @@ static void create_chips(struct pc *pc, const struct pc_config *cfg, const struc
 	pc->rtc = rtc_create(pc->env, hpet_rtc_in(hpet));
 	dma8237_create(pc->env);
 	port92_create(pc->env, unused);
-	i8042_create(pc->env, gsi_source(pc->gsi, 1), gsi_source(pc->gsi, 12), unused);
+	pc->kbd = i8042_keyboard(i8042_create(pc->env, gsi_source(pc->gsi, 1),
+					      gsi_source(pc->gsi, 12), unused));
 	pc->fwcfg = fwcfg_create(pc->env);
 }
 

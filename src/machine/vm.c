@@ -363,6 +363,7 @@ void vm_destroy(struct vm *vm)
 	lock_take(&vm->dev_lock);
 	if (vm->blocks)
 		blocks_set_error_hook(vm->blocks, NULL, NULL);
+	keys_fini(vm);
 	dev_destroy_all(&vm->env);
 	lock_drop(&vm->dev_lock);
 	if (vm->mem)

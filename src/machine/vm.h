@@ -166,6 +166,11 @@ double vm_cpu_seconds(const struct vm *vm, unsigned cpu);
  * -errno with *e: -ENOENT when there is no (such) display.  No lock held. */
 int vm_screendump(struct vm *vm, const char *device, const char *path, enum picture form,
 		  struct err **e);
+/* vm_find_key - a key by the name that QMP gives it (QKeyCode: "ret", "f12", "ctrl_r") or its scan code
+ * ("0x1c"); -1: there is none.  vm_send_keys - press up to 16 of them together, and let go after hold_ms
+ * of guest time; those pressed earlier come first.  -EBUSY with *e: too many wait. No lock held. */
+int vm_find_key(const char *name);
+int vm_send_keys(struct vm *vm, const int *keys, unsigned n, uint32_t hold_ms, struct err **e);
 /* vm_devices - the devices of the machine; their lock is env->lock. */
 struct dev_env *vm_devices(struct vm *vm);
 unsigned vm_cpus(const struct vm *vm);

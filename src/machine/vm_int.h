@@ -91,6 +91,7 @@ struct vm {
 	unsigned n_cpus;
 	struct vcpu *cpus;
 
+	struct keys *keys; /* NULL until one is pressed */
 	struct vm_debug_hook hook;
 	bool restart; /* go on after the reset that has been requested */
 	unsigned quick_deaths; /* triple faults in a row, each soon after a reset */
@@ -124,6 +125,9 @@ void vm_report(struct vm *vm, unsigned cpu, const char *why);
 void events_init(struct vm *vm);
 void events_fini(struct vm *vm);
 void events_flush(struct vm *vm);
+
+/* keys.c: before the loop and the device lock go. */
+void keys_fini(struct vm *vm);
 
 /* life.c: the loop's side of requests. */
 void vm_request(struct vm *vm, uint32_t req, bool hold);

@@ -6,9 +6,11 @@
  *   0x64  R: status  7 parity 6 timeout 5 AUX 4 unlocked 3 last write to 0x64 2 system 1 IBF 0 OBF
  *         W: command
  *
- * Nothing is attached to either port: a byte sent there is answered by RESEND with the timeout
- * bit at once, as a controller does whose device stays silent, so that drivers give up without
- * waiting.
+ * A keyboard is on the first port; by CTR.6 its bytes are translated from scan code set 2 to 1, as
+ * the PC always had them. The controller takes a byte from it whenever its output buffer is empty.
+ *
+ * Nothing is on the second port (AUX): a byte sent there is answered by RESEND with the timeout bit at
+ * once, as a controller does whose device stays silent, so that drivers give up without waiting.
  */
 #include "dev/legacy/i8042.h"
 
@@ -26,6 +28,7 @@
 #define CTR_SYS 0x04
 #define CTR_KBD_OFF 0x10
 #define CTR_AUX_OFF 0x20
+#define CTR_XLAT 0x40
 
 #define OUT_RESET 0x01 /* low: reset */
 #define OUT_A20 0x02
@@ -50,6 +53,7 @@
 #define CMD_PULSE 0xf0 /* ..0xff: zero bits of the low nibble pulse output port lines */
 
 #define RESEND 0xfe
+#define BREAK_MARK 0xf0
 
 struct i8042 {
 	struct dev dev;
@@ -57,8 +61,22 @@ struct i8042 {
 	uint8_t ram[32]; /* [0]: command byte */
 	uint8_t status, out, outport;
 	uint8_t cmd; /* waits for its parameter; 0: none */
+	bool released; /* a break mark was taken off the next code */
+	struct kbd keyboard;
 	struct io_region data_io, cmd_io;
 	struct mem_map *data_map, *cmd_map;
+};
+
+/* Codes of set 2 as those of set 1; from 0x80 on they stay, but for two keys. */
+static const uint8_t xlat[128] = {
+	0xff, 0x43, 0x41, 0x3f, 0x3d, 0x3b, 0x3c, 0x58, 0x64, 0x44, 0x42, 0x40, 0x3e, 0x0f, 0x29, 0x59,
+	0x65, 0x38, 0x2a, 0x70, 0x1d, 0x10, 0x02, 0x5a, 0x66, 0x71, 0x2c, 0x1f, 0x1e, 0x11, 0x03, 0x5b,
+	0x67, 0x2e, 0x2d, 0x20, 0x12, 0x05, 0x04, 0x5c, 0x68, 0x39, 0x2f, 0x21, 0x14, 0x13, 0x06, 0x5d,
+	0x69, 0x31, 0x30, 0x23, 0x22, 0x15, 0x07, 0x5e, 0x6a, 0x72, 0x32, 0x24, 0x16, 0x08, 0x09, 0x5f,
+	0x6b, 0x33, 0x25, 0x17, 0x18, 0x0b, 0x0a, 0x60, 0x6c, 0x34, 0x35, 0x26, 0x27, 0x19, 0x0c, 0x61,
+	0x6d, 0x73, 0x28, 0x74, 0x1a, 0x0d, 0x62, 0x6e, 0x3a, 0x36, 0x1c, 0x1b, 0x75, 0x2b, 0x63, 0x76,
+	0x55, 0x56, 0x77, 0x78, 0x79, 0x7a, 0x0e, 0x7b, 0x7c, 0x4f, 0x7d, 0x4b, 0x47, 0x7e, 0x7f, 0x6f,
+	0x52, 0x53, 0x50, 0x4c, 0x4d, 0x48, 0x01, 0x45, 0x57, 0x4e, 0x51, 0x4a, 0x37, 0x49, 0x46, 0x54,
 };
 
 static void irq_update(struct i8042 *k)
@@ -76,6 +94,35 @@ static void reply(struct i8042 *k, uint8_t val, uint8_t flags)
 	irq_update(k);
 }
 
+static uint8_t translate(uint8_t code)
+{
+	if (code < 0x80)
+		return xlat[code];
+	return code == 0x83 ? 0x41 : code == 0x84 ? 0x54 : code; /* F7, SysRq */
+}
+
+/* take - move the next byte of the keyboard into the output buffer, if there is one and it may. */
+static void take(struct i8042 *k)
+{
+	uint8_t code;
+
+	while (!(k->status & ST_OBF) && !(k->ram[0] & CTR_KBD_OFF) && kbd_read(&k->keyboard, &code)) {
+		if (!(k->ram[0] & CTR_XLAT)) {
+			reply(k, code, 0);
+		} else if (code == BREAK_MARK) {
+			k->released = true;
+		} else {
+			reply(k, translate(code) | (k->released ? 0x80 : 0), 0);
+			k->released = false;
+		}
+	}
+}
+
+static void keyboard_ready(void *opaque)
+{
+	take(opaque);
+}
+
 static void set_outport(struct i8042 *k, uint8_t val)
 {
 	k->outport = val | OUT_RESET;
@@ -89,6 +136,7 @@ static void set_ctr(struct i8042 *k, uint8_t val)
 	k->ram[0] = val;
 	k->status = (k->status & (uint8_t)~ST_SYS) | (val & CTR_SYS ? ST_SYS : 0);
 	irq_update(k);
+	take(k);
 }
 
 static void command(struct i8042 *k, uint8_t cmd)
@@ -168,17 +216,20 @@ static void parameter(struct i8042 *k, uint8_t cmd, uint8_t val)
 		reply(k, RESEND, ST_AUX | ST_TIMEOUT);
 		break;
 	default:
-		reply(k, RESEND, ST_TIMEOUT);
+		k->ram[0] &= (uint8_t)~CTR_KBD_OFF;
+		kbd_write(&k->keyboard, val);
 	}
 }
 
 static uint64_t data_read(void *opaque, uint64_t off, unsigned size)
 {
 	struct i8042 *k = opaque;
+	uint8_t val = k->out;
 
 	k->status &= (uint8_t)~(ST_OBF | ST_AUX | ST_TIMEOUT);
 	irq_update(k);
-	return k->out;
+	take(k);
+	return val;
 }
 
 static void data_write(void *opaque, uint64_t off, uint64_t val, unsigned size)
@@ -220,6 +271,8 @@ static void i8042_reset(struct dev *d)
 	k->ram[0] = CTR_KBD_INT | CTR_AUX_INT;
 	k->status = ST_UNLOCKED;
 	k->out = k->cmd = 0;
+	k->released = false;
+	kbd_reset(&k->keyboard);
 	k->outport = 0xcc | OUT_RESET | OUT_A20;
 	irq_set(&k->a20, true);
 	irq_update(k);
@@ -249,6 +302,8 @@ static const struct state_field i8042_fields[] = {
 	STATE_FIELD(struct i8042, out, STATE_U8),
 	STATE_FIELD(struct i8042, outport, STATE_U8),
 	STATE_FIELD(struct i8042, cmd, STATE_U8),
+	STATE_FIELD(struct i8042, released, STATE_BOOL),
+	STATE_SUB(struct i8042, keyboard, kbd_state),
 	STATE_END,
 };
 
@@ -269,6 +324,8 @@ struct i8042 *i8042_create(struct dev_env *env, struct irq_line kbd, struct irq_
 	k->kbd = kbd;
 	k->aux = aux;
 	k->a20 = a20;
+	k->keyboard.ready = keyboard_ready;
+	k->keyboard.opaque = k;
 	k->data_io = (struct io_region){ .name = "i8042-data", .ops = &data_ops, .opaque = k,
 		.lock = env->lock, .size = 1 };
 	k->cmd_io = (struct io_region){ .name = "i8042-cmd", .ops = &cmd_ops, .opaque = k,
@@ -278,4 +335,9 @@ struct i8042 *i8042_create(struct dev_env *env, struct irq_line kbd, struct irq_
 	dev_add(&k->dev, &i8042_ops, "i8042", env);
 	i8042_reset(&k->dev);
 	return k;
+}
+
+struct kbd *i8042_keyboard(struct i8042 *k)
+{
+	return &k->keyboard;
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
-/* Intel 8042 keyboard controller at ports 0x60 and 0x64: self-test, A20, the reset line; no
- * devices yet. */
+/* Intel 8042 keyboard controller at ports 0x60 and 0x64: self-test, A20, the reset line; a
+ * keyboard, no mouse. */
 #include "dev/dev.h"
+#include "dev/legacy/kbd.h"
 
 struct i8042;
 
@@ -10,3 +11,5 @@ struct i8042;
  * is then always enabled). */
 struct i8042 *i8042_create(struct dev_env *env, struct irq_line kbd, struct irq_line aux,
 			   struct irq_line a20);
+/* i8042_keyboard - the one that is attached; it goes with the controller. */
+struct kbd *i8042_keyboard(struct i8042 *k);
