@@ -13,6 +13,7 @@
 struct acpi_pm;
 struct apics;
 struct apics_ops;
+struct block;
 struct chardev;
 struct dev_env;
 struct err;
@@ -24,6 +25,7 @@ struct pci_bus;
 struct pci_space;
 struct pic;
 struct rtc;
+struct vm_boot;
 
 struct board_ops {
 	const char *name, *help;
@@ -50,6 +52,7 @@ struct pc_config {
 	unsigned n_cpus;
 	unsigned phys_bits;
 	const struct image *firmware; /* NULL: none */
+	struct block *flash[2]; /* instead of firmware, when there is unit 0 */
 	struct chardev *serial[4];
 	struct chardev *debugcon;
 	uint16_t debugcon_port;
@@ -76,10 +79,15 @@ struct pc {
 
 /* pc_ram_total - bytes that mem_create must hold for RAM and a firmware image (size 0: none). */
 uint64_t pc_ram_total(const struct ram_layout *ram, uint64_t firmware_size);
+/* pc_flash_size - what drives that are flash memory add to that; -EINVAL with *e if they cannot be. */
+int pc_flash_size(struct block *const flash[2], uint64_t *size, struct err **e);
 /* pc_create - map RAM and firmware, make and wire the chips.  On failure the devices made so far
  * are in env's list, for dev_destroy_all.  The chips refer to apics_opaque and the chardevs until
  * they are destroyed. */
 int pc_create(struct pc *pc, struct dev_env *env, const struct pc_config *cfg, struct err **e);
+/* pc_boot_items - what to boot from (bootorder.c): at each reset; first: the one that starts the machine.
+ * env->lock held. */
+void pc_boot_items(struct pc *pc, const struct vm_boot *boot, bool first);
 /* pc_firmware_items - fw_cfg contents and CMOS bytes; once, before the first reset. */
 void pc_firmware_items(struct pc *pc);
 /* pc_e820_direct - memory map for a guest without firmware. */

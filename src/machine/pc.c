@@ -7,6 +7,7 @@
 #include "dev/char/debugcon.h"
 #include "dev/char/uart.h"
 #include "dev/dev.h"
+#include "dev/flash/pflash.h"
 #include "dev/fwcfg.h"
 #include "dev/irq/apic.h"
 #include "dev/irq/gsi.h"
@@ -28,8 +29,6 @@
 
 /* CMOS bytes that firmware reads. */
 #define CMOS_EQUIPMENT 0x14
-#define CMOS_BOOT_FLAGS 0x38
-#define CMOS_BOOT_ORDER 0x3d
 #define CMOS_CPUS 0x5f
 
 /* Where tables lie without firmware; SMBIOS' anchor must be in the last 64 KiB below 1 MiB. */
@@ -77,9 +76,17 @@ static void map_ram(struct mem *mem, const struct ram_layout *ram, struct pam_co
 		mem_map_ram(mem, GPA(4 * GiB), ram->above_4g, mem_ram_alloc(mem, ram->above_4g), 0);
 }
 
+/* The last of firmware's bytes are shown below 1 MiB, too, where a PC's BIOS is. */
+static void map_low(struct mem *mem, uint64_t off, uint64_t size)
+{
+	uint64_t low = min_u64(size, FIRMWARE_LOW);
+
+	mem_map_rom(mem, GPA(FW_AREA_END - low), low, off + size - low, NULL, 0);
+}
+
 static int map_firmware(struct mem *mem, const struct image *fw, struct err **e)
 {
-	uint64_t off, low = min_u64(fw->size, FIRMWARE_LOW);
+	uint64_t off;
 	int r;
 
 	if (fw->size > FIRMWARE_MAX || fw->size % FIRMWARE_UNIT)
@@ -92,8 +99,43 @@ static int map_firmware(struct mem *mem, const struct image *fw, struct err **e)
 	if (r)
 		return r;
 	mem_map_rom(mem, GPA(4 * GiB - fw->size), fw->size, off, NULL, 0);
-	mem_map_rom(mem, GPA(FW_AREA_END - low), low, off + fw->size - low, NULL, 0);
+	map_low(mem, off, fw->size);
 	return 0;
+}
+
+int pc_flash_size(struct block *const flash[2], uint64_t *size, struct err **e)
+{
+	*size = 0;
+	if (flash[1] && !flash[0])
+		return err_set(e, EINVAL, "there is flash unit 1 (variables), but no unit 0 (code)");
+	for (unsigned i = 0; i < 2 && flash[i]; i++) {
+		uint64_t one = pflash_size(flash[i], e);
+
+		if (!one)
+			return -EINVAL;
+		*size += one;
+	}
+	if (*size > PFLASH_MAX)
+		return err_set(e, EINVAL, "flash memories of more than 8 MiB together");
+	return 0;
+}
+
+/* Unit 0 ends at 4 GiB, unit 1 below it. */
+static int create_flash(struct pc *pc, struct block *const flash[2], struct err **e)
+{
+	static const char *const names[] = { "system.flash0", "system.flash1" };
+	uint64_t end = 4 * GiB, off;
+	int r = 0;
+
+	for (unsigned i = 0; i < 2 && flash[i] && !r; i++) {
+		uint64_t size = pflash_size(flash[i], e);
+
+		end -= size;
+		r = size ? pflash_create(pc->env, end, flash[i], names[i], &off, e) : -EINVAL;
+		if (!r && i == 0)
+			map_low(pc->env->mem, off, size);
+	}
+	return r;
 }
 
 static int create_ports(struct pc *pc, const struct pc_config *cfg, struct err **e)
@@ -149,7 +191,7 @@ int pc_create(struct pc *pc, struct dev_env *env, const struct pc_config *cfg, s
 		.board = cfg->board,
 		.env = env,
 		.ram = cfg->ram,
-		.firmware = cfg->firmware != NULL,
+		.firmware = cfg->firmware || cfg->flash[0],
 		.acpi = {
 			.board = &cfg->board->acpi,
 			.ram = cfg->ram,
@@ -161,7 +203,9 @@ int pc_create(struct pc *pc, struct dev_env *env, const struct pc_config *cfg, s
 	memcpy(pc->uuid, cfg->uuid, sizeof(pc->uuid));
 	mem_begin(env->mem);
 	map_ram(env->mem, &cfg->ram, &pam);
-	if (cfg->firmware)
+	if (cfg->flash[0])
+		r = create_flash(pc, cfg->flash, e);
+	else if (cfg->firmware)
 		r = map_firmware(env->mem, cfg->firmware, e);
 	mem_commit(env->mem);
 	if (r)
@@ -236,15 +280,11 @@ void pc_firmware_items(struct pc *pc)
 	fwcfg_add_u16(pc->fwcfg, FW_CFG_NB_CPUS, (uint16_t)n);
 	fwcfg_add_u16(pc->fwcfg, FW_CFG_MAX_CPUS, (uint16_t)n);
 	fwcfg_add_u16(pc->fwcfg, FW_CFG_NOGRAPHIC, !pc->env->displays);
-	fwcfg_add_u16(pc->fwcfg, FW_CFG_BOOT_MENU, 0);
-	fwcfg_add_file(pc->fwcfg, "bootorder", "", 1);
 	fwcfg_add_file(pc->fwcfg, "bios-geometry", "", 1);
 	fwcfg_add_file(pc->fwcfg, "etc/irq0-override", &irq0_on_pin2, 1);
 	add_tables(pc);
 	rtc_cmos_set_memory(pc->rtc, pc->ram.below_4g, pc->ram.above_4g);
-	rtc_cmos_set(pc->rtc, CMOS_EQUIPMENT, 0x02); /* coprocessor; no display, no floppy */
-	rtc_cmos_set(pc->rtc, CMOS_BOOT_ORDER, 0x02); /* first disk */
-	rtc_cmos_set(pc->rtc, CMOS_BOOT_FLAGS, 0);
+	rtc_cmos_set(pc->rtc, CMOS_EQUIPMENT, 0x02); /* coprocessor; VGA or no display; no floppy */
 	rtc_cmos_set(pc->rtc, CMOS_CPUS, (uint8_t)(n - 1));
 }
 

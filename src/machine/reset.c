@@ -53,11 +53,13 @@ static int load_kernel(struct vm *vm, uint64_t rsdp, struct x86_state *bsp, stru
 
 int vm_reset_now(struct vm *vm, struct err **e)
 {
-	bool direct = vm->firmware.fd < 0;
+	bool direct = !vm->pc.firmware;
 	uint64_t rsdp = 0;
 	int r = 0;
 
 	lock_take(&vm->dev_lock);
+	pc_boot_items(&vm->pc, &vm->boot, !vm->started);
+	vm->started = true;
 	dev_reset_all(&vm->env);
 	if (direct)
 		r = pc_setup_direct(&vm->pc, &rsdp, e);

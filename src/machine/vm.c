@@ -67,11 +67,11 @@ static int check_config(struct vm *vm, const struct vm_config *cfg, struct err *
 		return err_set(e, EINVAL, "guest RAM must be at least 1 MiB");
 	if (cfg->mem_size > 1024 * GiB * 1024)
 		return err_set(e, EINVAL, "guest RAM cannot be larger than 1 PiB");
-	if (cfg->kernel && cfg->bios)
+	if (cfg->kernel && (cfg->bios || cfg->pflash[0]))
 		return err_set(
 			e, EINVAL,
 			"a kernel is started without firmware: give a kernel or a BIOS, not both");
-	if (!cfg->kernel && !cfg->bios)
+	if (!cfg->kernel && !cfg->bios && !cfg->pflash[0])
 		return err_set(e, EINVAL, "nothing to start: give a kernel or a BIOS");
 	if (!cfg->kernel && (cfg->initrd || (cfg->append && *cfg->append)))
 		return err_set(e, EINVAL, "%s without a kernel",
@@ -167,6 +167,7 @@ static int create_devices(struct vm *vm, const struct vm_config *cfg, struct err
 		.n_cpus = vm->n_cpus,
 		.phys_bits = vm->phys_bits,
 		.firmware = vm->firmware.fd >= 0 ? &vm->firmware : NULL,
+		.flash = { cfg->pflash[0], cfg->pflash[1] },
 		.debugcon = cfg->debugcon,
 		.debugcon_port = cfg->debugcon_port,
 		.apics_ops = &vm_apics_ops,
@@ -254,13 +255,23 @@ static void copy_dirs(struct vm *vm, const char *const *dirs)
 }
 
 /* Guest RAM, firmware and what devices show as memory. */
-static uint64_t total_ram(const struct vm *vm, const struct vm_config *cfg)
+static int create_mem(struct vm *vm, const struct vm_config *cfg, struct err **e)
 {
-	uint64_t sum = pc_ram_total(&vm->ram, vm->firmware.fd >= 0 ? vm->firmware.size : 0);
+	uint64_t sum = pc_ram_total(&vm->ram, vm->firmware.fd >= 0 ? vm->firmware.size : 0), flash;
+	int r = pc_flash_size(cfg->pflash, &flash, e);
 
+	if (r)
+		return r;
 	for (size_t i = 0; i < cfg->n_devices; i++)
 		sum += dev_create_ram(cfg->devices[i].driver, cfg->devices[i].props);
-	return sum;
+	r = mem_create(&vm->mem, sum + flash, vm->log, e);
+	vm->env.mem = vm->mem;
+	return r;
+}
+
+static char *own(const char *s)
+{
+	return s ? xstrdup(s) : NULL;
 }
 
 static int create(struct vm *vm, const struct vm_config *cfg, struct err **e)
@@ -276,11 +287,9 @@ static int create(struct vm *vm, const struct vm_config *cfg, struct err **e)
 		return r;
 	ram_split(&vm->ram, size, vm->board->ram_threshold, vm->board->ram_low);
 	vm->n_cpus = cfg->n_cpus;
-	r = mem_create(&vm->mem, total_ram(vm, cfg), vm->log, e);
-	if (r)
-		return r;
-	vm->env.mem = vm->mem;
-	r = create_cpus(vm, cfg, e);
+	r = create_mem(vm, cfg, e);
+	if (!r)
+		r = create_cpus(vm, cfg, e);
 	if (!r)
 		r = create_devices(vm, cfg, e);
 	if (!r)
@@ -295,6 +304,9 @@ int vm_create(struct vm **out, const struct vm_config *cfg, struct err **e)
 
 	init_fields(vm, cfg);
 	copy_dirs(vm, cfg->firmware_dirs);
+	vm->boot = cfg->boot;
+	vm->boot.order = own(cfg->boot.order);
+	vm->boot.once = own(cfg->boot.once);
 	r = create(vm, cfg, e);
 	if (r) {
 		vm_destroy(vm);
@@ -385,6 +397,8 @@ void vm_destroy(struct vm *vm)
 	for (char **dir = vm->firmware_dirs; *dir; dir++)
 		free(*dir);
 	free(vm->firmware_dirs);
+	free((char *)vm->boot.order);
+	free((char *)vm->boot.once);
 	free(vm->name);
 	free(vm);
 }

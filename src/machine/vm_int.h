@@ -70,6 +70,8 @@ struct vm {
 
 	char *name, *cmdline;
 	char **firmware_dirs; /* ends with NULL */
+	struct vm_boot boot; /* strings are owned */
+	bool started; /* the first reset is over */
 	const struct board_ops *board;
 	bool no_reboot, no_shutdown, start_paused, driven, finished;
 	struct image kernel, initrd, firmware;
