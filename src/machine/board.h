@@ -19,7 +19,7 @@ struct dev_env;
 struct err;
 struct fwcfg;
 struct gsi;
-struct kbd;
+struct i8042;
 struct pam_config;
 struct pci_bus;
 struct pci_space;
@@ -71,7 +71,7 @@ struct pc {
 	struct gsi *gsi;
 	struct rtc *rtc;
 	struct fwcfg *fwcfg;
-	struct kbd *kbd;
+	struct i8042 *i8042;
 	void *chipset;
 	uint8_t uuid[16];
 	bool firmware;

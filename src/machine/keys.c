@@ -8,7 +8,7 @@
 #include <string.h>
 #include "base/base.h"
 #include "base/err.h"
-#include "dev/legacy/kbd.h"
+#include "dev/legacy/i8042.h"
 #include "machine/vm_int.h"
 
 #define QUEUE_MAX 1024
@@ -37,7 +37,7 @@ static void keys_go(void *opaque)
 
 		k->head = (k->head + 1) % QUEUE_MAX;
 		k->len--;
-		kbd_key(k->vm->pc.kbd, ev.key, ev.down);
+		kbd_key(i8042_keyboard(k->vm->pc.i8042), ev.key, ev.down);
 		if (!ev.ms)
 			continue;
 		timer_arm(k->timer, vclock_now(k->vm->clock) + ev.ms * INT64_C(1000000));

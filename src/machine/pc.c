@@ -177,8 +177,7 @@ static void create_chips(struct pc *pc, const struct pc_config *cfg, const struc
 	pc->rtc = rtc_create(pc->env, hpet_rtc_in(hpet));
 	dma8237_create(pc->env);
 	port92_create(pc->env, unused);
-	pc->kbd = i8042_keyboard(i8042_create(pc->env, gsi_source(pc->gsi, 1),
-					      gsi_source(pc->gsi, 12), unused));
+	pc->i8042 = i8042_create(pc->env, gsi_source(pc->gsi, 1), gsi_source(pc->gsi, 12), unused);
 	pc->fwcfg = fwcfg_create(pc->env);
 }
 
@@ -315,6 +314,7 @@ int pc_setup_direct(struct pc *pc, uint64_t *rsdp, struct err **e)
 	for (struct display *d = pc->env->displays; d; d = d->next)
 		if (d->ops->text_mode)
 			d->ops->text_mode(d->opaque);
+	i8042_setup(pc->i8042);
 	pc->board->setup(pc->chipset, &space);
 	acpi_build(&acpi, &pc->acpi);
 	acpi_place(&acpi, TABLES_BASE, RSDP_BASE);

@@ -15,6 +15,7 @@
 #include "dev/dev.h"
 
 #define TEST_RAM (2 * MiB)
+#define TEST_RAM_MORE (2 * MiB) /* for mem_ram_alloc: ROM, flash, video memory */
 
 struct test_env {
 	struct dev_env env;
@@ -66,7 +67,7 @@ static inline struct test_env *env_open(void)
 
 	lock_init(&t->lock, LOCK_RANK_MACHINE, "machine");
 	t->env.log = log_create();
-	assert_int_equal(mem_create(&t->env.mem, TEST_RAM + 128 * KiB, t->env.log, NULL), 0);
+	assert_int_equal(mem_create(&t->env.mem, TEST_RAM + TEST_RAM_MORE, t->env.log, NULL), 0);
 	assert_int_equal(mem_ram_alloc(t->env.mem, TEST_RAM), 0);
 	mem_map_ram(t->env.mem, GPA(0), 0xa0000, 0, 0);
 	mem_map_ram(t->env.mem, GPA(0x100000), TEST_RAM - 0x100000, 0x100000, 0);

@@ -219,11 +219,17 @@ static void keyboard_controller(void **state)
 	outb(r->t, 0x60, 0x47);
 	outb(r->t, 0x64, 0x20);
 	assert_int_equal(inb(r->t, 0x60), 0x47);
-	outb(r->t, 0x60, 0xf2); /* to the absent keyboard */
+	outb(r->t, 0x60, 0xee); /* to the keyboard: echo */
 	assert_true(r->irq.level);
-	assert_int_equal(inb(r->t, 0x64) & 0x61, 0x41);
-	assert_int_equal(inb(r->t, 0x60), 0xfe);
+	assert_int_equal(inb(r->t, 0x64) & 0x61, 0x01);
+	assert_int_equal(inb(r->t, 0x60), 0xee);
 	assert_false(r->irq.level);
+	outb(r->t, 0x64, 0xd4); /* to the absent mouse */
+	outb(r->t, 0x60, 0xf2);
+	assert_true(r->irq12.level);
+	assert_int_equal(inb(r->t, 0x64) & 0x61, 0x61);
+	assert_int_equal(inb(r->t, 0x60), 0xfe);
+	assert_false(r->irq12.level);
 	outb(r->t, 0x64, 0xd3);
 	outb(r->t, 0x60, 0x5a);
 	assert_true(r->irq12.level);

@@ -90,14 +90,14 @@ static uint32_t fetch(const struct drawing *p, uint32_t ma, unsigned line)
 {
 	const uint8_t *c = p->v->crtc;
 
-	if (!(c[CRTC_MODE] & 0x01))
-		ma = (ma & ~0x2000u) | (line & 1) << 13;
-	if (!(c[CRTC_MODE] & 0x02))
-		ma = (ma & ~0x4000u) | (line & 2) << 13;
 	if (c[CRTC_UNDERLINE] & CRTC_UNDERLINE_DWORD)
 		ma = ma << 2 | (ma >> 12 & 3);
 	else if (!(c[CRTC_MODE] & CRTC_MODE_BYTE))
 		ma = ma << 1 | (ma >> (c[CRTC_MODE] & 0x20 ? 15 : 13) & 1);
+	if (!(c[CRTC_MODE] & 0x01))
+		ma = (ma & ~0x2000u) | (line & 1) << 13;
+	if (!(c[CRTC_MODE] & 0x02))
+		ma = (ma & ~0x4000u) | (line & 2) << 13;
 	return p->v->vram[ma & (VGA_PLANE_SIZE - 1)];
 }
 

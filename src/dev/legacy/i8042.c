@@ -341,3 +341,8 @@ struct kbd *i8042_keyboard(struct i8042 *k)
 {
 	return &k->keyboard;
 }
+
+void i8042_setup(struct i8042 *k)
+{
+	set_ctr(k, CTR_KBD_INT | CTR_SYS | CTR_AUX_OFF | CTR_XLAT);
+}

@@ -11,5 +11,7 @@ struct i8042;
  * is then always enabled). */
 struct i8042 *i8042_create(struct dev_env *env, struct irq_line kbd, struct irq_line aux,
 			   struct irq_line a20);
+/* i8042_setup - what firmware does after a reset: translation, interrupts of the keyboard, no mouse. */
+void i8042_setup(struct i8042 *k);
 /* i8042_keyboard - the one that is attached; it goes with the controller. */
 struct kbd *i8042_keyboard(struct i8042 *k);
