@@ -32,6 +32,7 @@ struct boot_config {
 	uint64_t below_4g; /* RAM from address 0 */
 	uint64_t rsdp; /* guest-physical address of the ACPI RSDP */
 	bool long_mode; /* the guest's CPUID offers it */
+	bool vga_text; /* there is a VGA, in text mode */
 };
 
 enum boot_kind { BOOT_LINUX, BOOT_PVH, BOOT_MULTIBOOT };

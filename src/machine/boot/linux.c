@@ -109,11 +109,24 @@ static int interpret_header(const struct boot_config *cfg, struct linux_header *
 	return boot_check_ram(cfg, h->load, init_size, e);
 }
 
+/* struct screen_info (linux include/uapi/linux/screen_info.h): a VGA in mode 3. */
+static void fill_screen(uint8_t *p)
+{
+	p[0x06] = 3;  /* orig_video_mode */
+	p[0x07] = 80; /* columns */
+	p[0x0a] = 3;  /* orig_video_ega_bx: 256 KiB */
+	p[0x0e] = 25; /* lines */
+	p[0x0f] = 1;  /* isVGA */
+	p[0x10] = 16; /* lines of a character */
+}
+
 static void fill_params(const struct boot_config *cfg, const struct linux_header *h, uint8_t *p,
 			uint64_t initrd)
 {
 	memcpy(p + HDR_START, h->raw + HDR_START, HDR_END_MAX - HDR_START);
 	p[HDR_TYPE_OF_LOADER] = LOADER_UNDEFINED;
+	if (cfg->vga_text)
+		fill_screen(p);
 	put_le32(p + HDR_CODE32_START, (uint32_t)h->load);
 	if (cfg->initrd) {
 		put_le32(p + HDR_RAMDISK_IMAGE, (uint32_t)initrd);
