@@ -37,13 +37,12 @@ int dev_bootindex_add(struct dev_env *env, int64_t index, const char *path, stru
 
 void dev_bootindex_remove(struct dev_env *env, const char *path)
 {
-	for (struct dev_boot **at = &env->boot, *b; (b = *at);) {
-		if (strcmp(b->path, path)) {
-			at = &b->next;
+	for (struct dev_boot **at = &env->boot, *b; (b = *at); at = &b->next) {
+		if (strcmp(b->path, path))
 			continue;
-		}
 		*at = b->next;
 		free(b);
+		return;
 	}
 }
 

@@ -269,16 +269,25 @@ static void add_tables(struct pc *pc)
 	fwcfg_add_file(pc->fwcfg, "etc/e820", e820.e, (uint32_t)(e820.n * sizeof(e820.e[0])));
 }
 
+static bool has_vga(const struct pc *pc)
+{
+	for (const struct display *d = pc->env->displays; d; d = d->next)
+		if (d->ops->text_mode)
+			return true;
+	return false;
+}
+
 void pc_firmware_items(struct pc *pc)
 {
 	static const uint8_t irq0_on_pin2 = 1;
 	unsigned n = pc->acpi.n_cpus;
 
+	pc->acpi.vga = has_vga(pc);
 	fwcfg_add_u64(pc->fwcfg, FW_CFG_RAM_SIZE, pc->ram.below_4g + pc->ram.above_4g);
 	fwcfg_add_key(pc->fwcfg, FW_CFG_UUID, pc->uuid, sizeof(pc->uuid));
 	fwcfg_add_u16(pc->fwcfg, FW_CFG_NB_CPUS, (uint16_t)n);
 	fwcfg_add_u16(pc->fwcfg, FW_CFG_MAX_CPUS, (uint16_t)n);
-	fwcfg_add_u16(pc->fwcfg, FW_CFG_NOGRAPHIC, !pc->env->displays);
+	fwcfg_add_u16(pc->fwcfg, FW_CFG_NOGRAPHIC, !pc->acpi.vga);
 	fwcfg_add_file(pc->fwcfg, "bios-geometry", "", 1);
 	fwcfg_add_file(pc->fwcfg, "etc/irq0-override", &irq0_on_pin2, 1);
 	add_tables(pc);

@@ -44,7 +44,7 @@ static int load_kernel(struct vm *vm, uint64_t rsdp, struct x86_state *bsp, stru
 		.e820 = &e820,
 		.below_4g = vm->ram.below_4g,
 		.rsdp = rsdp,
-		.vga_text = vm->env.displays && vm->env.displays->ops->text_mode,
+		.vga_text = vm->pc.acpi.vga,
 		.long_mode = x86_cpuid_has(vm->cpuid, X86_FEAT_LM),
 	};
 

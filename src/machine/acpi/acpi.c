@@ -16,6 +16,7 @@
 #define FADT_RESET_REG_SUP BIT(10)
 #define FADT_PLATFORM_CLOCK BIT(15)
 #define BOOT_ARCH_LEGACY_DEVICES BIT(0)
+#define BOOT_ARCH_8042 BIT(1)
 #define BOOT_ARCH_NO_VGA BIT(2)
 #define SLP_LATENCY_NONE 0xfff /* C2, C3 not supported */
 
@@ -143,7 +144,8 @@ static size_t build_fadt(struct acpi_tables *t, const struct acpi_config *cfg, s
 	put_le16(f + 96, SLP_LATENCY_NONE);
 	put_le16(f + 98, SLP_LATENCY_NONE);
 	f[108] = RTC_CENTURY_INDEX;
-	put_le16(f + 109, BOOT_ARCH_LEGACY_DEVICES | BOOT_ARCH_NO_VGA);
+	put_le16(f + 109, BOOT_ARCH_LEGACY_DEVICES | BOOT_ARCH_8042 |
+				  (cfg->vga ? 0 : BOOT_ARCH_NO_VGA));
 	put_le32(f + 112, FADT_WBINVD | FADT_PROC_C1 | FADT_NO_FIXED_SLEEP_BUTTON |
 				  FADT_RESET_REG_SUP | FADT_PLATFORM_CLOCK);
 	table_end(t, start);

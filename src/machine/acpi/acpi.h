@@ -35,6 +35,7 @@ struct acpi_config {
 	uint16_t com_ports[4]; /* I/O base of each serial port; 0: absent */
 	uint8_t com_irqs[4];
 	const struct pci_bus *pci; /* the root bus; NULL: no bridges are told of */
+	bool vga; /* there is a VGA */
 	uint64_t ecam_base; /* where it is now, when the board has it */
 };
 

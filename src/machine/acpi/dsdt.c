@@ -218,6 +218,21 @@ static void com_port(struct bytes *b, unsigned n, uint16_t base, uint8_t irq)
 	aml_end(b, m);
 }
 
+/* Where SeaBIOS and Linux look for it first. */
+static void keyboard(struct bytes *b)
+{
+	struct aml_mark m = aml_device(b, "KBD");
+	struct bytes r = { 0 };
+
+	aml_name_eisaid(b, "_HID", "PNP0303");
+	res_io(&r, 0x60, 0x60, 1, 1);
+	res_io(&r, 0x64, 0x64, 1, 1);
+	res_irq(&r, 1 << 1);
+	aml_name_op(b, "_CRS");
+	aml_resources(b, &r);
+	aml_end(b, m);
+}
+
 static void pirq_fields(struct bytes *b, const struct acpi_board *bd)
 {
 	struct aml_mark m;
@@ -248,6 +263,7 @@ static void isa_bridge(struct bytes *b, const struct acpi_config *cfg)
 	aml_name_op(b, "_CRS");
 	aml_resources(b, &r);
 	aml_end(b, d);
+	keyboard(b);
 	for (unsigned i = 0; i < ARRAY_SIZE(cfg->com_ports); i++)
 		if (cfg->com_ports[i])
 			com_port(b, i, cfg->com_ports[i], cfg->com_irqs[i]);
