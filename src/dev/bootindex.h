@@ -17,10 +17,12 @@ struct pci_dev;
 int dev_bootindex_add(struct dev_env *env, int64_t index, const char *path, struct err **e);
 /* dev_bootindex_remove - of a device that goes: its path; nothing if it is not there. */
 void dev_bootindex_remove(struct dev_env *env, const char *path);
-/* dev_bootindex_list - the paths in their order, a line each, in memory that the caller frees; "" if
- * there is none. */
+/* dev_bootindex_list - the paths in their order, a line each, in memory that the caller frees; ""
+ * if there is none. */
 char *dev_bootindex_list(const struct dev_env *env);
 void dev_bootindex_free(struct dev_env *env);
-/* dev_bootindex_pci - path of a function on the root bus: "/pci@i0cf8/NAME@SLOT[,FUNCTION]" and `unit`
- * ("" or "/disk@0,0", "/ethernet-phy@0"); name is "scsi", "ethernet", "ide", ...  The caller frees. */
+/* dev_bootindex_pci - path of a function on the root bus: "/pci@i0cf8/NAME@SLOT[,FUNCTION]" and
+ * `unit`
+ * ("" or "/disk@0,0", "/ethernet-phy@0"); name is "scsi", "ethernet", "ide", ...  The caller frees.
+ */
 char *dev_bootindex_pci(const struct pci_dev *d, const char *name, const char *unit);

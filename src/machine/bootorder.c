@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What firmware is told about booting.  The devices with a bootindex go to fw_cfg "bootorder", a path a
- * line, which SeaBIOS and OVMF follow; kinds of devices (-boot order=) to the CMOS bytes that QEMU has for
- * them: 0x3d first 3:0 and second 7:4, 0x38 third 7:4, 0 no check of a floppy's signature.
+ * What firmware is told about booting.  The devices with a bootindex go to fw_cfg "bootorder", a
+ * path a line, which SeaBIOS and OVMF follow; kinds of devices (-boot order=) to the CMOS bytes
+ * that QEMU has for them: 0x3d first 3:0 and second 7:4, 0x38 third 7:4, 0 no check of a floppy's
+ * signature.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -34,7 +35,7 @@ static uint8_t kind_of(char letter)
 
 static void set_cmos(struct pc *pc, const char *order)
 {
-	uint8_t kind[3] = { 0 };
+	uint8_t kind[3] = {0};
 
 	for (unsigned i = 0; i < 3 && order[i]; i++)
 		kind[i] = kind_of(order[i]);

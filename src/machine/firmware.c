@@ -5,8 +5,8 @@
 #include <sys/stat.h>
 #include "base/base.h"
 
-static const char *const known_dirs[] = { "/usr/share/seabios", "/usr/share/qemu",
-					  "/usr/share/OVMF", "/usr/lib/ipxe/qemu", NULL };
+static const char *const known_dirs[] = {"/usr/share/seabios", "/usr/share/qemu", "/usr/share/OVMF",
+					 "/usr/lib/ipxe/qemu", NULL};
 
 static bool is_file(const char *path)
 {

@@ -2,6 +2,6 @@
 #pragma once
 /* Where images of firmware and option ROMs are. */
 
-/* firmware_find - a file by its path, or by its bare name in `dirs` (NULL-terminated; NULL: none) and then
- * in the places where Debian has them; memory that the caller frees, or NULL. */
+/* firmware_find - a file by its path, or by its bare name in `dirs` (NULL-terminated; NULL: none)
+ * and then in the places where Debian has them; memory that the caller frees, or NULL. */
 char *firmware_find(const char *const *dirs, const char *name);

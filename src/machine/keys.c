@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Keys that a monitor presses: a queue of events, each with the host's time that passes before the next,
- * so that a guest sees keys go down, stay, and come up.
+ * Keys that a monitor presses: a queue of events, each with the host's time that passes before the
+ * next, so that a guest sees keys go down, stay, and come up.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -48,7 +48,7 @@ static void keys_go(void *opaque)
 static void add(struct keys *k, int key, bool down, uint32_t ms)
 {
 	k->queue[(k->head + k->len++) % QUEUE_MAX] =
-		(struct key_event){ .key = (int16_t)key, .down = down, .ms = ms };
+		(struct key_event){.key = (int16_t)key, .down = down, .ms = ms};
 }
 
 int vm_send_keys(struct vm *vm, const int *keys, unsigned n, uint32_t hold_ms, struct err **e)

@@ -16,14 +16,14 @@ static int draw(struct vm *vm, const char *device, struct surface *s, struct err
 	lock_drop(&vm->dev_lock);
 	if (d)
 		return 0;
-	return device ? err_set(e, ENOENT, "there is no display '%s'", device) :
-			err_set(e, ENOENT, "there is no display: the machine has no -vga");
+	return device ? err_set(e, ENOENT, "there is no display '%s'", device)
+		      : err_set(e, ENOENT, "there is no display: the machine has no -vga");
 }
 
 int vm_screendump(struct vm *vm, const char *device, const char *path, enum picture form,
 		  struct err **e)
 {
-	struct surface s = { 0 };
+	struct surface s = {0};
 	int r = draw(vm, device, &s, e);
 
 	if (!r)

@@ -64,7 +64,7 @@ static void paths(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(order), cmocka_unit_test(paths) };
+	const struct CMUnitTest tests[] = {cmocka_unit_test(order), cmocka_unit_test(paths)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,7 +12,7 @@ struct rig {
 
 static int setup(void **state)
 {
-	const struct irq_line none = { 0 };
+	const struct irq_line none = {0};
 	struct rig *r = xzalloc(sizeof(*r));
 
 	r->t = env_open();
@@ -57,8 +57,8 @@ static void assert_bytes(struct rig *r, const void *want, size_t n)
 	assert_false(inb(r->t, 0x64) & 1);
 }
 
-#define BYTES(r, ...)                                                                              \
-	assert_bytes(r, (const uint8_t[]){ __VA_ARGS__ }, sizeof((const uint8_t[]){ __VA_ARGS__ }))
+#define BYTES(r, ...) \
+	assert_bytes(r, (const uint8_t[]){__VA_ARGS__}, sizeof((const uint8_t[]){__VA_ARGS__}))
 
 static void translated(void **state)
 {
@@ -124,14 +124,14 @@ static void table(void **state)
 		const char *name;
 		uint16_t set1;
 	} keys[] = {
-#define KEY(name, set1, set2) { name, set1 },
+#define KEY(name, set1, set2) {name, set1},
 #include "dev/legacy/keys.def"
 #undef KEY
 	};
 
 	ctr(r, 0x41);
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
-		uint8_t b[2] = { (uint8_t)(keys[i].set1 >> 8), (uint8_t)keys[i].set1 };
+		uint8_t b[2] = {(uint8_t)(keys[i].set1 >> 8), (uint8_t)keys[i].set1};
 
 		assert_int_equal(kbd_find(keys[i].name), i);
 		assert_string_equal(kbd_name((int)i), keys[i].name);
@@ -225,7 +225,7 @@ static void saved(void **state)
 {
 	struct rig *r = *state;
 	struct dev *d = r->t->env.devs;
-	struct state_buf b = { 0 };
+	struct state_buf b = {0};
 	struct err *e = NULL;
 	size_t used;
 

@@ -49,7 +49,8 @@ static void open_rig(struct rig *r, const char *more)
 	r->bs = blocks_create(r->t->env.log);
 	lock_take(&r->t->lock);
 	assert_int_equal(pflash_create(&r->t->env, BASE, open_drive(r, more), "flash0", &r->ram_off,
-				       NULL), 0);
+				       NULL),
+			 0);
 	lock_drop(&r->t->lock);
 }
 
@@ -180,7 +181,8 @@ static void buffered(void **state)
 	put(r, 0, 0xe8);
 	put(r, 0, 0xff);
 	for (uint64_t i = 0; i < 256; i += 8)
-		mem_write(r->t->env.mem, GPA(BASE + 1024 + i), UINT64_C(0x0101010101010101) * (i & 0xff), 8);
+		mem_write(r->t->env.mem, GPA(BASE + 1024 + i),
+			  UINT64_C(0x0101010101010101) * (i & 0xff), 8);
 	put(r, 0, 0xd0);
 	put(r, 0, 0xff);
 	assert_int_equal(get(r, 1024 + 255), 248);
@@ -222,7 +224,7 @@ static void queries(void **state)
 
 	put(r, 0, 0x98);
 	assert_int_equal(rd32(r->t, BASE + 0x10) & 0xffffff, 'Q' | 'R' << 8 | 'Y' << 16);
-	assert_int_equal(get(r, 0x27), 20);			      /* 1 MiB holds it */
+	assert_int_equal(get(r, 0x27), 20); /* 1 MiB holds it */
 	assert_int_equal(get(r, 0x2d) | get(r, 0x2e) << 8, SIZE / 4096 - 1);
 	assert_int_equal(get(r, 0x2f) | get(r, 0x30) << 8, 4096 / 256);
 	assert_int_equal(get(r, 0x1000), 0);
@@ -271,7 +273,7 @@ static void read_only(void **state)
 static void sizes(void **state)
 {
 	struct rig *r = *state;
-	static const size_t bad[] = { 4096 + 512, 8 * 1024 * 1024 + 4096 };
+	static const size_t bad[] = {4096 + 512, 8 * 1024 * 1024 + 4096};
 
 	close_rig(r);
 	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
@@ -294,7 +296,7 @@ static void saved(void **state)
 {
 	struct rig *r = *state;
 	struct dev *d = r->t->env.devs;
-	struct state_buf b = { 0 };
+	struct state_buf b = {0};
 	struct err *e = NULL;
 	size_t used;
 
@@ -329,8 +331,8 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(probe),   T(program),	  T(buffered), T(wrong_sequences), T(queries), T(kept),
-		T(read_only), T(sizes), T(saved),
+		T(probe), T(program),	T(buffered), T(wrong_sequences), T(queries),
+		T(kept),  T(read_only), T(sizes),    T(saved),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <png.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "back/display/display.h"
@@ -35,10 +36,10 @@ static void set_pirq(void *opaque, unsigned n, bool level)
 
 static int setup(void **state)
 {
-	static const struct vga_config cfg = { .vram_size = VRAM, .edid = true, .xres = 1280,
-					       .yres = 800 };
+	static const struct vga_config cfg = {
+		.vram_size = VRAM, .edid = true, .xres = 1280, .yres = 800};
 	struct rig *r = xzalloc(sizeof(*r));
-	struct pci_place place = { .devfn = SLOT, .name = "VGA", .id = "" };
+	struct pci_place place = {.devfn = SLOT, .name = "VGA", .id = ""};
 
 	r->t = env_open();
 	r->bus = place.bus = pci_bus_create(&r->t->env, "pci.0", false, map_irq, set_pirq, NULL);
@@ -194,7 +195,7 @@ static void write_modes(void **state)
 	assert_planes(r, 0x11, 0xff, 0xf0, 0xf3, 0xf3);
 	/* AND, OR, XOR with the latches. */
 	for (unsigned op = 1; op < 4; op++) {
-		static const uint8_t want[4] = { 0, 0x41, 0xdd, 0x9c };
+		static const uint8_t want[4] = {0, 0x41, 0xdd, 0x9c};
 
 		planar(r);
 		poke(r, 0xa0012, 0x55);
@@ -275,12 +276,12 @@ static void windows(void **state)
 		uint8_t misc;
 		bool seen[4]; /* a0000, b0000, b8000, bffff */
 	} maps[] = {
-		{ 0x00, { true, true, true, true } },
-		{ 0x04, { true, false, false, false } },
-		{ 0x08, { false, true, false, false } },
-		{ 0x0c, { false, false, true, true } },
+		{0x00, {true, true, true, true}},
+		{0x04, {true, false, false, false}},
+		{0x08, {false, true, false, false}},
+		{0x0c, {false, false, true, true}},
 	};
-	static const uint32_t at[4] = { 0xa0000, 0xb0000, 0xb8000, 0xbffff };
+	static const uint32_t at[4] = {0xa0000, 0xb0000, 0xb8000, 0xbffff};
 	struct rig *r = *state;
 
 	for (unsigned i = 0; i < ARRAY_SIZE(maps); i++) {
@@ -288,8 +289,7 @@ static void windows(void **state)
 		gc(r, 6, maps[i].misc);
 		for (unsigned j = 0; j < 4; j++) {
 			poke(r, at[j], (uint8_t)(i * 4 + j + 1));
-			assert_int_equal(peek(r, at[j]),
-					 maps[i].seen[j] ? i * 4 + j + 1 : 0xff);
+			assert_int_equal(peek(r, at[j]), maps[i].seen[j] ? i * 4 + j + 1 : 0xff);
 		}
 	}
 }
@@ -314,7 +314,8 @@ static void registers(void **state)
 	outb(r->t, 0x3d4, 0xee); /* no such register */
 	outb(r->t, 0x3d5, 0x55);
 	assert_int_equal(inb(r->t, 0x3d5), 0);
-	/* Attribute controller: index and data in turns, from the index after a read of the status. */
+	/* Attribute controller: index and data in turns, from the index after a read of the status.
+	 */
 	inb(r->t, 0x3da);
 	outb(r->t, 0x3c0, 0x13);
 	outb(r->t, 0x3c0, 0x08);
@@ -355,7 +356,7 @@ static void edid(void **state)
 
 static void text(void **state)
 {
-	static const uint8_t edge[16] = { 0xff, 0x81, 0x81, [15] = 0x01 };
+	static const uint8_t edge[16] = {0xff, 0x81, 0x81, [15] = 0x01};
 	struct rig *r = *state;
 	uint32_t empty;
 
@@ -493,8 +494,7 @@ static void mode_13h(void **state)
 	assert_int_equal(r->s.height, 400);
 	for (unsigned y = 9; y < 13; y++)
 		for (unsigned x = 13; x < 17; x++)
-			assert_int_equal(pixel(r, x, y),
-					 x / 2 == 7 && y / 2 == 5 ? 0xff8200 : 0);
+			assert_int_equal(pixel(r, x, y), x / 2 == 7 && y / 2 == 5 ? 0xff8200 : 0);
 }
 
 static void mode_4(void **state)
@@ -510,14 +510,14 @@ static void mode_4(void **state)
 	seq(r, 2, 0x03);
 	seq(r, 4, 0x02);
 	gc(r, 6, 0x0f);
-	poke(r, 0xb8000, 0x1b);	    /* row 0: 0 1 2 3 */
-	poke(r, 0xb8001, 0xe4);	    /* 3 2 1 0 */
-	poke(r, 0xba000, 0xc0);	    /* row 1: 3 */
-	poke(r, 0xb8050, 0x40);	    /* row 2: 1 */
+	poke(r, 0xb8000, 0x1b); /* row 0: 0 1 2 3 */
+	poke(r, 0xb8001, 0xe4); /* 3 2 1 0 */
+	poke(r, 0xba000, 0xc0); /* row 1: 3 */
+	poke(r, 0xb8050, 0x40); /* row 2: 1 */
 	draw(r);
 	assert_int_equal(r->s.width, 640);
 	for (unsigned i = 0; i < 8; i++) {
-		static const uint32_t want[4] = { 0, 0x0000aa, 0x00aa00, 0x00aaaa };
+		static const uint32_t want[4] = {0, 0x0000aa, 0x00aa00, 0x00aaaa};
 
 		assert_int_equal(pixel(r, 2 * i, 0), want[i < 4 ? i : 7 - i]);
 		assert_int_equal(pixel(r, 2 * i + 1, 1), want[i < 4 ? i : 7 - i]);
@@ -597,7 +597,7 @@ static void vbe_modes(void **state)
 
 static void vbe_limits(void **state)
 {
-	static const uint16_t odd[] = { 0, 1, 7, 8, 1023, 8192, 0x8000, 0xffff };
+	static const uint16_t odd[] = {0, 1, 7, 8, 1023, 8192, 0x8000, 0xffff};
 	struct rig *r = *state;
 
 	for (unsigned w = 0; w < ARRAY_SIZE(odd); w++)
@@ -608,7 +608,8 @@ static void vbe_limits(void **state)
 				vbe(r, 8, odd[w]);
 				vbe(r, 9, odd[w]);
 				assert_true(vbe_get(r, 6) >= vbe_get(r, 1));
-				assert_true((uint64_t)(vbe_get(r, 9) + vbe_get(r, 2)) * vbe_get(r, 6) <=
+				assert_true((uint64_t)(vbe_get(r, 9) + vbe_get(r, 2)) *
+						    vbe_get(r, 6) <=
 					    VRAM * 2); /* at least half a byte a pixel */
 			}
 	set_vbe(r, 0xffff, 0xffff, 32);
@@ -643,7 +644,7 @@ static void saved(void **state)
 {
 	struct rig *r = *state;
 	struct dev *d = r->t->env.devs;
-	struct state_buf a = { 0 }, b = { 0 };
+	struct state_buf a = {0}, b = {0};
 	struct err *e = NULL;
 	size_t used;
 
@@ -675,9 +676,9 @@ static void saved(void **state)
 
 static void one_adapter(void **state)
 {
-	static const struct vga_config cfg = { .vram_size = VRAM };
+	static const struct vga_config cfg = {.vram_size = VRAM};
 	struct rig *r = *state;
-	struct pci_place place = { .bus = r->bus, .devfn = PCI_DEVFN(3, 0), .name = "x", .id = "" };
+	struct pci_place place = {.bus = r->bus, .devfn = PCI_DEVFN(3, 0), .name = "x", .id = ""};
 	struct err *e = NULL;
 
 	assert_int_equal(vga_create(&place, &cfg, &e), -EBUSY);
@@ -688,8 +689,8 @@ static void pictures(void **state)
 {
 	struct rig *r = *state;
 	char path[64];
-	uint8_t head[64] = { 0 };
-	png_image im = { .version = PNG_IMAGE_VERSION };
+	uint8_t head[64] = {0};
+	png_image im = {.version = PNG_IMAGE_VERSION};
 	uint8_t *rgb = xcalloc(720 * 400, 3);
 	struct err *e = NULL;
 	FILE *f;
@@ -718,6 +719,10 @@ static void pictures(void **state)
 	unlink(path);
 	assert_int_equal(surface_write(&r->s, "/nonexistent/x", PICTURE_PNG, &e), -ENOENT);
 	err_free(&e);
+	assert_int_equal(mkfifo(path, 0600), 0);
+	assert_int_equal(surface_write(&r->s, path, PICTURE_PPM, &e), -ENXIO);
+	err_free(&e);
+	unlink(path);
 	for (int i = PICTURE_PPM; i <= PICTURE_PNG; i++) {
 		assert_int_equal(surface_write(&r->s, "/dev/full", (enum picture)i, &e), -ENOSPC);
 		assert_non_null(strstr(err_msg(e), "No space"));
@@ -730,9 +735,9 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(write_modes), T(read_mode_1), T(chained),  T(windows),	    T(registers),
-		T(edid),	T(text),	T(mode_12h), T(cursor_and_scroll), T(mode_13h),
-		T(mode_4),	T(vbe_modes),	T(vbe_limits), T(hostile),	    T(saved),
+		T(write_modes), T(read_mode_1), T(chained),    T(windows),	     T(registers),
+		T(edid),	T(text),	T(mode_12h),   T(cursor_and_scroll), T(mode_13h),
+		T(mode_4),	T(vbe_modes),	T(vbe_limits), T(hostile),	     T(saved),
 		T(one_adapter), T(pictures),
 	};
 

@@ -40,7 +40,7 @@ void surface_free(struct surface *s)
 {
 	free(s->pixels);
 	free(s->dirty);
-	*s = (struct surface){ 0 };
+	*s = (struct surface){0};
 }
 
 void display_add(struct display **list, struct display *d)

@@ -170,9 +170,9 @@ static void dac_index(struct vga *v, uint8_t *index, uint8_t val, uint8_t state)
 
 void vga_port_write(struct vga *v, unsigned port, uint8_t val)
 {
-	static const uint8_t seq_mask[SEQ_REGS] = { 0x03, 0x3d, 0x0f, 0x3f, 0x0e };
-	static const uint8_t gc_mask[GC_REGS] = { 0x0f, 0x0f, 0x0f, 0x1f, 0x03, 0x7b, 0x0f, 0x0f,
-						  0xff };
+	static const uint8_t seq_mask[SEQ_REGS] = {0x03, 0x3d, 0x0f, 0x3f, 0x0e};
+	static const uint8_t gc_mask[GC_REGS] = {0x0f, 0x0f, 0x0f, 0x1f, 0x03,
+						 0x7b, 0x0f, 0x0f, 0xff};
 
 	if (wrong_half(v, port))
 		return;
@@ -225,7 +225,10 @@ static void ports_write(void *opaque, uint64_t off, uint64_t val, unsigned size)
 
 /* Wider accesses are made of bytes: an index and its data by one word is what drivers do. */
 static const struct io_ops ports_ops = {
-	.read = ports_read, .write = ports_write, .min = 1, .max = 1,
+	.read = ports_read,
+	.write = ports_write,
+	.min = 1,
+	.max = 1,
 };
 
 static void vga_reset(struct dev *d)
@@ -300,26 +303,36 @@ static const struct state_field vga_fields[] = {
 };
 
 static const struct state_desc vga_state = {
-	.name = "vga", .version = 1, .fields = vga_fields, .post_load = vga_post_load,
+	.name = "vga",
+	.version = 1,
+	.fields = vga_fields,
+	.post_load = vga_post_load,
 };
 
 static const struct pci_dev_ops vga_ops = {
-	.dev = { .name = "VGA", .unrealize = vga_unrealize, .reset = vga_reset,
-		 .quiesce = dev_quiesce_none, .state = &vga_state },
+	.dev = {.name = "VGA",
+		.unrealize = vga_unrealize,
+		.reset = vga_reset,
+		.quiesce = dev_quiesce_none,
+		.state = &vga_state},
 };
 
 static const struct pci_id vga_id = {
-	.vendor = 0x1234, .device = 0x1111, .class = 0x0300, .revision = 2,
-	.subvendor = 0x1af4, .subdevice = 0x1100,
+	.vendor = 0x1234,
+	.device = 0x1111,
+	.class = 0x0300,
+	.revision = 2,
+	.subvendor = 0x1af4,
+	.subdevice = 0x1100,
 };
 
-static const struct display_ops vga_display_ops = { .draw = vga_draw, .text_mode = vga_text_mode };
+static const struct display_ops vga_display_ops = {.draw = vga_draw, .text_mode = vga_text_mode};
 
 static struct io_region region(struct vga *v, const char *name, const struct io_ops *ops,
 			       uint64_t size)
 {
-	return (struct io_region){ .name = name, .ops = ops, .opaque = v,
-				   .lock = v->pci.dev.env->lock, .size = size };
+	return (struct io_region){
+		.name = name, .ops = ops, .opaque = v, .lock = v->pci.dev.env->lock, .size = size};
 }
 
 static void add_bars(struct vga *v, const struct vga_config *cfg)
@@ -343,8 +356,9 @@ int vga_create(struct pci_place *place, const struct vga_config *cfg, struct err
 	if (pio_user(env->mem, PORTS, 0x30))
 		return err_set(e, EBUSY, "there is a VGA adapter already");
 	if (mem_ram_left(env->mem) < cfg->vram_size)
-		return err_set(e, ENOMEM, "no memory was set aside for its frame buffer: it must be "
-					  "there from the start");
+		return err_set(e, ENOMEM,
+			       "no memory was set aside for its frame buffer: it must be "
+			       "there from the start");
 	v = xzalloc(sizeof(*v));
 	pci_dev_init_at(&v->pci, place, &vga_id, &vga_ops);
 	add_bars(v, cfg);
@@ -356,7 +370,7 @@ int vga_create(struct pci_place *place, const struct vga_config *cfg, struct err
 	v->ports_map = pio_map(env->mem, PORTS, &v->ports_io, 0);
 	v->vbe_map = pio_map(env->mem, 0x1ce, &v->vbe_io, 0);
 	v->window_map = mem_map_io(env->mem, GPA(WINDOW), &v->window_io, 0);
-	v->display = (struct display){ .ops = &vga_display_ops, .opaque = v, .id = place->id };
+	v->display = (struct display){.ops = &vga_display_ops, .opaque = v, .id = place->id};
 	display_add(&env->displays, &v->display);
 	pci_dev_ready(&v->pci);
 	vga_reset(&v->pci.dev);

@@ -45,15 +45,21 @@ static int vga_make(const struct dev_place *p, const struct dev_opts *o, struct 
 }
 
 static const struct dev_prop vga_props[] = {
-	{ "vgamem_mb", "video memory in MiB", "16", PROP_UINT, 256 },
-	{ "edid", "describe a monitor", "on", PROP_BOOL },
-	{ "xres", "width that the monitor prefers", "1280", PROP_UINT, EDID_MAX },
-	{ "yres", "height that the monitor prefers", "800", PROP_UINT, EDID_MAX },
-	{ 0 },
+	{"vgamem_mb", "video memory in MiB", "16", PROP_UINT, 256},
+	{"edid", "describe a monitor", "on", PROP_BOOL},
+	{"xres", "width that the monitor prefers", "1280", PROP_UINT, EDID_MAX},
+	{"yres", "height that the monitor prefers", "800", PROP_UINT, EDID_MAX},
+	{0},
 };
 
 const struct dev_class vga_class = {
-	.name = "VGA", .help = "VGA with Bochs VBE extensions (-vga std)", .bus = BUS_PCI,
-	.category = "Display", .props = vga_props, .props_more = { pci_props }, .check = vga_check, .create = vga_make,
+	.name = "VGA",
+	.help = "VGA with Bochs VBE extensions (-vga std)",
+	.bus = BUS_PCI,
+	.category = "Display",
+	.props = vga_props,
+	.props_more = {pci_props},
+	.check = vga_check,
+	.create = vga_make,
 	.ram = vga_ram,
 };

@@ -3,9 +3,10 @@
  * What the adapter shows, dot by dot (IBM VGA technical reference, CRT and attribute controller).
  *
  * A row of characters or pixels begins at memory address MA; an address of MA counts characters. It
- * becomes a place in the planes by the CRT controller's address mode: byte (n), word (2n, the bit that falls
- * off at the low end comes in from the top) or double word (4n); the CGA's interleaved rows replace bits 13
- * and 14 by bits of the scan line. The four bytes at the place are one word of video memory.
+ * becomes a place in the planes by the CRT controller's address mode: byte (n), word (2n, the bit
+ *that falls off at the low end comes in from the top) or double word (4n); the CGA's interleaved
+ *rows replace bits 13 and 14 by bits of the scan line. The four bytes at the place are one word of
+ *video memory.
  *
  *	text	plane 0 character, plane 1 attribute, plane 2 fonts of 32 bytes a character
  *	planar	bit 7-n of the four planes is the colour of pixel n
@@ -24,14 +25,14 @@ struct drawing {
 	const struct vga *v;
 	struct surface *s;
 	unsigned width, height; /* dots */
-	unsigned chars;		/* characters of 8 (9) dots in a row */
-	unsigned cell;		/* scan lines of a row */
-	bool twice;		/* each scan line is shown twice */
-	unsigned pitch;		/* MA from row to row */
+	unsigned chars; /* characters of 8 (9) dots in a row */
+	unsigned cell; /* scan lines of a row */
+	bool twice; /* each scan line is shown twice */
+	unsigned pitch; /* MA from row to row */
 	uint32_t start;
-	unsigned split;		/* scan line from which MA starts at 0 */
-	uint32_t color[256];	/* of a byte after the palette's mask */
-	uint32_t ega[16];	/* of an attribute */
+	unsigned split; /* scan line from which MA starts at 0 */
+	uint32_t color[256]; /* of a byte after the palette's mask */
+	uint32_t ega[16]; /* of an attribute */
 	uint32_t row[SURFACE_MAX_WIDTH];
 };
 
@@ -72,8 +73,8 @@ static void load_geometry(struct drawing *p)
 	const struct vga *v = p->v;
 	const uint8_t *c = v->crtc;
 	uint8_t over = c[CRTC_OVERFLOW];
-	unsigned dots = v->seq[SEQ_CLOCK] & SEQ_CLOCK_DOT8 ||
-				v->att[ATT_MODE] & ATT_MODE_GRAPHICS ? 8 : 9;
+	unsigned dots =
+		v->seq[SEQ_CLOCK] & SEQ_CLOCK_DOT8 || v->att[ATT_MODE] & ATT_MODE_GRAPHICS ? 8 : 9;
 
 	p->chars = c[CRTC_HDISP_END] + 1u;
 	p->width = p->chars * dots << !!(v->seq[SEQ_CLOCK] & SEQ_CLOCK_HALF);
@@ -113,8 +114,8 @@ static void dots(struct drawing *p, unsigned *x, uint32_t color, unsigned n)
 /* Sequencer register 3: where the two fonts are in plane 2, as places. */
 static unsigned font_base(uint8_t select, unsigned attr)
 {
-	unsigned n = attr & 0x08 ? (select >> 2 & 3) | (select >> 3 & 4) :
-				   (select & 3) | (select >> 2 & 4);
+	unsigned n = attr & 0x08 ? (select >> 2 & 3) | (select >> 3 & 4)
+				 : (select & 3) | (select >> 2 & 4);
 
 	return (n & 3) * 0x4000 + (n >> 2) * 0x2000;
 }
@@ -148,7 +149,8 @@ static void text_line(struct drawing *p, uint32_t ma, unsigned line)
 		for (unsigned b = 0; b < 8; b++)
 			dots(p, &x, p->ega[bits << b & 0x80 ? attr & 15 : bg], 1);
 		/* The ninth dot repeats the eighth in line graphics, else it is background. */
-		last = (v->att[ATT_MODE] & ATT_MODE_LINE9) && ch >= 0xc0 && ch <= 0xdf && (bits & 1);
+		last = (v->att[ATT_MODE] & ATT_MODE_LINE9) && ch >= 0xc0 && ch <= 0xdf &&
+		       (bits & 1);
 		dots(p, &x, p->ega[last || cursor ? attr & 15 : bg], nine);
 	}
 }
@@ -161,7 +163,8 @@ static void planar_line(struct drawing *p, uint32_t ma, unsigned line)
 		uint32_t w = fetch(p, ma + i, line);
 
 		for (unsigned b = 0; b < 8; b++, w <<= 1)
-			dots(p, &x, p->ega[(w >> 7 & 1) | (w >> 14 & 2) | (w >> 21 & 4) | (w >> 28 & 8)],
+			dots(p, &x,
+			     p->ega[(w >> 7 & 1) | (w >> 14 & 2) | (w >> 21 & 4) | (w >> 28 & 8)],
 			     1);
 	}
 }
@@ -178,7 +181,8 @@ static void pairs_line(struct drawing *p, uint32_t ma, unsigned line)
 			uint32_t half = b < 4 ? w : w >> 8;
 			unsigned shift = 6 - 2 * (b & 3);
 
-			dots(p, &x, p->ega[(half >> shift & 3) | (half >> (16 + shift) & 3) << 2], 1);
+			dots(p, &x, p->ega[(half >> shift & 3) | (half >> (16 + shift) & 3) << 2],
+			     1);
 		}
 	}
 }
@@ -199,15 +203,16 @@ static void byte_line(struct drawing *p, uint32_t ma, unsigned line)
 static void draw_vga(struct drawing *p)
 {
 	const struct vga *v = p->v;
-	void (*draw)(struct drawing *p, uint32_t ma, unsigned line) = text_line;
+	void (*draw)(struct drawing * p, uint32_t ma, unsigned line) = text_line;
 	uint32_t ma;
 	unsigned line = 0;
 
 	load_geometry(p);
 	surface_resize(p->s, p->width, p->height);
 	if (v->att[ATT_MODE] & ATT_MODE_GRAPHICS)
-		draw = v->gc[GC_MODE] & GC_MODE_SHIFT_256 ? byte_line :
-		       v->gc[GC_MODE] & GC_MODE_SHIFT_PAIRS ? pairs_line : planar_line;
+		draw = v->gc[GC_MODE] & GC_MODE_SHIFT_256     ? byte_line
+		       : v->gc[GC_MODE] & GC_MODE_SHIFT_PAIRS ? pairs_line
+							      : planar_line;
 	ma = p->start;
 	for (unsigned y = 0; y < p->height; y++) {
 		draw(p, ma, line);
@@ -273,14 +278,14 @@ static void draw_vbe(struct drawing *p)
 
 	surface_resize(p->s, r[VBE_XRES], r[VBE_YRES]);
 	for (unsigned y = 0; y < r[VBE_YRES]; y++) {
-		const uint8_t *row = (const uint8_t *)p->v->vram +
-				     (size_t)(r[VBE_Y_OFFSET] + y) * pitch;
+		const uint8_t *row =
+			(const uint8_t *)p->v->vram + (size_t)(r[VBE_Y_OFFSET] + y) * pitch;
 
 		for (unsigned x = 0; x < r[VBE_XRES]; x++) {
 			unsigned at = r[VBE_X_OFFSET] + x;
 
-			p->row[x] = bpp == 4 ? vbe_planar_pixel(p, row, at) :
-					       vbe_pixel(p, row + (size_t)at * bytes, bpp);
+			p->row[x] = bpp == 4 ? vbe_planar_pixel(p, row, at)
+					     : vbe_pixel(p, row + (size_t)at * bytes, bpp);
 		}
 		surface_row(p->s, y, p->row);
 	}

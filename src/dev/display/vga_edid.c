@@ -22,10 +22,10 @@ static void detailed_timing(uint8_t *d, unsigned w, unsigned h)
 	d[5] = (uint8_t)h;
 	d[6] = (uint8_t)VBLANK;
 	d[7] = (uint8_t)(h >> 8 << 4);
-	d[8] = 48;     /* horizontal front porch, sync width */
+	d[8] = 48; /* horizontal front porch, sync width */
 	d[9] = 32;
 	d[10] = 3 << 4 | 6; /* vertical */
-	d[17] = 0x1e;  /* separate sync */
+	d[17] = 0x1e; /* separate sync */
 }
 
 static void name_descriptor(uint8_t *d)
@@ -38,7 +38,7 @@ static void name_descriptor(uint8_t *d)
 
 void vga_edid_fill(uint8_t edid[static 128], unsigned width, unsigned height)
 {
-	static const uint8_t head[] = { 0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x00 };
+	static const uint8_t head[] = {0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x00};
 	uint8_t sum = 0;
 
 	memset(edid, 0, 128);
@@ -50,7 +50,7 @@ void vga_edid_fill(uint8_t edid[static 128], unsigned width, unsigned height)
 	edid[18] = 1;
 	edid[19] = 4;
 	edid[20] = 0xa5; /* digital, 8 bits a colour */
-	edid[23] = 120;	 /* gamma 2.2 */
+	edid[23] = 120; /* gamma 2.2 */
 	edid[24] = 0x06; /* sRGB, the first timing is the preferred one */
 	edid[35] = 0x21; /* 640x480, 800x600 at 60 Hz */
 	edid[36] = 0x08; /* 1024x768 at 60 Hz */

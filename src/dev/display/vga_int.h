@@ -4,8 +4,8 @@
  * Inside the VGA adapter.
  *
  * Memory: the first 256 KiB of video RAM are four planes of 64 KiB, byte n of plane p at 4n + p, so
- * that the four bytes a processor latches or a shifter loads are one 32-bit word.  With a Bochs VBE mode
- * of 8 bits a pixel or more, all video RAM is the linear frame buffer that PCI BAR 0 shows.
+ * that the four bytes a processor latches or a shifter loads are one 32-bit word.  With a Bochs VBE
+ * mode of 8 bits a pixel or more, all video RAM is the linear frame buffer that PCI BAR 0 shows.
  */
 #include "back/display/display.h"
 #include "dev/display/vga.h"
@@ -23,8 +23,16 @@ enum { SEQ_RESET, SEQ_CLOCK, SEQ_MAP_MASK, SEQ_FONT, SEQ_MEM_MODE, SEQ_REGS = 8 
 
 /* Graphics controller, 0x3ce. */
 enum {
-	GC_SET_RESET, GC_ENABLE_SR, GC_COMPARE, GC_ROTATE, GC_READ_MAP, GC_MODE, GC_MISC, GC_DONT_CARE,
-	GC_BIT_MASK, GC_REGS = 16
+	GC_SET_RESET,
+	GC_ENABLE_SR,
+	GC_COMPARE,
+	GC_ROTATE,
+	GC_READ_MAP,
+	GC_MODE,
+	GC_MISC,
+	GC_DONT_CARE,
+	GC_BIT_MASK,
+	GC_REGS = 16
 };
 #define GC_MODE_READ1 0x08
 #define GC_MODE_ODD_EVEN 0x10
@@ -33,10 +41,22 @@ enum {
 
 /* CRT controller, 0x3b4 or 0x3d4. */
 enum {
-	CRTC_HDISP_END = 0x01, CRTC_OVERFLOW = 0x07, CRTC_MAX_SCAN = 0x09, CRTC_CURSOR_START = 0x0a,
-	CRTC_CURSOR_END = 0x0b, CRTC_START_HI = 0x0c, CRTC_START_LO = 0x0d, CRTC_CURSOR_HI = 0x0e,
-	CRTC_CURSOR_LO = 0x0f, CRTC_VSYNC_END = 0x11, CRTC_VDISP_END = 0x12, CRTC_OFFSET = 0x13,
-	CRTC_UNDERLINE = 0x14, CRTC_MODE = 0x17, CRTC_LINE_COMPARE = 0x18, CRTC_REGS = 0x19
+	CRTC_HDISP_END = 0x01,
+	CRTC_OVERFLOW = 0x07,
+	CRTC_MAX_SCAN = 0x09,
+	CRTC_CURSOR_START = 0x0a,
+	CRTC_CURSOR_END = 0x0b,
+	CRTC_START_HI = 0x0c,
+	CRTC_START_LO = 0x0d,
+	CRTC_CURSOR_HI = 0x0e,
+	CRTC_CURSOR_LO = 0x0f,
+	CRTC_VSYNC_END = 0x11,
+	CRTC_VDISP_END = 0x12,
+	CRTC_OFFSET = 0x13,
+	CRTC_UNDERLINE = 0x14,
+	CRTC_MODE = 0x17,
+	CRTC_LINE_COMPARE = 0x18,
+	CRTC_REGS = 0x19
 };
 #define CRTC_UNDERLINE_DWORD 0x40
 #define CRTC_MODE_BYTE 0x40
@@ -53,8 +73,18 @@ enum { ATT_MODE = 0x10, ATT_OVERSCAN, ATT_PLANE_ENABLE, ATT_PAN, ATT_COLOR_SELEC
 
 /* Bochs VBE, ports 0x1ce and 0x1cf. */
 enum {
-	VBE_ID, VBE_XRES, VBE_YRES, VBE_BPP, VBE_ENABLE, VBE_BANK, VBE_VIRT_WIDTH, VBE_VIRT_HEIGHT,
-	VBE_X_OFFSET, VBE_Y_OFFSET, VBE_MEMORY, VBE_REGS
+	VBE_ID,
+	VBE_XRES,
+	VBE_YRES,
+	VBE_BPP,
+	VBE_ENABLE,
+	VBE_BANK,
+	VBE_VIRT_WIDTH,
+	VBE_VIRT_HEIGHT,
+	VBE_X_OFFSET,
+	VBE_Y_OFFSET,
+	VBE_MEMORY,
+	VBE_REGS
 };
 #define VBE_ENABLED 0x01
 #define VBE_GETCAPS 0x02

@@ -15,8 +15,9 @@
 
 /* Bits of a nibble to whole bytes: one for each plane. */
 static const uint32_t plane_bytes[16] = {
-	0x00000000, 0x000000ff, 0x0000ff00, 0x0000ffff, 0x00ff0000, 0x00ff00ff, 0x00ffff00, 0x00ffffff,
-	0xff000000, 0xff0000ff, 0xff00ff00, 0xff00ffff, 0xffff0000, 0xffff00ff, 0xffffff00, 0xffffffff,
+	0x00000000, 0x000000ff, 0x0000ff00, 0x0000ffff, 0x00ff0000, 0x00ff00ff,
+	0x00ffff00, 0x00ffffff, 0xff000000, 0xff0000ff, 0xff00ff00, 0xff00ffff,
+	0xffff0000, 0xffff00ff, 0xffffff00, 0xffffffff,
 };
 
 /* The part of the window that is decoded (graphics miscellaneous register 3:2). */
@@ -24,7 +25,7 @@ static bool window_offset(const struct vga *v, uint64_t off, uint32_t *a)
 {
 	static const struct {
 		uint32_t base, size;
-	} windows[4] = { { 0, 0x20000 }, { 0, 0x10000 }, { 0x10000, 0x8000 }, { 0x18000, 0x8000 } };
+	} windows[4] = {{0, 0x20000}, {0, 0x10000}, {0x10000, 0x8000}, {0x18000, 0x8000}};
 	unsigned n = v->gc[GC_MISC] >> 2 & 3;
 
 	if (off < windows[n].base || off - windows[n].base >= windows[n].size)
@@ -38,7 +39,8 @@ static uint64_t bank(const struct vga *v)
 	return vga_vbe_on(v) ? (uint64_t)v->vbe[VBE_BANK] << 16 : 0;
 }
 
-/* The word with the four planes' bytes at place a; with 4-bit VBE modes there is more than 64 Ki. */
+/* The word with the four planes' bytes at place a; with 4-bit VBE modes there is more than 64 Ki.
+ */
 static uint32_t *word_at(const struct vga *v, uint32_t a)
 {
 	uint64_t n = vga_vbe_on(v) ? bank(v) + a : a & (VGA_PLANE_SIZE - 1);
@@ -70,7 +72,7 @@ static uint8_t color_compare(const struct vga *v)
 
 	diff &= plane_bytes[v->gc[GC_DONT_CARE] & 15];
 	diff |= diff >> 16;
-	return (uint8_t)~(diff | diff >> 8);
+	return (uint8_t) ~(diff | diff >> 8);
 }
 
 static uint8_t read_byte(struct vga *v, uint32_t a)
@@ -99,7 +101,8 @@ static uint8_t rotate(const struct vga *v, uint8_t val)
 	return (uint8_t)(val >> n | val << (8 - n));
 }
 
-/* Logical function (bits 4:3 of data rotate) with the latches, then latches where the bit mask is 0. */
+/* Logical function (bits 4:3 of data rotate) with the latches, then latches where the bit mask is
+ * 0. */
 static uint32_t combine(const struct vga *v, uint32_t data, uint8_t bits)
 {
 	uint32_t mask = spread(bits);
@@ -184,5 +187,9 @@ static void window_write(void *opaque, uint64_t off, uint64_t val, unsigned size
 }
 
 const struct io_ops vga_window_ops = {
-	.read = window_read, .write = window_write, .min = 1, .max = 8, .unaligned = true,
+	.read = window_read,
+	.write = window_write,
+	.min = 1,
+	.max = 8,
+	.unaligned = true,
 };

@@ -53,14 +53,18 @@ void vga_vbe_fixup(struct vga *v)
 	if (!vga_vbe_on(v))
 		return;
 	switch (r[VBE_BPP]) {
-	case 4: case 8: case 15: case 16: case 24: case 32:
+	case 4:
+	case 8:
+	case 15:
+	case 16:
+	case 24:
+	case 32:
 		break;
 	default:
 		r[VBE_BPP] = 8;
 	}
 	r[VBE_XRES] = (uint16_t)clamp(r[VBE_XRES] & ~7u, 8, VBE_MAX_XRES);
-	r[VBE_VIRT_WIDTH] =
-		(uint16_t)clamp(r[VBE_VIRT_WIDTH] & ~7u, r[VBE_XRES], VBE_MAX_XRES);
+	r[VBE_VIRT_WIDTH] = (uint16_t)clamp(r[VBE_VIRT_WIDTH] & ~7u, r[VBE_XRES], VBE_MAX_XRES);
 	rows = v->vram_size / pitch_of(r[VBE_VIRT_WIDTH], r[VBE_BPP]);
 	r[VBE_YRES] = (uint16_t)clamp(r[VBE_YRES], 1, (unsigned)min_u64(rows, VBE_MAX_YRES));
 	r[VBE_VIRT_HEIGHT] = (uint16_t)min_u64(rows, UINT16_MAX);
@@ -115,7 +119,11 @@ static void vbe_write(struct vga *v, unsigned index, uint16_t val)
 		if (val >= VBE_ID_OLDEST && val <= VBE_ID_NEWEST)
 			v->vbe[VBE_ID] = val;
 		break;
-	case VBE_XRES: case VBE_YRES: case VBE_BPP: case VBE_VIRT_WIDTH: case VBE_X_OFFSET:
+	case VBE_XRES:
+	case VBE_YRES:
+	case VBE_BPP:
+	case VBE_VIRT_WIDTH:
+	case VBE_X_OFFSET:
 	case VBE_Y_OFFSET:
 		v->vbe[index] = val;
 		vga_vbe_fixup(v);
@@ -155,7 +163,11 @@ static void vbe_port_write(void *opaque, uint64_t off, uint64_t val, unsigned si
 
 /* A word at 0x1cf is not aligned. */
 const struct io_ops vga_vbe_ops = {
-	.read = vbe_port_read, .write = vbe_port_write, .min = 2, .max = 2, .unaligned = true,
+	.read = vbe_port_read,
+	.write = vbe_port_write,
+	.min = 2,
+	.max = 2,
+	.unaligned = true,
 };
 
 static uint8_t mmio_byte(struct vga *v, uint64_t off)
@@ -195,7 +207,8 @@ static void mmio_write(void *opaque, uint64_t off, uint64_t val, unsigned size)
 
 	if (is_vbe(off, size)) {
 		for (unsigned i = 0; i < size; i += 2)
-			vbe_write(v, (unsigned)(off + i - MMIO_VBE) / 2, (uint16_t)(val >> (8 * i)));
+			vbe_write(v, (unsigned)(off + i - MMIO_VBE) / 2,
+				  (uint16_t)(val >> (8 * i)));
 		return;
 	}
 	for (unsigned i = 0; i < size; i++)
@@ -205,5 +218,8 @@ static void mmio_write(void *opaque, uint64_t off, uint64_t val, unsigned size)
 }
 
 const struct io_ops vga_mmio_ops = {
-	.read = mmio_read, .write = mmio_write, .min = 1, .max = 8,
+	.read = mmio_read,
+	.write = mmio_write,
+	.min = 1,
+	.max = 8,
 };

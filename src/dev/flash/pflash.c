@@ -2,17 +2,19 @@
 /*
  * CFI flash (JEDEC JESD68.01; Intel StrataFlash 28F640J5 datasheet for the commands).
  *
- * A write is a command, or what a command waits for; a read gives the array, the status, identifiers or
- * the CFI table, as the last command chose.  While it gives the array, the flash is mapped as ROM, so
- * that code runs from it as from RAM and only writes come here; otherwise all accesses do.
+ * A write is a command, or what a command waits for; a read gives the array, the status,
+ *identifiers or the CFI table, as the last command chose.  While it gives the array, the flash is
+ *mapped as ROM, so that code runs from it as from RAM and only writes come here; otherwise all
+ *accesses do.
  *
  *	ff read array   70 read status   50 clear status   90 identifiers   98 CFI query
  *	10, 40 <byte> program   20 d0 erase block   e8 <n-1> <n bytes> d0 program a buffer
  *	60 01|d0|2f lock, unlock: taken, without effect
  *	status: 7 ready, 5 erase failed, 4 program failed (both: not a command sequence)
  *
- * Status is ready all the time, as nothing takes time, but for one thing: clearing clears that bit, too, until
- * the next operation.  OVMF tells flash from RAM and ROM by a status of 0 after 50 and 70.
+ * Status is ready all the time, as nothing takes time, but for one thing: clearing clears that bit,
+ *too, until the next operation.  OVMF tells flash from RAM and ROM by a status of 0 after 50
+ *and 70.
  *
  * Programming clears bits only.  What changed is a range of bytes; one request at a time writes
  * 64 KiB of it, from a copy, to the drive, and while it does more may gather.
@@ -53,10 +55,10 @@
 
 enum step {
 	STEP_COMMAND,
-	STEP_PROGRAM,	 /* the byte comes next */
-	STEP_ERASE,	 /* confirmation */
+	STEP_PROGRAM, /* the byte comes next */
+	STEP_ERASE, /* confirmation */
 	STEP_LOCK,
-	STEP_COUNT,	 /* number of bytes, less one */
+	STEP_COUNT, /* number of bytes, less one */
 	STEP_DATA,
 	STEP_BUFFER_END, /* confirmation */
 	STEPS
@@ -97,8 +99,8 @@ static void show(struct pflash *p)
 		return;
 	mem_begin(mem);
 	mem_unmap(mem, p->map);
-	p->map = rom ? mem_map_rom(mem, GPA(p->base), p->size, p->ram_off, &p->io, 0) :
-		       mem_map_io(mem, GPA(p->base), &p->io, 0);
+	p->map = rom ? mem_map_rom(mem, GPA(p->base), p->size, p->ram_off, &p->io, 0)
+		     : mem_map_io(mem, GPA(p->base), &p->io, 0);
 	p->as_rom = rom;
 	mem_commit(mem);
 }
@@ -113,9 +115,14 @@ static void write_back(struct pflash *p)
 	if (p->writing || !len)
 		return;
 	memcpy(p->copy, p->array + p->dirty, len);
-	p->iov = (struct iovec){ .iov_base = p->copy, .iov_len = len };
-	p->req = (struct block_req){ .op = BLOCK_WRITE, .off = p->dirty, .len = len, .iov = &p->iov,
-				     .n_iov = 1, .done = write_done, .opaque = p };
+	p->iov = (struct iovec){.iov_base = p->copy, .iov_len = len};
+	p->req = (struct block_req){.op = BLOCK_WRITE,
+				    .off = p->dirty,
+				    .len = len,
+				    .iov = &p->iov,
+				    .n_iov = 1,
+				    .done = write_done,
+				    .opaque = p};
 	p->dirty += len;
 	if (p->dirty == p->dirty_end)
 		p->dirty = p->dirty_end = 0;
@@ -274,7 +281,7 @@ static void flash_write(void *opaque, uint64_t off, uint64_t val, unsigned size)
 
 static uint8_t read_byte(const struct pflash *p, uint64_t off)
 {
-	static const uint8_t id[2] = { MAKER_INTEL, DEVICE_28F640 };
+	static const uint8_t id[2] = {MAKER_INTEL, DEVICE_28F640};
 
 	switch (p->mode) {
 	case CMD_READ_ARRAY:
@@ -298,13 +305,14 @@ static uint64_t flash_read(void *opaque, uint64_t off, unsigned size)
 	return val;
 }
 
-static const struct io_ops flash_ops = { .read = flash_read, .write = flash_write, .min = 1, .max = 8 };
+static const struct io_ops flash_ops = {
+	.read = flash_read, .write = flash_write, .min = 1, .max = 8};
 
 static void cfi_fill(struct pflash *p)
 {
-	static const uint8_t head[] = { 'Q', 'R', 'Y', 0x01, 0x00, 0x31, 0x00 };
-	static const uint8_t times[] = { 0x45, 0x55, 0, 0, 7, 7, 10, 0, 4, 4, 4, 0 };
-	static const uint8_t extended[] = { 'P', 'R', 'I', '1', '0' };
+	static const uint8_t head[] = {'Q', 'R', 'Y', 0x01, 0x00, 0x31, 0x00};
+	static const uint8_t times[] = {0x45, 0x55, 0, 0, 7, 7, 10, 0, 4, 4, 4, 0};
+	static const uint8_t extended[] = {'P', 'R', 'I', '1', '0'};
 	uint8_t *c = p->cfi;
 
 	memcpy(c + 0x10, head, sizeof(head));
@@ -378,12 +386,18 @@ static const struct state_field pflash_fields[] = {
 };
 
 static const struct state_desc pflash_state = {
-	.name = "cfi.pflash01", .version = 1, .fields = pflash_fields, .post_load = pflash_post_load,
+	.name = "cfi.pflash01",
+	.version = 1,
+	.fields = pflash_fields,
+	.post_load = pflash_post_load,
 };
 
 static const struct dev_ops pflash_dev_ops = {
-	.name = "cfi.pflash01", .unrealize = pflash_unrealize, .reset = pflash_reset,
-	.quiesce = pflash_quiesce, .state = &pflash_state,
+	.name = "cfi.pflash01",
+	.unrealize = pflash_unrealize,
+	.reset = pflash_reset,
+	.quiesce = pflash_quiesce,
+	.state = &pflash_state,
 };
 
 uint64_t pflash_size(const struct block *b, struct err **e)
@@ -393,8 +407,8 @@ uint64_t pflash_size(const struct block *b, struct err **e)
 	block_info(b, &info);
 	if (info.has_medium && info.size && !(info.size % PFLASH_SECTOR) && info.size <= PFLASH_MAX)
 		return info.size;
-	err_set(e, EINVAL, "flash '%s' has %llu bytes, not a multiple of 4 KiB up to 8 MiB", block_id(b),
-		(unsigned long long)info.size);
+	err_set(e, EINVAL, "flash '%s' has %llu bytes, not a multiple of 4 KiB up to 8 MiB",
+		block_id(b), (unsigned long long)info.size);
 	return 0;
 }
 
@@ -406,7 +420,7 @@ static int attach(struct pflash *p, struct err **e)
 
 	block_info(p->block, &info);
 	p->read_only = info.read_only;
-	p->front = (struct block_front){ .lock = p->dev.env->lock, .opaque = p, .name = p->dev.id };
+	p->front = (struct block_front){.lock = p->dev.env->lock, .opaque = p, .name = p->dev.id};
 	r = block_attach(p->block, &p->front, !p->read_only, e);
 	if (r)
 		return r;
@@ -440,8 +454,8 @@ int pflash_create(struct dev_env *env, uint64_t base, struct block *b, const cha
 		return r;
 	}
 	p->copy = xzalloc(WRITE_MAX);
-	p->io = (struct io_region){ .name = name, .ops = &flash_ops, .opaque = p, .lock = env->lock,
-				    .size = size };
+	p->io = (struct io_region){
+		.name = name, .ops = &flash_ops, .opaque = p, .lock = env->lock, .size = size};
 	cfi_fill(p);
 	dev_add(&p->dev, &pflash_dev_ops, name, env);
 	pflash_reset(&p->dev);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * PS/2 keyboard.  It answers each byte that it gets by ACK (or what the command says) and sends scan codes
- * of set 2 (or 1): the code of a key when it goes down, the same with a break mark when it goes up.
- * Repetition of a key that is held is left to whoever presses it.
+ * PS/2 keyboard.  It answers each byte that it gets by ACK (or what the command says) and sends
+ * scan codes of set 2 (or 1): the code of a key when it goes down, the same with a break mark when
+ * it goes up. Repetition of a key that is held is left to whoever presses it.
  */
 #include "dev/legacy/kbd.h"
 
@@ -36,7 +36,7 @@ static const struct key {
 	const char *name;
 	uint16_t set1, set2;
 } keys[] = {
-#define KEY(name, set1, set2) { name, set1, set2 },
+#define KEY(name, set1, set2) {name, set1, set2},
 #include "dev/legacy/keys.def"
 #undef KEY
 };
@@ -94,8 +94,8 @@ static unsigned code(const struct kbd *k, uint8_t *out, uint16_t set1, uint16_t 
 /* Pause makes a press and release of two codes with one prefix, and nothing when it goes up. */
 static void pause_key(struct kbd *k, bool down)
 {
-	static const uint8_t set1[] = { 0xe1, 0x1d, 0x45, 0xe1, 0x9d, 0xc5 };
-	static const uint8_t set2[] = { 0xe1, 0x14, 0x77, 0xe1, 0xf0, 0x14, 0xf0, 0x77 };
+	static const uint8_t set1[] = {0xe1, 0x1d, 0x45, 0xe1, 0x9d, 0xc5};
+	static const uint8_t set2[] = {0xe1, 0x14, 0x77, 0xe1, 0xf0, 0x14, 0xf0, 0x77};
 
 	if (down && k->set == 1)
 		send(k, set1, sizeof(set1));
@@ -143,7 +143,7 @@ void kbd_reset(struct kbd *k)
 
 static void parameter(struct kbd *k, uint8_t cmd, uint8_t val)
 {
-	uint8_t ack_set[2] = { ACK, k->set };
+	uint8_t ack_set[2] = {ACK, k->set};
 
 	if (cmd == CMD_LEDS) {
 		k->leds = val & 7;
@@ -163,7 +163,7 @@ static void parameter(struct kbd *k, uint8_t cmd, uint8_t val)
 
 static void command(struct kbd *k, uint8_t cmd)
 {
-	static const uint8_t id[] = { ACK, 0xab, 0x83 }, reset[] = { ACK, SELF_TEST_PASSED };
+	static const uint8_t id[] = {ACK, 0xab, 0x83}, reset[] = {ACK, SELF_TEST_PASSED};
 
 	switch (cmd) {
 	case CMD_LEDS:
@@ -248,5 +248,8 @@ static const struct state_field kbd_fields[] = {
 };
 
 const struct state_desc kbd_state = {
-	.name = "kbd", .version = 1, .fields = kbd_fields, .post_load = kbd_post_load,
+	.name = "kbd",
+	.version = 1,
+	.fields = kbd_fields,
+	.post_load = kbd_post_load,
 };

@@ -14,9 +14,9 @@ struct kbd {
 	uint8_t head, len;
 	uint8_t set; /* of scan codes: 1 or 2 */
 	uint8_t leds, rate;
-	uint8_t cmd;  /* waits for its parameter; 0: none */
+	uint8_t cmd; /* waits for its parameter; 0: none */
 	uint8_t last; /* sent */
-	bool off;     /* does not scan its keys */
+	bool off; /* does not scan its keys */
 	/* The controller is told that there is something to take. */
 	void (*ready)(void *opaque);
 	void *opaque;
@@ -24,11 +24,11 @@ struct kbd {
 
 extern const struct state_desc kbd_state;
 
-/* kbd_key - a key goes down or up, or is repeated (down again).  key: from kbd_find; keys for which there
- * is no room are lost, as on a real one. */
+/* kbd_key - a key goes down or up, or is repeated (down again).  key: from kbd_find; keys for which
+ * there is no room are lost, as on a real one. */
 void kbd_key(struct kbd *k, int key, bool down);
-/* kbd_find - a key by its name ("ret", "f12", "a"), or -1.  kbd_find_code: by its code of set 1, 0xe0 in
- * the high byte for those with a prefix.  kbd_name: of a key. */
+/* kbd_find - a key by its name ("ret", "f12", "a"), or -1.  kbd_find_code: by its code of set 1,
+ * 0xe0 in the high byte for those with a prefix.  kbd_name: of a key. */
 int kbd_find(const char *name);
 int kbd_find_code(unsigned code);
 const char *kbd_name(int key);
