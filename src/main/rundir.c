@@ -244,14 +244,16 @@ static bool entry_parse(struct rundir_entry *m, const char *text)
 static void sweep(const char *dir, const char *file, int fd)
 {
 	static const char *const suffixes[] = {"qmp", "console", "json"};
+	char *stem = xasprintf("%s/%s", dir, file);
 
+	stem[strlen(stem) - strlen("json")] = 0;
 	for (size_t i = 0; i < ARRAY_SIZE(suffixes); i++) {
-		char *path =
-			xasprintf("%s/%.*s%s", dir, (int)(strlen(file) - 4), file, suffixes[i]);
+		char *path = xasprintf("%s%s", stem, suffixes[i]);
 
 		unlink(path);
 		free(path);
 	}
+	free(stem);
 	close(fd);
 }
 
