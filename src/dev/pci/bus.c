@@ -147,6 +147,11 @@ bool pci_bus_is_express(const struct pci_bus *b)
 	return b->express;
 }
 
+bool pci_bus_is_root(const struct pci_bus *b)
+{
+	return !b->bridge;
+}
+
 struct pci_dev *pci_bus_dev(const struct pci_bus *b, uint8_t devfn)
 {
 	return b->devs[devfn];

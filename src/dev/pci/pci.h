@@ -143,6 +143,8 @@ void pci_config_write(struct pci_bus *b, uint8_t devfn, unsigned off, uint32_t v
 int pci_bus_free_slot(const struct pci_bus *b, unsigned first);
 struct dev_env *pci_bus_env(const struct pci_bus *b);
 bool pci_bus_is_express(const struct pci_bus *b);
+/* pci_bus_is_root - is it behind no bridge? */
+bool pci_bus_is_root(const struct pci_bus *b);
 /* pci_bus_number - as the guest has numbered it; 0 for the root. */
 uint8_t pci_bus_number(const struct pci_bus *b);
 /* pci_bus_dev - the function there, or NULL; its `secondary` leads on. */

@@ -16,7 +16,7 @@
 
 #include "base/err.h"
 #include "dev/bootindex.h"
-#include "dev/pci/pci_int.h"
+#include "dev/pci/pci.h"
 
 #define VENDOR 0x1af4
 #define DEVICE_LEGACY 0x1000
@@ -244,7 +244,7 @@ static int kinds(struct virtio_pci *vp, enum virtio_flavour f, const struct pci_
 	if (f != VIRTIO_PCI_ANY)
 		disable = f == VIRTIO_PCI_MODERN;
 	if (disable == 2)
-		disable = pci_bus_is_express(b) && b->bridge;
+		disable = pci_bus_is_express(b) && !pci_bus_is_root(b);
 	vp->legacy = !disable;
 	vp->modern = !dev_opt_num(o, "disable-modern");
 	if (!vp->legacy && !vp->modern)
