@@ -17,6 +17,7 @@ static const struct qmp_arg args_none[] = {{0}};
 		name "_max_length", QMP_INT, true, NULL                   \
 	}
 
+static const struct qmp_arg args_balloon[] = {{"value", QMP_INT, false, NULL}, {0}};
 static const struct qmp_arg args_block_resize[] = {
 	{"device", QMP_STR, true, NULL},
 	{"node-name", QMP_STR, true, NULL},

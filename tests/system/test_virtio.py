@@ -9,7 +9,7 @@ import re
 import socket
 import time
 
-from harness import GUEST, INITRD, Linux, case, check, check_equal, tmp
+from harness import GUEST, INITRD, IS_QEMU, Linux, case, check, check_equal, tmp
 
 # In the order in which they are to be loaded.
 MODULES = ["virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci",
@@ -197,3 +197,87 @@ def serial_pc():
 @case("virtio/serial-q35-packed")
 def serial_q35():
     serial("q35", ",packed=on,vectors=64")
+
+
+class Monitor:
+    """A person's monitor on a Unix socket."""
+
+    def __init__(self, path):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(30)
+        self.sock.connect(path)
+        self._until_prompt()
+
+    def _until_prompt(self):
+        got = b""
+        while not got.endswith((b"(qemu) ", b"(qemu) \x1b[K")):
+            part = self.sock.recv(4096)
+            check(part, "the monitor closed")
+            got += part
+        return got.decode(errors="replace")
+
+    def run(self, command):
+        self.sock.sendall(command.encode() + b"\n")
+        return self._until_prompt()
+
+
+def resident(pid):
+    with open(f"/proc/{pid}/status") as f:
+        return int(re.search(r"VmRSS:\s+(\d+)", f.read())[1]) // 1024
+
+
+def balloon(machine, props):
+    path = tmp("monitor.sock")
+    guest = boot("-device", f"virtio-balloon-pci,guest-stats-polling-interval=1{props}",
+                 "-monitor", f"unix:{path},server=on,wait=off", machine=machine, memory="512M")
+    monitor = Monitor(path)
+    check("actual=512" in monitor.run("info balloon"), "the guest does not have all")
+    # Memory that the guest has used, and frees.
+    guest.run("mkdir -p /mnt; mount -t tmpfs -o size=400M none /mnt; dd if=/dev/zero of=/mnt/x bs=1M count=300 "
+              "2>/dev/null; rm /mnt/x; umount /mnt")
+    before = resident(guest.pid)
+    monitor.run("balloon 200")
+    for _ in range(100):
+        if "actual=200" in monitor.run("info balloon"):
+            break
+        time.sleep(0.2)
+    info = monitor.run("info balloon")
+    check("actual=200" in info, f"the balloon does not fill: {info}")
+    after = resident(guest.pid)
+    check(after < before - 150, f"{before} MiB resident before, {after} after")
+    time.sleep(1.5)
+    total = IS_QEMU or re.search(r"total memory: (\d+)", monitor.run("info balloon"))
+    check(total and (IS_QEMU or int(total[1]) > 100 * MIB), "no statistics")
+    check(int(guest.run("grep MemTotal /proc/meminfo").split()[1]) < 220 * 1024, "MemTotal")
+    monitor.run("balloon 512")
+    for _ in range(100):
+        if "actual=512" in monitor.run("info balloon"):
+            break
+        time.sleep(0.2)
+    guest.run("mkdir -p /mnt; mount -t tmpfs -o size=400M none /mnt; dd if=/dev/urandom of=/mnt/x bs=1M count=200 "
+              "2>/dev/null; md5sum /mnt/x /mnt/x | uniq | wc -l")
+    check_dmesg(guest)
+    guest.poweroff()
+
+
+@case("virtio/balloon-pc")
+def balloon_pc():
+    balloon("pc", "")
+
+
+@case("virtio/balloon-q35-packed")
+def balloon_q35():
+    balloon("q35", ",packed=on")
+
+
+@case("virtio/balloon-reporting")
+def balloon_reporting():
+    guest = boot("-device", "virtio-balloon-pci,free-page-reporting=on", memory="512M")
+    guest.run("mkdir -p /mnt; mount -t tmpfs -o size=400M none /mnt; dd if=/dev/zero of=/mnt/x bs=1M count=300 "
+              "2>/dev/null")
+    before = resident(guest.pid)
+    guest.run("rm /mnt/x; sync; echo 3 >/proc/sys/vm/drop_caches; sleep 8")
+    after = resident(guest.pid)
+    check(after < before - 150, f"{before} MiB resident before, {after} after")
+    check_dmesg(guest)
+    guest.poweroff()
