@@ -41,10 +41,14 @@ def initrd():
     return path
 
 
+def load_modules(guest):
+    guest.run("for m in " + " ".join(MODULES) + "; do insmod /lib/mods/$m.ko || echo no $m; done")
+
+
 def boot(*options, **more):
     guest = Linux(options=options, initrd=initrd(), **more)
     guest.wait_for_shell()
-    guest.run("for m in " + " ".join(MODULES) + "; do insmod /lib/mods/$m.ko || echo no $m; done")
+    load_modules(guest)
     return guest
 
 
@@ -279,5 +283,43 @@ def balloon_reporting():
     guest.run("rm /mnt/x; sync; echo 3 >/proc/sys/vm/drop_caches; sleep 8")
     after = resident(guest.pid)
     check(after < before - 150, f"{before} MiB resident before, {after} after")
+    check_dmesg(guest)
+    guest.poweroff()
+
+
+# --- disks that change, guests that are reset --------------------------------------------------
+
+@case("virtio/blk-resize")
+def blk_resize():
+    image, path = disk("disk.img", 8 * MIB), tmp("monitor.sock")
+    guest = boot("-drive", f"if=none,id=d,format=raw,file={image}", "-device",
+                 "virtio-blk-pci,drive=d", "-monitor", f"unix:{path},server=on,wait=off")
+    Monitor(path).run("block_resize d 24M")
+    guest.run("for i in 1 2 3 4 5 6 7 8 9; do [ $(cat /sys/block/vda/size) = 49152 ] && break; "
+              "sleep 0.2; done")
+    check_equal(guest.run("cat /sys/block/vda/size").strip(), "49152", "sectors")
+    guest.run("dd if=/dev/zero of=/dev/vda bs=1M count=1 seek=23 conv=fsync 2>/dev/null")
+    check_dmesg(guest)
+    guest.poweroff()
+
+
+@case("virtio/reset-in-use")
+def reset_in_use():
+    """The guest is reset while requests are in flight, twice, and starts again with the devices."""
+    path = disk("disk.img", 64 * MIB)
+    guest = boot("-drive", f"if=none,id=d,format=raw,file={path},discard=unmap",
+                 "-device", "virtio-blk-pci,drive=d,num-queues=2,packed=on",
+                 "-device", "virtio-rng-pci", "-device", "virtio-balloon-pci",
+                 "-chardev", "null,id=c", "-device", "virtio-serial-pci",
+                 "-device", "virtconsole,chardev=c", machine="q35", smp=2)
+    for _ in range(2):
+        guest.run("for i in 1 2 3 4; do (while :; do dd if=/dev/vda of=/dev/null bs=64k count=400 "
+                  "iflag=direct skip=$i 2>/dev/null; done) & done; cat /dev/hwrng >/dev/null & "
+                  "(while :; do dd if=/dev/zero of=/dev/hvc0 bs=64k count=10 2>/dev/null; done) & "
+                  "sleep 1")
+        guest.send("reboot -f\n")
+        guest.wait_for_shell()
+        load_modules(guest)
+    use_disk(guest, path)
     check_dmesg(guest)
     guest.poweroff()
