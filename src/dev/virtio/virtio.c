@@ -154,6 +154,7 @@ void virtio_init(struct virtio_dev *v, const struct virtio_ops *ops, struct dev_
 		v->queues[i].index = (uint16_t)i;
 		virtio_queue_max(v, i, queue_size);
 	}
+	v->chain = xzalloc(sizeof(*v->chain));
 	v->resume = timer_new(env->loop, env->clock, env->lock, kick_all, v);
 	saved_init(v);
 }
@@ -168,6 +169,7 @@ void virtio_queue_max(struct virtio_dev *v, unsigned q, unsigned queue_size)
 void virtio_fini(struct virtio_dev *v)
 {
 	timer_destroy(v->resume);
+	free(v->chain);
 	free(v->queues);
 }
 

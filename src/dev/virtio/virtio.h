@@ -103,6 +103,7 @@ struct virtio_dev {
 	uint8_t status;
 	uint8_t isr; /* ISR status register of both transports: 1 queue, 2 configuration */
 	uint32_t generation; /* of the configuration space */
+	struct virtq_chain *chain; /* what virtq_pop gathers, too large for the stacks of vCPUs */
 	struct timer *resume; /* kicks all queues when guest time goes on */
 	struct state_desc
 		saved; /* everything above and below the type; for the transport's table */

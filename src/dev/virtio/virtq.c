@@ -163,22 +163,22 @@ static struct virtq_elem *elem_new(struct virtq *q, const struct virtq_chain *c)
 
 struct virtq_elem *virtq_pop(struct virtq *q)
 {
-	struct virtq_chain c;
+	struct virtq_chain *c = q->v->chain;
 
 	if (virtq_empty(q))
 		return NULL;
-	c.q = q;
-	c.n = c.n_out = c.n_desc = 0;
-	c.out_len = c.in_len = 0;
-	if (!q->fmt->take(q, &c))
+	c->q = q;
+	c->n = c->n_out = c->n_desc = 0;
+	c->out_len = c->in_len = 0;
+	if (!q->fmt->take(q, c))
 		return NULL;
-	if (q->inflight_desc + c.n_desc > q->size) {
+	if (q->inflight_desc + c->n_desc > q->size) {
 		virtio_error(q->v, "queue %u: more buffers than it has room for", q->index);
 		return NULL;
 	}
 	q->inflight++;
-	q->inflight_desc += c.n_desc;
-	return elem_new(q, &c);
+	q->inflight_desc += c->n_desc;
+	return elem_new(q, c);
 }
 
 /* elem_touched - the first `len` bytes of el's `in` buffers were written. */
