@@ -102,9 +102,15 @@ static struct fixture *net_open_queues(const char *props, unsigned queues, uint6
 	struct fixture *f = xzalloc(sizeof(*f));
 
 	f->t = env_open();
-	f->nd = (struct netdev){.kind = &peer_kind, .id = (char *)"n0", .loop = f->t->env.loop,
-				.log = f->t->env.log, .priv = &f->peer, .link = true,
-				.peer_up = true, .queues = queues, .takes = NET_OFFLOAD_ALL};
+	f->nd = (struct netdev){.kind = &peer_kind,
+				.id = (char *)"n0",
+				.loop = f->t->env.loop,
+				.log = f->t->env.log,
+				.priv = &f->peer,
+				.link = true,
+				.peer_up = true,
+				.queues = queues,
+				.takes = NET_OFFLOAD_ALL};
 	f->nd.q_tail = &f->nd.q;
 	f->d = vdrv_open(f->t, make(f, props), features);
 	return f;
@@ -187,8 +193,13 @@ static size_t rx_take(struct fixture *f, unsigned q, struct net_hdr *hdr, uint8_
 
 static size_t make_frame(uint8_t *f, size_t payload, bool vlan)
 {
-	struct frame_spec s = {.udp = true, .payload = payload, .vlan = vlan, .src = 2, .dst = 15,
-			       .sport = 1000, .dport = 2000};
+	struct frame_spec s = {.udp = true,
+			       .payload = payload,
+			       .vlan = vlan,
+			       .src = 2,
+			       .dst = 15,
+			       .sport = 1000,
+			       .dport = 2000};
 	size_t n = frame_make(f, &s);
 
 	memcpy(f, "\x52\x54\x00\x12\x34\x56\x52\x55\x0a\x00\x02\x02", 12);
@@ -238,9 +249,14 @@ static void sends_and_interrupts_once(void **state)
 static void offload_headers_pass(void **state)
 {
 	struct fixture *f = net_open(VDRV_ALL);
-	struct frame_spec s = {.payload = 9000, .partial = true, .flags = 0x18, .src = 15, .dst = 2};
-	struct net_hdr hdr = {.flags = 1, .gso_type = NET_GSO_TCPV4, .hdr_len = 54,
-			      .gso_size = 1460, .csum_start = 34, .csum_offset = 16};
+	struct frame_spec s = {
+		.payload = 9000, .partial = true, .flags = 0x18, .src = 15, .dst = 2};
+	struct net_hdr hdr = {.flags = 1,
+			      .gso_type = NET_GSO_TCPV4,
+			      .hdr_len = 54,
+			      .gso_size = 1460,
+			      .csum_start = 34,
+			      .csum_offset = 16};
 	uint8_t *frame = xzalloc(NET_FRAME_MAX);
 	size_t n = frame_make(frame, &s);
 
@@ -326,8 +342,8 @@ static void merges_buffers(void **state)
 	net_close(f);
 }
 
-/* Without buffers frames wait; the kick after new ones brings them, in order.  A frame for which the buffers
- * do not suffice takes none of them. */
+/* Without buffers frames wait; the kick after new ones brings them, in order.  A frame for which
+ * the buffers do not suffice takes none of them. */
 static void waits_for_buffers(void **state)
 {
 	struct fixture *f = net_open(VDRV_ALL);
@@ -505,9 +521,14 @@ static void vlan_filter(void **state)
 static void guest_offloads(void **state)
 {
 	struct fixture *f = net_open(VDRV_ALL);
-	struct frame_spec s = {.payload = 4000, .partial = true, .flags = 0x18, .src = 2, .dst = 15};
-	struct net_hdr in = {.flags = 1, .gso_type = NET_GSO_TCPV4, .gso_size = 1460,
-			     .csum_start = 34, .csum_offset = 16}, hdr;
+	struct frame_spec s = {
+		.payload = 4000, .partial = true, .flags = 0x18, .src = 2, .dst = 15};
+	struct net_hdr in = {.flags = 1,
+			     .gso_type = NET_GSO_TCPV4,
+			     .gso_size = 1460,
+			     .csum_start = 34,
+			     .csum_offset = 16},
+		       hdr;
 	uint8_t frame[8192], got[8192], le[8];
 	size_t n = frame_make(frame, &s);
 
@@ -594,10 +615,10 @@ static void several_pairs(void **state)
 	struct fixture *f = net_open_queues("netdev=n0,mq=on", 2, VDRV_ALL);
 	uint8_t frame[256], got[256], two[2] = {2, 0}, three[2] = {3, 0};
 	struct net_hdr hdr;
-	struct frame_spec out = {.udp = true, .payload = 50, .src = 15, .dst = 2, .sport = 7,
-				 .dport = 8};
-	struct frame_spec in = {.udp = true, .payload = 50, .src = 2, .dst = 15, .sport = 8,
-				.dport = 7};
+	struct frame_spec out = {
+		.udp = true, .payload = 50, .src = 15, .dst = 2, .sport = 7, .dport = 8};
+	struct frame_spec in = {
+		.udp = true, .payload = 50, .src = 2, .dst = 15, .sport = 8, .dport = 7};
 	uint64_t a;
 	struct vbuf b[2];
 	uint16_t id;
@@ -710,7 +731,8 @@ static void hostile_driver(void **state)
 			vdrv_add(f->d, 2, b, 1, 0);
 			vdrv_kick_always(f->d, 2);
 			break;
-		default: /* a buffer too short for a frame loses the frame, and is none of our business */
+		default: /* a buffer too short for a frame loses the frame, and is none of our
+			    business */
 			b[0].len = 500;
 			vdrv_add(f->d, 0, b, 0, 1);
 			deliver(f, frame, n);

@@ -16,7 +16,6 @@
 
 #include "base/err.h"
 #include "dev/bootindex.h"
-#include "dev/pci/pci.h"
 
 #define VENDOR 0x1af4
 #define DEVICE_LEGACY 0x1000
