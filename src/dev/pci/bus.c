@@ -142,11 +142,6 @@ struct dev_env *pci_bus_env(const struct pci_bus *b)
 	return b->env;
 }
 
-bool pci_bus_is_root(const struct pci_bus *b)
-{
-	return !b->bridge;
-}
-
 bool pci_bus_is_express(const struct pci_bus *b)
 {
 	return b->express;
