@@ -12,7 +12,8 @@
  * flight end without a trace in the rings.
  *
  * Saving: the machine stops its vCPUs and calls quiesce; the type completes what is in flight or
- * hands it back (virtq_unpop), so places in the rings are all there is to save.  A timer on guest
+ * hands it back (virtq_unpop), so places in the rings are all there is to save, but for types that
+ * asked for more (virtio_save_in_flight).  A timer on guest
  * time, which stands still until the machine goes on, then kicks every queue, here or where the
  * state was loaded.
  */
@@ -166,8 +167,23 @@ void virtio_queue_max(struct virtio_dev *v, unsigned q, unsigned queue_size)
 	virtq_reset(&v->queues[q]);
 }
 
+void virtio_save_in_flight(struct virtio_dev *v)
+{
+	for (unsigned i = 0; i < v->n_queues; i++) {
+		struct virtq *q = &v->queues[i];
+
+		q->kept_max = q->max;
+		q->saved = xcalloc(q->max, sizeof(*q->saved));
+		q->kept = xcalloc(q->max, sizeof(*q->kept));
+	}
+}
+
 void virtio_fini(struct virtio_dev *v)
 {
+	for (unsigned i = 0; i < v->n_queues; i++) {
+		free(v->queues[i].saved);
+		free(v->queues[i].kept);
+	}
 	timer_destroy(v->resume);
 	free(v->chain);
 	free(v->queues);
@@ -387,7 +403,7 @@ void virtio_quiesce(struct virtio_dev *v)
 	if (v->ops->quiesce)
 		v->ops->quiesce(v);
 	for (unsigned i = 0; i < v->n_queues; i++)
-		bug_on(v->queues[i].inflight);
+		bug_on(v->queues[i].inflight && !v->queues[i].kept_max);
 	virtio_kick_later(v);
 }
 

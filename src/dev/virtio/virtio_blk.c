@@ -51,7 +51,7 @@ struct blk_req {
 	struct virtq_elem *el;
 	uint8_t *status;
 	struct virtio_blk *b;
-	struct blk_req *next; /* free ones */
+	struct blk_req *prev, *next; /* in flight, newest first; free ones by next */
 };
 
 struct virtio_blk {
@@ -70,7 +70,7 @@ struct virtio_blk {
 	bool dropping; /* in stop: */
 	int drop_queue; /* of this queue, -1: of all */
 	uint64_t notify; /* queues that have used buffers to tell of */
-	struct blk_req *free;
+	struct blk_req *free, *in_flight;
 };
 
 static struct virtio_blk *of(struct virtio_dev *v)
@@ -153,7 +153,10 @@ static struct blk_req *req_new(struct virtio_blk *b, struct virtq_elem *el)
 		b->free = q->next;
 	else
 		q = xrealloc(NULL, sizeof(*q));
-	*q = (struct blk_req){.el = el, .b = b};
+	*q = (struct blk_req){.el = el, .b = b, .next = b->in_flight};
+	if (q->next)
+		q->next->prev = q;
+	b->in_flight = q;
 	return q;
 }
 
@@ -174,6 +177,12 @@ static void finish(struct blk_req *q, uint8_t status)
 		else
 			virtq_notify(vq);
 	}
+	if (q->next)
+		q->next->prev = q->prev;
+	if (q->prev)
+		q->prev->next = q->next;
+	else
+		b->in_flight = q->next;
 	q->next = b->free;
 	b->free = q;
 }
@@ -365,12 +374,25 @@ static void blk_reset(struct virtio_dev *v)
 	set_wce(of(v), of(v)->wce_default);
 }
 
-/* Requests held for the guest to go on after an error (werror=stop) fail now: a saved machine has
- * no requests in flight. */
+/* Requests that wait for the guest to go on after an error (werror=stop) are saved, to be begun
+ * anew where they are loaded.  Those that cannot be fail. */
 static void blk_quiesce(struct virtio_dev *v)
 {
+	bool saveable = true;
+
 	block_drain(of(v)->block);
-	block_cancel_held(of(v)->block);
+	for (struct blk_req *q = of(v)->in_flight; q; q = q->next)
+		saveable = saveable && virtq_saveable(q->el);
+	if (!saveable)
+		block_cancel_held(of(v)->block);
+}
+
+static void blk_pre_save(void *obj)
+{
+	struct virtio_blk *b = obj;
+
+	for (struct blk_req *q = b->in_flight; q; q = q->next)
+		virtq_save(q->el);
 }
 
 static void blk_unrealize(struct virtio_dev *v)
@@ -414,6 +436,7 @@ static const struct state_desc blk_state = {
 	.version = 1,
 	.fields = blk_fields,
 	.post_load = blk_post_load,
+	.pre_save = blk_pre_save,
 };
 
 static const struct virtio_ops blk_ops = {
@@ -555,6 +578,7 @@ static int blk_create(const struct dev_place *p, const struct dev_opts *o, struc
 	from_opts(b, o);
 	virtio_init(&b->v, &blk_ops, p->env, p->id, (unsigned)dev_opt_num(o, "num-queues"),
 		    (unsigned)dev_opt_num(o, "queue-size"), CONFIG_LEN);
+	virtio_save_in_flight(&b->v);
 	*out = &b->v;
 	return 0;
 }

@@ -138,7 +138,9 @@ static bool dma(const struct virtq *q)
 
 bool virtq_empty(struct virtq *q)
 {
-	return !usable(q) || !dma(q) || q->fmt->empty(q) != 0;
+	if (!usable(q) || !dma(q))
+		return true;
+	return q->kept_at == q->n_kept && q->fmt->empty(q) != 0;
 }
 
 static struct virtq_elem *elem_new(struct virtq *q, const struct virtq_chain *c)
@@ -158,19 +160,25 @@ static struct virtq_elem *elem_new(struct virtq *q, const struct virtq_chain *c)
 		.head = c->head,
 		.n_desc = (uint16_t)c->n_desc,
 	};
+	_Static_assert(sizeof(el->first) == sizeof(c->first), "a descriptor");
+	memcpy(el->first, &c->first, sizeof(el->first));
 	return el;
 }
 
 struct virtq_elem *virtq_pop(struct virtq *q)
 {
 	struct virtq_chain *c = q->v->chain;
+	struct virtq_elem *el;
+	bool kept;
 
 	if (virtq_empty(q))
 		return NULL;
+	kept = q->kept_at < q->n_kept;
 	c->q = q;
 	c->n = c->n_out = c->n_desc = 0;
 	c->out_len = c->in_len = 0;
-	if (!q->fmt->take(q, c))
+	c->first = (struct virtq_desc){0};
+	if (kept ? !q->fmt->retake(q, c, &q->kept[q->kept_at++]) : !q->fmt->take(q, c))
 		return NULL;
 	if (q->inflight_desc + c->n_desc > q->size) {
 		virtio_error(q->v, "queue %u: more buffers than it has room for", q->index);
@@ -178,7 +186,9 @@ struct virtq_elem *virtq_pop(struct virtq *q)
 	}
 	q->inflight++;
 	q->inflight_desc += c->n_desc;
-	return elem_new(q, c);
+	el = elem_new(q, c);
+	el->kept = kept;
+	return el;
 }
 
 /* elem_touched - the first `len` bytes of el's `in` buffers were written. */
@@ -223,7 +233,9 @@ void virtq_unpop(struct virtq_elem *el)
 {
 	struct virtq *q = el->q;
 
-	if (q->fmt)
+	if (el->kept)
+		q->kept_at--;
+	else if (q->fmt)
 		q->fmt->untake(q, el);
 	elem_free(el);
 }
@@ -259,7 +271,60 @@ void virtq_reset(struct virtq *q)
 		.vector = VIRTQ_NO_VECTOR,
 		.avail_wrap = true,
 		.used_wrap = true,
+		.saved = q->saved,
+		.kept = q->kept,
+		.kept_max = q->kept_max,
 	};
+}
+
+bool virtq_saveable(const struct virtq_elem *el)
+{
+	return !virtio_has(el->q->v, VIRTIO_F_RING_PACKED) || el->n_desc == 1;
+}
+
+void virtq_save(struct virtq_elem *el)
+{
+	struct virtq *q = el->q;
+	struct virtq_kept *k;
+
+	bug_on(q->n_saved == q->kept_max);
+	k = &q->saved[q->n_saved++];
+	*k = (struct virtq_kept){.head = el->head, .n_desc = el->n_desc};
+	memcpy(&k->first, el->first, sizeof(k->first));
+}
+
+/* What was loaded and not popped yet is saved again; the type adds what it has. */
+static void virtq_pre_save(void *obj)
+{
+	struct virtq *q = obj;
+
+	q->n_saved = 0;
+	if (!q->kept_max)
+		return;
+	memset(q->saved, 0, q->kept_max * sizeof(*q->saved));
+	while (q->n_saved < q->n_kept - q->kept_at) {
+		q->saved[q->n_saved] = q->kept[q->kept_at + q->n_saved];
+		q->n_saved++;
+	}
+}
+
+/* kept_post_load - what is saved as in flight is to be popped again; nonsense is left to the checks
+ * of descriptors. */
+static int kept_post_load(struct virtq *q, struct err **e)
+{
+	unsigned sum = 0;
+
+	if (q->n_saved > q->kept_max)
+		return err_set(e, EINVAL, "virtqueue %u: too many buffers in flight", q->index);
+	for (unsigned i = 0; i < q->n_saved; i++)
+		sum += q->saved[i].n_desc;
+	if (sum > q->size)
+		return err_set(e, EINVAL, "virtqueue %u: too many buffers in flight", q->index);
+	q->n_kept = q->n_saved;
+	q->kept_at = 0;
+	if (q->n_kept)
+		memcpy(q->kept, q->saved, q->n_kept * sizeof(*q->kept));
+	return 0;
 }
 
 /* A queue is mapped anew, with every check, when it is used again after loading. */
@@ -276,8 +341,20 @@ static int virtq_post_load(void *obj, struct err **e)
 		return err_set(e, EBUSY, "virtqueue %u is in use", q->index);
 	q->fmt = NULL;
 	q->event_valid = false;
-	return 0;
+	return kept_post_load(q, e);
 }
+
+static const struct state_field kept_fields[] = {
+	STATE_FIELD(struct virtq_kept, head, STATE_U16),
+	STATE_FIELD(struct virtq_kept, n_desc, STATE_U16),
+	STATE_FIELD(struct virtq_kept, first.addr, STATE_U64),
+	STATE_FIELD(struct virtq_kept, first.len, STATE_U32),
+	STATE_FIELD(struct virtq_kept, first.flags, STATE_U16),
+	STATE_FIELD(struct virtq_kept, first.next, STATE_U16),
+	STATE_END,
+};
+
+static const struct state_desc kept_state = {.name = "chain", .version = 1, .fields = kept_fields};
 
 static const struct state_field virtq_fields[] = {
 	STATE_FIELD(struct virtq, size, STATE_U16),
@@ -292,6 +369,14 @@ static const struct state_field virtq_fields[] = {
 	STATE_FIELD(struct virtq, avail_wrap, STATE_BOOL),
 	STATE_FIELD(struct virtq, used_wrap, STATE_BOOL),
 	STATE_FIELD(struct virtq, pending, STATE_U16),
+	STATE_FIELD(struct virtq, n_saved, STATE_U16),
+	{.name = "in_flight",
+	 .offset = offsetof(struct virtq, saved),
+	 .kind = STATE_STRUCT,
+	 .stride = sizeof(struct virtq_kept),
+	 .sub = &kept_state,
+	 .pointer = true,
+	 .count_at = offsetof(struct virtq, kept_max)},
 	STATE_END,
 };
 
@@ -300,4 +385,5 @@ const struct state_desc virtq_state = {
 	.version = 1,
 	.fields = virtq_fields,
 	.post_load = virtq_post_load,
+	.pre_save = virtq_pre_save,
 };

@@ -15,6 +15,20 @@
 
 struct virtq_format;
 
+/* A descriptor, copied. */
+struct virtq_desc {
+	uint64_t addr;
+	uint32_t len;
+	uint16_t flags;
+	uint16_t next; /* packed: the buffer ID; flags and ID change places in virtq_packed.c */
+};
+
+/* A chain in flight, as it is saved. */
+struct virtq_kept {
+	uint16_t head, n_desc;
+	struct virtq_desc first;
+};
+
 struct virtq {
 	struct virtio_dev *v;
 	uint16_t index;
@@ -31,6 +45,12 @@ struct virtq {
 	uint16_t pending; /* places used since the driver's wish for an interrupt was last looked at
 			   */
 
+	/* Chains in flight when the state was saved: of the last save; of the last load, the next
+	 * to pop at kept_at.  kept_max: room in both, 0 for types that have none. */
+	struct virtq_kept *saved, *kept;
+	uint32_t kept_max;
+	uint16_t n_saved, n_kept, kept_at;
+
 	/* Not saved. */
 	const struct virtq_format *fmt; /* NULL: not mapped yet */
 	uint8_t *desc_p, *avail_p, *used_p; /* the areas, in guest RAM */
@@ -40,20 +60,13 @@ struct virtq {
 	unsigned inflight_desc; /* ring descriptors that they take: at most size */
 };
 
-/* A descriptor, copied. */
-struct virtq_desc {
-	uint64_t addr;
-	uint32_t len;
-	uint16_t flags;
-	uint16_t next; /* packed: the buffer ID; flags and ID change places in virtq_packed.c */
-};
-
 /* Buffers gathered while a chain is walked. */
 struct virtq_chain {
 	struct virtq *q;
 	unsigned n, n_out, n_desc;
 	uint64_t out_len, in_len;
 	uint16_t head;
+	struct virtq_desc first;
 	struct iovec iov[VIRTQ_SIZE_MAX];
 };
 
@@ -65,6 +78,8 @@ struct virtq_format {
 	int (*empty)(struct virtq *q);
 	/* Walk the chain at last_avail and go past it. */
 	bool (*take)(struct virtq *q, struct virtq_chain *c);
+	/* The same for one that was taken when the state was saved. */
+	bool (*retake)(struct virtq *q, struct virtq_chain *c, const struct virtq_kept *k);
 	void (*untake)(struct virtq *q, const struct virtq_elem *el);
 	void (*give)(struct virtq *q, struct virtq_elem **el, const uint32_t *len, unsigned n);
 	bool (*wants_interrupt)(struct virtq *q);

@@ -103,7 +103,8 @@ static bool walk(struct virtq *q, struct virtq_chain *c)
 
 		if (c->n_desc == q->size)
 			return bad(q, "endless chain of descriptors");
-		c->n_desc++;
+		if (!c->n_desc++)
+			c->first = d;
 		c->head = d.next;
 		if (d.flags & VIRTQ_DESC_F_INDIRECT) {
 			if (c->n_desc > 1 || (d.flags & VIRTQ_DESC_F_NEXT))
@@ -134,6 +135,15 @@ static bool packed_take(struct virtq *q, struct virtq_chain *c)
 		return false;
 	q->avail_wrap ^= advance(q, &q->last_avail, c->n_desc);
 	return true;
+}
+
+static bool packed_retake(struct virtq *q, struct virtq_chain *c, const struct virtq_kept *k)
+{
+	c->head = k->head;
+	c->n_desc = 1;
+	c->first = k->first;
+	return k->first.flags & VIRTQ_DESC_F_INDIRECT ? walk_indirect(q, c, &k->first)
+						      : chain_add(c, &k->first);
 }
 
 static void packed_untake(struct virtq *q, const struct virtq_elem *el)
@@ -193,6 +203,7 @@ const struct virtq_format virtq_packed = {
 	.map = packed_map,
 	.empty = packed_empty,
 	.take = packed_take,
+	.retake = packed_retake,
 	.untake = packed_untake,
 	.give = packed_give,
 	.wants_interrupt = packed_wants_interrupt,

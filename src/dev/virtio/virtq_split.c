@@ -107,6 +107,13 @@ static bool split_take(struct virtq *q, struct virtq_chain *c)
 	return true;
 }
 
+/* Its descriptors are the device's still, and as they were. */
+static bool split_retake(struct virtq *q, struct virtq_chain *c, const struct virtq_kept *k)
+{
+	c->head = k->head;
+	return walk(q, c, q->desc_p, q->size, c->head, false);
+}
+
 static void split_untake(struct virtq *q, const struct virtq_elem *el)
 {
 	q->last_avail--;
@@ -146,6 +153,7 @@ const struct virtq_format virtq_split = {
 	.map = split_map,
 	.empty = split_empty,
 	.take = split_take,
+	.retake = split_retake,
 	.untake = split_untake,
 	.give = split_give,
 	.wants_interrupt = split_wants_interrupt,
