@@ -110,7 +110,8 @@ static int any_bus(const struct request *r, struct dev_place *p, struct err **e)
 	for (p->bus = p->env->buses; p->bus; p->bus = p->bus->next) {
 		if (!bus_fits(r->c, p->bus))
 			continue;
-		err_free(e);
+		if (e)
+			err_free(e);
 		rc = p->bus->place(p->bus->bus, r->addr, &p->place, e);
 		if (rc != -ENOSPC)
 			return rc;
