@@ -5,11 +5,12 @@ MEM ?= 512M
 CPUS ?= 2
 GUEST = build/guest
 
-.PHONY: help build run check guests deps bench tidy clean distclean
+.PHONY: help build run run-debian check guests deps bench tidy clean distclean
 
 help:
 	@echo "make build      build/doppel and build/doppel-system-x86_64"
 	@echo "make run        boot a Debian cloud kernel to a shell (MEM=512M CPUS=2)"
+	@echo "make run-debian make a Debian disk image and boot it to a login (root, password doppel)"
 	@echo "make check      build, run every test, print N passed, N failed"
 	@echo "make guests     get the kernels and make the initramfs that the tests boot"
 	@echo "make deps       install the Debian packages that are missing"
@@ -36,6 +37,13 @@ run:
 	@tools/make-guests cloud
 	@build/doppel run --kernel $(GUEST)/cloud/vmlinuz --initrd $(GUEST)/initramfs-x86_64.img \
 		--append 'console=ttyS0' -m $(MEM) -c $(CPUS)
+
+# The same for a whole Debian on a disk; what it writes to the disk stays.
+run-debian:
+	@tools/install-deps run image
+	@$(MAKE) --no-print-directory build
+	@tools/mk-debian-disk
+	@build/doppel run $(GUEST)/debian.qcow2 -m $(if $(filter 512M,$(MEM)),1G,$(MEM)) -c $(CPUS)
 
 check:
 	@tools/check
