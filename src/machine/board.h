@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * Boards.  `pc` and `q35` differ in their chip set and where it puts things, which struct board_ops
- * tells; all else is struct pc (pc.c).
+ * Boards.  What all have is struct pc (pc.c): memory, processors with their APICs, serial ports,
+ * fw_cfg, tables.  struct board_ops tells what a board has besides.  `pc` and `q35` have a chip set,
+ * with PCI and the ISA devices of old, which struct chipset_ops tells; `microvm` has none.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -20,25 +21,45 @@ struct err;
 struct fwcfg;
 struct gsi;
 struct i8042;
+struct ged;
 struct pam_config;
+struct pc;
+struct pc_config;
 struct pci_bus;
 struct pci_space;
 struct pic;
 struct rtc;
 struct vm_boot;
+struct virtio_mmio_bus;
 
-struct board_ops {
-	const char *name, *help;
-	uint64_t ram_threshold, ram_low; /* ram_split */
-	unsigned max_cpus;
-	struct acpi_board acpi;
-	/* Make the host bridge and what comes with it. */
+struct vm_board_opts;
+
+/* A host bridge and what comes with it. */
+struct chipset_ops {
 	void *(*create)(struct dev_env *env, struct gsi *gsi, const struct pam_config *pam);
 	struct pci_bus *(*bus)(void *chipset);
 	struct acpi_pm *(*pm)(void *chipset);
 	uint64_t (*ecam)(void *chipset); /* where it is now, 0: nowhere; NULL: the board has none */
 	/* Do what firmware does to the chips, for a guest that starts without. */
 	void (*setup)(void *chipset, const struct pci_space *space);
+};
+
+struct board_ops {
+	const char *name, *help;
+	uint64_t ram_threshold, ram_low; /* ram_split */
+	unsigned max_cpus;
+	struct acpi_board acpi;
+	const struct chipset_ops *chipset; /* NULL: none */
+	/* What of a configuration the board cannot be.  NULL: it takes everything. */
+	int (*check)(const struct pc_config *cfg, struct err **e);
+	/* Make interrupt controllers (apics, pic, gsi of struct pc), timers, fw_cfg and all else that
+	 * the board always has; low: what lies in the firmware area is the board's to map. */
+	void (*create)(struct pc *pc, const struct pc_config *cfg, const struct pam_config *low);
+	/* Do what firmware does to the chips, for a guest that starts without. */
+	void (*setup)(struct pc *pc);
+	void (*power_button)(struct pc *pc); /* env->lock held */
+	/* What the kernel's command line needs besides; memory that the caller frees, or NULL.  NULL: never. */
+	char *(*cmdline)(const struct pc *pc);
 };
 
 extern const struct board_ops board_pc, board_q35;
@@ -57,6 +78,7 @@ struct pc_config {
 	struct chardev *debugcon;
 	uint16_t debugcon_port;
 	uint8_t uuid[16];
+	const struct vm_board_opts *opts;
 	const struct apics_ops *apics_ops;
 	void *apics_opaque;
 };
@@ -67,12 +89,15 @@ struct pc {
 	struct ram_layout ram;
 	struct acpi_config acpi;
 	struct apics *apics;
-	struct pic *pic;
+	struct pic *pic; /* NULL: none; rtc, too */
 	struct gsi *gsi;
 	struct rtc *rtc;
 	struct fwcfg *fwcfg;
 	struct i8042 *i8042;
-	void *chipset;
+	void *chipset; /* NULL: the board has none */
+	struct ged *ged; /* microvm's; NULL: no ACPI */
+	struct virtio_mmio_bus *slots;
+	bool auto_cmdline;
 	uint8_t uuid[16];
 	bool firmware;
 };
@@ -88,10 +113,14 @@ int pc_create(struct pc *pc, struct dev_env *env, const struct pc_config *cfg, s
 /* pc_boot_items - what to boot from (bootorder.c): at each reset; first: the one that starts the machine.
  * env->lock held. */
 void pc_boot_items(struct pc *pc, const struct vm_boot *boot, bool first);
+/* pc_chipset_create, pc_chipset_setup, pc_chipset_power_button - of boards with a chip set. */
+void pc_chipset_create(struct pc *pc, const struct pc_config *cfg, const struct pam_config *low);
+void pc_chipset_setup(struct pc *pc);
+void pc_chipset_power_button(struct pc *pc);
 /* pc_firmware_items - fw_cfg contents and CMOS bytes; once, before the first reset. */
 void pc_firmware_items(struct pc *pc);
 /* pc_e820_direct - memory map for a guest without firmware. */
 void pc_e820_direct(const struct pc *pc, struct e820_map *out);
 /* pc_setup_direct - after reset of the devices: chips set up as firmware would, ACPI and SMBIOS
- * tables in guest RAM.  env->lock held.  Returns 0 with *rsdp set, or -errno with *e. */
+ * tables in guest RAM.  env->lock held.  Returns 0 with *rsdp set (0: no ACPI), or -errno with *e. */
 int pc_setup_direct(struct pc *pc, uint64_t *rsdp, struct err **e);

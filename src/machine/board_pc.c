@@ -36,6 +36,13 @@ static unsigned pirq(unsigned slot, unsigned pin)
 }
 
 /* RAM that would reach 3.5 GiB is cut at 3 GiB, to leave room for PCI. */
+static const struct chipset_ops chipset = {
+	.create = create,
+	.bus = bus,
+	.pm = pm,
+	.setup = setup,
+};
+
 const struct board_ops board_pc = {
 	.name = "pc",
 	.help = "Intel 440FX, PIIX3 and PIIX4 (1996)",
@@ -56,8 +63,8 @@ const struct board_ops board_pc = {
 		.n_pirqs = 4,
 		.pirq = pirq,
 	},
-	.create = create,
-	.bus = bus,
-	.pm = pm,
-	.setup = setup,
+	.chipset = &chipset,
+	.create = pc_chipset_create,
+	.setup = pc_chipset_setup,
+	.power_button = pc_chipset_power_button,
 };

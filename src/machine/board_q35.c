@@ -41,6 +41,14 @@ static unsigned pirq(unsigned slot, unsigned pin)
 	return slot < 25 ? 4 + ((slot + pin) & 3) : pin;
 }
 
+static const struct chipset_ops chipset = {
+	.create = create,
+	.bus = bus,
+	.pm = pm,
+	.ecam = ecam,
+	.setup = setup,
+};
+
 /* RAM that would reach ECAM at 2.75 GiB is cut at 2 GiB. */
 const struct board_ops board_q35 = {
 	.name = "q35",
@@ -65,9 +73,8 @@ const struct board_ops board_q35 = {
 		.pirq_gsi = true,
 		.pirq = pirq,
 	},
-	.create = create,
-	.bus = bus,
-	.pm = pm,
-	.ecam = ecam,
-	.setup = setup,
+	.chipset = &chipset,
+	.create = pc_chipset_create,
+	.setup = pc_chipset_setup,
+	.power_button = pc_chipset_power_button,
 };

@@ -5,7 +5,6 @@
 #include <unistd.h>
 #include "back/block/block.h"
 #include "base/err.h"
-#include "dev/acpi/pm.h"
 #include "machine/vm_int.h"
 
 /* A guest that dies this often in a row, each time this soon, is not started again. */
@@ -376,7 +375,7 @@ static void handle_stops(struct vm *vm)
 static void press_power_button(struct vm *vm)
 {
 	lock_take(&vm->dev_lock);
-	acpi_pm_power_button(vm->board->pm(vm->pc.chipset));
+	vm->board->power_button(&vm->pc);
 	lock_drop(&vm->dev_lock);
 	emit_plain(vm, "POWERDOWN");
 }

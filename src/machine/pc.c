@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What both boards share: memory, ISA chips, interrupt controllers, timers, tables. */
+/* What boards share: memory, ports, tables; and for those with a chip set: ISA chips, interrupt
+ * controllers, timers. */
 #include <errno.h>
 #include <string.h>
 #include "back/display/display.h"
 #include "base/err.h"
+#include "dev/acpi/pm.h"
 #include "dev/char/debugcon.h"
 #include "dev/char/uart.h"
 #include "dev/dev.h"
@@ -162,7 +164,7 @@ static int create_ports(struct pc *pc, const struct pc_config *cfg, struct err *
 	return r;
 }
 
-static void create_chips(struct pc *pc, const struct pc_config *cfg, const struct pam_config *pam)
+void pc_chipset_create(struct pc *pc, const struct pc_config *cfg, const struct pam_config *low)
 {
 	const struct irq_line unused = { 0 };
 	struct hpet *hpet;
@@ -170,8 +172,8 @@ static void create_chips(struct pc *pc, const struct pc_config *cfg, const struc
 	pc->apics = apics_create(pc->env, cfg->n_cpus, cfg->apics_ops, cfg->apics_opaque);
 	pc->pic = pic_create(pc->env, apics_extint(pc->apics));
 	pc->gsi = gsi_create(pc->env, pc->pic, ioapic_create(pc->env, pc->apics));
-	pc->chipset = cfg->board->create(pc->env, pc->gsi, pam);
-	pc->acpi.pci = cfg->board->bus(pc->chipset);
+	pc->chipset = cfg->board->chipset->create(pc->env, pc->gsi, low);
+	pc->acpi.pci = cfg->board->chipset->bus(pc->chipset);
 	hpet = hpet_create(pc->env, pc->gsi, pc->apics);
 	pit_create(pc->env, hpet_pit_in(hpet));
 	pc->rtc = rtc_create(pc->env, hpet_rtc_in(hpet));
@@ -179,6 +181,21 @@ static void create_chips(struct pc *pc, const struct pc_config *cfg, const struc
 	port92_create(pc->env, unused);
 	pc->i8042 = i8042_create(pc->env, gsi_source(pc->gsi, 1), gsi_source(pc->gsi, 12), unused);
 	pc->fwcfg = fwcfg_create(pc->env);
+}
+
+void pc_chipset_setup(struct pc *pc)
+{
+	struct pci_space space;
+
+	pc->acpi.ecam_base = pc->board->acpi.ecam_base;
+	acpi_pci_space(&pc->acpi, &space);
+	i8042_setup(pc->i8042);
+	pc->board->chipset->setup(pc->chipset, &space);
+}
+
+void pc_chipset_power_button(struct pc *pc)
+{
+	acpi_pm_power_button(pc->board->chipset->pm(pc->chipset));
 }
 
 int pc_create(struct pc *pc, struct dev_env *env, const struct pc_config *cfg, struct err **e)
@@ -209,7 +226,7 @@ int pc_create(struct pc *pc, struct dev_env *env, const struct pc_config *cfg, s
 	mem_commit(env->mem);
 	if (r)
 		return r;
-	create_chips(pc, cfg, &pam);
+	cfg->board->create(pc, cfg, &pam);
 	return create_ports(pc, cfg, e);
 }
 
@@ -234,7 +251,7 @@ static void smbios_for(const struct pc *pc, struct smbios *s)
 static void refresh_acpi(void *opaque)
 {
 	struct pc *pc = opaque;
-	uint64_t base = acpi_ecam_base(&pc->acpi, pc->board->ecam(pc->chipset));
+	uint64_t base = acpi_ecam_base(&pc->acpi, pc->board->chipset->ecam(pc->chipset));
 	struct acpi_tables acpi;
 
 	if (base == pc->acpi.ecam_base)
@@ -257,7 +274,7 @@ static void add_tables(struct pc *pc)
 	add_file(pc, ACPI_FILE_TABLES, &acpi.blob[ACPI_BLOB_TABLES]);
 	add_file(pc, ACPI_FILE_RSDP, &acpi.blob[ACPI_BLOB_RSDP]);
 	add_file(pc, ACPI_FILE_LOADER, &script);
-	if (pc->board->ecam)
+	if (pc->board->chipset && pc->board->chipset->ecam)
 		fwcfg_on_select(pc->fwcfg, ACPI_FILE_TABLES, refresh_acpi, pc);
 	bytes_free(&script);
 	acpi_free(&acpi);
@@ -311,34 +328,43 @@ static int put(struct pc *pc, uint64_t addr, const struct bytes *b, uint64_t lim
 	return 0;
 }
 
-int pc_setup_direct(struct pc *pc, uint64_t *rsdp, struct err **e)
+static int put_acpi(struct pc *pc, struct err **e)
 {
 	struct acpi_tables acpi;
-	struct pci_space space;
-	struct smbios smbios;
 	int r;
 
-	pc->acpi.ecam_base = pc->board->acpi.ecam_base;
-	acpi_pci_space(&pc->acpi, &space);
-	for (struct display *d = pc->env->displays; d; d = d->next)
-		if (d->ops->text_mode)
-			d->ops->text_mode(d->opaque);
-	i8042_setup(pc->i8042);
-	pc->board->setup(pc->chipset, &space);
 	acpi_build(&acpi, &pc->acpi);
 	acpi_place(&acpi, TABLES_BASE, RSDP_BASE);
 	r = put(pc, TABLES_BASE, &acpi.blob[ACPI_BLOB_TABLES], SMBIOS_ANCHOR, e);
 	if (!r)
 		r = put(pc, RSDP_BASE, &acpi.blob[ACPI_BLOB_RSDP], FW_AREA_END, e);
 	acpi_free(&acpi);
-	if (r)
-		return r;
+	return r;
+}
+
+static int put_smbios(struct pc *pc, struct err **e)
+{
+	struct smbios smbios;
+	int r;
+
 	smbios_for(pc, &smbios);
 	smbios_place(&smbios, SMBIOS_TABLES);
 	r = put(pc, SMBIOS_ANCHOR, &smbios.anchor, SMBIOS_TABLES, e);
 	if (!r)
 		r = put(pc, SMBIOS_TABLES, &smbios.tables, RSDP_BASE, e);
 	smbios_free(&smbios);
-	*rsdp = RSDP_BASE;
 	return r;
+}
+
+int pc_setup_direct(struct pc *pc, uint64_t *rsdp, struct err **e)
+{
+	int r;
+
+	for (struct display *d = pc->env->displays; d; d = d->next)
+		if (d->ops->text_mode)
+			d->ops->text_mode(d->opaque);
+	pc->board->setup(pc);
+	r = put_acpi(pc, e);
+	*rsdp = RSDP_BASE;
+	return r ? r : put_smbios(pc, e);
 }

@@ -63,7 +63,7 @@ struct apics {
 	void *opaque;
 	unsigned n;
 	struct lapic **lapic;
-	struct ioapic *ioapic; /* receives EOI broadcasts; NULL before it exists */
+	struct ioapic *ioapic; /* those that receive EOI broadcasts; NULL before there is one */
 	unsigned rr;	       /* where the search for a lowest-priority target starts */
 	bool extint;	       /* level of the 8259's output */
 	struct io_region msi_io;
@@ -129,5 +129,5 @@ void lapic_timer_fire(void *opaque);
 void lapic_timer_save(struct lapic *l);
 void lapic_timer_load(struct lapic *l);
 
-/* ioapic.c */
+/* ioapic.c: all of a list */
 void ioapic_eoi(struct ioapic *io, uint8_t vector);

@@ -15,10 +15,11 @@
 
 struct gsi {
 	struct dev dev;
-	struct pic *chip;
-	struct irq_line pic[ISA_IRQS], ioapic[GSI_COUNT];
-	uint32_t levels[GSI_COUNT]; /* bit per source */
-	uint8_t sources[GSI_COUNT];
+	struct pic *chip; /* NULL: none */
+	unsigned n; /* GSIs */
+	struct irq_line pic[ISA_IRQS], ioapic[GSI_MAX];
+	uint32_t levels[GSI_MAX]; /* bit per source */
+	uint8_t sources[GSI_MAX];
 };
 
 static void gsi_set(void *opaque, int n, bool level)
@@ -30,26 +31,27 @@ static void gsi_set(void *opaque, int n, bool level)
 	g->levels[gsi] = level ? old | bit : old & ~bit;
 	if (!old == !g->levels[gsi])
 		return;
-	if (gsi < ISA_IRQS)
+	if (gsi < ISA_IRQS && g->chip)
 		irq_set(&g->pic[gsi], level);
 	irq_set(&g->ioapic[gsi ? gsi : 2], level);
 }
 
 bool gsi_has_room(const struct gsi *g, unsigned n)
 {
-	return n < GSI_COUNT && g->sources[n] < SOURCES;
+	return n < g->n && g->sources[n] < SOURCES;
 }
 
 struct irq_line gsi_source(struct gsi *g, unsigned n)
 {
-	bug_on(n >= GSI_COUNT || g->sources[n] >= SOURCES);
+	bug_on(n >= g->n || g->sources[n] >= SOURCES);
 	return (struct irq_line){ .set = gsi_set, .opaque = g,
 				  .n = (int)(n * SOURCES + g->sources[n]++) };
 }
 
 void gsi_set_elcr(struct gsi *g, uint16_t levels)
 {
-	pic_set_elcr(g->chip, levels);
+	if (g->chip)
+		pic_set_elcr(g->chip, levels);
 }
 
 /* The wires follow their drivers, which are reset on their own. */
@@ -66,7 +68,7 @@ static int gsi_post_load(void *obj, struct err **e)
 {
 	struct gsi *g = obj;
 
-	for (unsigned n = 0; n < GSI_COUNT; n++)
+	for (unsigned n = 0; n < GSI_MAX; n++)
 		if (g->sources[n] < SOURCES && g->levels[n] >> g->sources[n])
 			return err_set(e, EINVAL, "saved state of gsi: unknown source");
 	return 0;
@@ -86,15 +88,21 @@ static const struct dev_ops gsi_ops = {
 	.quiesce = dev_quiesce_none, .state = &gsi_state,
 };
 
+void gsi_add_ioapic(struct gsi *g, struct ioapic *ioapic)
+{
+	bug_on(g->n + IOAPIC_PINS > GSI_MAX);
+	for (unsigned i = 0; i < IOAPIC_PINS; i++)
+		g->ioapic[g->n++] = ioapic_input(ioapic, i);
+}
+
 struct gsi *gsi_create(struct dev_env *env, struct pic *pic, struct ioapic *ioapic)
 {
 	struct gsi *g = xzalloc(sizeof(*g));
 
 	g->chip = pic;
-	for (unsigned i = 0; i < ISA_IRQS; i++)
+	for (unsigned i = 0; pic && i < ISA_IRQS; i++)
 		g->pic[i] = pic_input(pic, i);
-	for (unsigned i = 0; i < GSI_COUNT; i++)
-		g->ioapic[i] = ioapic_input(ioapic, i);
+	gsi_add_ioapic(g, ioapic);
 	dev_add(&g->dev, &gsi_ops, "gsi", env);
 	return g;
 }

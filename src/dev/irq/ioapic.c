@@ -27,6 +27,7 @@
 struct ioapic {
 	struct dev dev;
 	struct apics *apics;
+	struct ioapic *next; /* of apics->ioapic */
 	uint64_t redir[IOAPIC_PINS];
 	uint32_t lines; /* present levels */
 	uint32_t id;
@@ -78,7 +79,7 @@ struct irq_line ioapic_input(struct ioapic *io, unsigned pin)
 	return (struct irq_line){ .set = ioapic_set, .opaque = io, .n = (int)pin };
 }
 
-void ioapic_eoi(struct ioapic *io, uint8_t vector)
+static void eoi_one(struct ioapic *io, uint8_t vector)
 {
 	for (unsigned n = 0; n < IOAPIC_PINS; n++) {
 		uint64_t r = io->redir[n];
@@ -88,6 +89,12 @@ void ioapic_eoi(struct ioapic *io, uint8_t vector)
 		io->redir[n] &= ~REDIR_REMOTE_IRR;
 		pin_level_check(io, n);
 	}
+}
+
+void ioapic_eoi(struct ioapic *io, uint8_t vector)
+{
+	for (; io; io = io->next)
+		eoi_one(io, vector);
 }
 
 static uint32_t reg_read(const struct ioapic *io)
@@ -148,7 +155,7 @@ static void ioapic_write(void *opaque, uint64_t off, uint64_t val, unsigned size
 			redir_write(io, n / 2, n % 2, (uint32_t)val);
 		break;
 	case 0x40:
-		ioapic_eoi(io, (uint8_t)val);
+		eoi_one(io, (uint8_t)val);
 		break;
 	}
 }
@@ -173,7 +180,12 @@ static void ioapic_unrealize(struct dev *d)
 {
 	struct ioapic *io = container_of(d, struct ioapic, dev);
 
-	io->apics->ioapic = NULL;
+	for (struct ioapic **p = &io->apics->ioapic; *p; p = &(*p)->next) {
+		if (*p != io)
+			continue;
+		*p = io->next;
+		break;
+	}
 	mem_unmap(d->env->mem, io->map);
 	free(io);
 }
@@ -206,16 +218,28 @@ static const struct dev_ops ioapic_ops = {
 	.quiesce = dev_quiesce_none, .state = &ioapic_state,
 };
 
-struct ioapic *ioapic_create(struct dev_env *env, struct apics *apics)
+static struct ioapic *create(struct dev_env *env, struct apics *apics, uint64_t base,
+			     const char *id)
 {
 	struct ioapic *io = xzalloc(sizeof(*io));
 
 	io->apics = apics;
 	io->io = (struct io_region){ .name = "ioapic", .ops = &ioapic_io_ops, .opaque = io,
 		.lock = &apics->lock, .size = PAGE_SIZE };
-	io->map = mem_map_io(env->mem, GPA(IOAPIC_BASE), &io->io, 0);
-	dev_add(&io->dev, &ioapic_ops, "ioapic", env);
+	io->map = mem_map_io(env->mem, GPA(base), &io->io, 0);
+	dev_add(&io->dev, &ioapic_ops, id, env);
 	ioapic_reset(&io->dev);
+	io->next = apics->ioapic;
 	apics->ioapic = io;
 	return io;
+}
+
+struct ioapic *ioapic_create(struct dev_env *env, struct apics *apics)
+{
+	return create(env, apics, IOAPIC_BASE, "ioapic");
+}
+
+struct ioapic *ioapic_create_second(struct dev_env *env, struct apics *apics)
+{
+	return create(env, apics, IOAPIC2_BASE, "ioapic2");
 }
