@@ -50,11 +50,12 @@ struct board_ops {
 	unsigned max_cpus;
 	struct acpi_board acpi;
 	const struct chipset_ops *chipset; /* NULL: none */
-	/* What of a configuration the board cannot be.  NULL: it takes everything. */
-	int (*check)(const struct pc_config *cfg, struct err **e);
+	unsigned serials; /* ports for struct pc_config.serial */
+	bool opts; /* it can be other than by default: struct vm_board_opts */
 	/* Make interrupt controllers (apics, pic, gsi of struct pc), timers, fw_cfg and all else that
 	 * the board always has; low: what lies in the firmware area is the board's to map. */
 	void (*create)(struct pc *pc, const struct pc_config *cfg, const struct pam_config *low);
+	void (*plugged)(struct pc *pc); /* all devices are there, before tables are made.  NULL: nothing to do */
 	/* Do what firmware does to the chips, for a guest that starts without. */
 	void (*setup)(struct pc *pc);
 	void (*power_button)(struct pc *pc); /* env->lock held */
@@ -62,7 +63,7 @@ struct board_ops {
 	char *(*cmdline)(const struct pc *pc);
 };
 
-extern const struct board_ops board_pc, board_q35;
+extern const struct board_ops board_pc, board_q35, board_microvm;
 /* board_find - by -machine name; NULL when unknown.  boards: NULL-terminated. */
 extern const struct board_ops *const boards[];
 const struct board_ops *board_find(const char *name);
@@ -95,7 +96,9 @@ struct pc {
 	struct fwcfg *fwcfg;
 	struct i8042 *i8042;
 	void *chipset; /* NULL: the board has none */
-	struct ged *ged; /* microvm's; NULL: no ACPI */
+	bool no_acpi; /* MP tables instead */
+	/* microvm's */
+	struct ged *ged;
 	struct virtio_mmio_bus *slots;
 	bool auto_cmdline;
 	uint8_t uuid[16];

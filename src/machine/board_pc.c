@@ -49,6 +49,7 @@ const struct board_ops board_pc = {
 	.ram_threshold = 0xe0000000,
 	.ram_low = 0xc0000000,
 	.max_cpus = 255,
+	.serials = 4,
 	.acpi = {
 		.pm_evt = I440FX_PM_BASE + I440FX_PM_EVT,
 		.pm_cnt = I440FX_PM_BASE + I440FX_PM_CNT,

@@ -56,6 +56,7 @@ const struct board_ops board_q35 = {
 	.ram_threshold = Q35_ECAM_BASE,
 	.ram_low = 0x80000000,
 	.max_cpus = 255,
+	.serials = 4,
 	.acpi = {
 		.pm_evt = ICH9_PM_BASE + ICH9_PM_EVT,
 		.pm_cnt = ICH9_PM_BASE + ICH9_PM_CNT,

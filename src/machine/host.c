@@ -140,6 +140,8 @@ static int pic_acknowledge(void *opaque)
 	struct vm *vm = opaque;
 	int vector;
 
+	if (!vm->pc.pic)
+		return -1;
 	lock_take(&vm->dev_lock);
 	vector = pic_ack(vm->pc.pic);
 	lock_drop(&vm->dev_lock);

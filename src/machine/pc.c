@@ -22,7 +22,9 @@
 #include "dev/timer/pit.h"
 #include "dev/timer/rtc.h"
 #include "machine/board.h"
+#include "machine/mptable.h"
 #include "machine/smbios.h"
+#include "machine/vm.h"
 
 #define FIRMWARE_MAX (16 * MiB)
 #define FIRMWARE_UNIT (64 * KiB)
@@ -50,7 +52,7 @@ static const struct {
 	{ "serial3", 0x2e8, 3 },
 };
 
-const struct board_ops *const boards[] = { &board_pc, &board_q35, NULL };
+const struct board_ops *const boards[] = { &board_pc, &board_q35, &board_microvm, NULL };
 
 const struct board_ops *board_find(const char *name)
 {
@@ -140,6 +142,11 @@ static int create_flash(struct pc *pc, struct block *const flash[2], struct err 
 	return r;
 }
 
+static bool has_port(const struct pc_config *cfg, unsigned i)
+{
+	return cfg->serial[i] && !(cfg->board->opts && cfg->opts->isa_serial == VM_OFF);
+}
+
 static int create_ports(struct pc *pc, const struct pc_config *cfg, struct err **e)
 {
 	int r = 0;
@@ -147,7 +154,7 @@ static int create_ports(struct pc *pc, const struct pc_config *cfg, struct err *
 	for (unsigned i = 0; i < ARRAY_SIZE(com_ports) && !r; i++) {
 		struct uart *u;
 
-		if (!cfg->serial[i])
+		if (!has_port(cfg, i))
 			continue;
 		r = uart_create(&u, pc->env, com_ports[i].id, com_ports[i].port,
 				gsi_source(pc->gsi, com_ports[i].irq), cfg->serial[i], e);
@@ -262,12 +269,10 @@ static void refresh_acpi(void *opaque)
 	acpi_free(&acpi);
 }
 
-static void add_tables(struct pc *pc)
+static void add_acpi(struct pc *pc)
 {
 	struct acpi_tables acpi;
 	struct bytes script = { 0 };
-	struct smbios smbios;
-	struct e820_map e820;
 
 	acpi_build(&acpi, &pc->acpi);
 	acpi_loader_script(&acpi, &script);
@@ -278,6 +283,15 @@ static void add_tables(struct pc *pc)
 		fwcfg_on_select(pc->fwcfg, ACPI_FILE_TABLES, refresh_acpi, pc);
 	bytes_free(&script);
 	acpi_free(&acpi);
+}
+
+static void add_tables(struct pc *pc)
+{
+	struct smbios smbios;
+	struct e820_map e820;
+
+	if (!pc->no_acpi)
+		add_acpi(pc);
 	smbios_for(pc, &smbios);
 	add_file(pc, "etc/smbios/smbios-anchor", &smbios.anchor);
 	add_file(pc, "etc/smbios/smbios-tables", &smbios.tables);
@@ -300,6 +314,8 @@ void pc_firmware_items(struct pc *pc)
 	unsigned n = pc->acpi.n_cpus;
 
 	pc->acpi.vga = has_vga(pc);
+	if (pc->board->plugged)
+		pc->board->plugged(pc);
 	fwcfg_add_u64(pc->fwcfg, FW_CFG_RAM_SIZE, pc->ram.below_4g + pc->ram.above_4g);
 	fwcfg_add_key(pc->fwcfg, FW_CFG_UUID, pc->uuid, sizeof(pc->uuid));
 	fwcfg_add_u16(pc->fwcfg, FW_CFG_NB_CPUS, (uint16_t)n);
@@ -308,6 +324,8 @@ void pc_firmware_items(struct pc *pc)
 	fwcfg_add_file(pc->fwcfg, "bios-geometry", "", 1);
 	fwcfg_add_file(pc->fwcfg, "etc/irq0-override", &irq0_on_pin2, 1);
 	add_tables(pc);
+	if (!pc->rtc)
+		return;
 	rtc_cmos_set_memory(pc->rtc, pc->ram.below_4g, pc->ram.above_4g);
 	rtc_cmos_set(pc->rtc, CMOS_EQUIPMENT, 0x02); /* coprocessor; VGA or no display; no floppy */
 	rtc_cmos_set(pc->rtc, CMOS_CPUS, (uint8_t)(n - 1));
@@ -342,6 +360,23 @@ static int put_acpi(struct pc *pc, struct err **e)
 	return r;
 }
 
+static int put_mptable(struct pc *pc, struct err **e)
+{
+	struct mptable_config cfg = {
+		.n_cpus = pc->acpi.n_cpus,
+		.ioapic2 = pc->acpi.ioapic2,
+		.level_first = pc->acpi.virtio_gsi,
+		.level_n = 8,
+	};
+	struct bytes b = { 0 };
+	int r;
+
+	mptable_build(&b, &cfg, RSDP_BASE);
+	r = put(pc, RSDP_BASE, &b, FW_AREA_END, e);
+	bytes_free(&b);
+	return r;
+}
+
 static int put_smbios(struct pc *pc, struct err **e)
 {
 	struct smbios smbios;
@@ -364,7 +399,7 @@ int pc_setup_direct(struct pc *pc, uint64_t *rsdp, struct err **e)
 		if (d->ops->text_mode)
 			d->ops->text_mode(d->opaque);
 	pc->board->setup(pc);
-	r = put_acpi(pc, e);
-	*rsdp = RSDP_BASE;
+	r = pc->no_acpi ? put_mptable(pc, e) : put_acpi(pc, e);
+	*rsdp = pc->no_acpi ? 0 : RSDP_BASE;
 	return r ? r : put_smbios(pc, e);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Bringing a machine to its starting point, and telling how a guest died. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include "base/err.h"
 #include "machine/boot/boot.h"
@@ -39,7 +40,6 @@ static int load_kernel(struct vm *vm, uint64_t rsdp, struct x86_state *bsp, stru
 	struct boot_config cfg = {
 		.kernel = &vm->kernel,
 		.initrd = vm->initrd.fd >= 0 ? &vm->initrd : NULL,
-		.cmdline = vm->cmdline,
 		.mem = vm->mem,
 		.e820 = &e820,
 		.below_4g = vm->ram.below_4g,
@@ -48,8 +48,16 @@ static int load_kernel(struct vm *vm, uint64_t rsdp, struct x86_state *bsp, stru
 		.long_mode = x86_cpuid_has(vm->cpuid, X86_FEAT_LM),
 	};
 
+	char *more = vm->board->cmdline ? vm->board->cmdline(&vm->pc) : NULL;
+	char *line = more ? xasprintf("%s%s%s", vm->cmdline, *vm->cmdline ? " " : "", more) : NULL;
+	int r;
+
+	cfg.cmdline = line ? line : vm->cmdline;
 	pc_e820_direct(&vm->pc, &e820);
-	return boot_load(&cfg, bsp, e);
+	r = boot_load(&cfg, bsp, e);
+	free(more);
+	free(line);
+	return r;
 }
 
 int vm_reset_now(struct vm *vm, struct err **e)

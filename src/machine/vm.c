@@ -61,6 +61,10 @@ static int check_config(struct vm *vm, const struct vm_config *cfg, struct err *
 	if (cfg->n_cpus < 1 || cfg->n_cpus > vm->board->max_cpus)
 		return err_set(e, EINVAL, "a machine has 1 to %u CPUs, not %u", vm->board->max_cpus,
 			       cfg->n_cpus);
+	for (unsigned i = vm->board->serials; i < ARRAY_SIZE(cfg->serial); i++)
+		if (cfg->serial[i])
+			return err_set(e, EINVAL, "machine '%s' has %u serial port%s", machine,
+				       vm->board->serials, vm->board->serials == 1 ? "" : "s");
 	if (cfg->driven && cfg->n_cpus != 1)
 		return err_set(e, EINVAL, "a driven machine has one CPU, not %u", cfg->n_cpus);
 	if (cfg->mem_size < RAM_MIN)
@@ -170,6 +174,7 @@ static int create_devices(struct vm *vm, const struct vm_config *cfg, struct err
 		.flash = { cfg->pflash[0], cfg->pflash[1] },
 		.debugcon = cfg->debugcon,
 		.debugcon_port = cfg->debugcon_port,
+		.opts = &cfg->board,
 		.apics_ops = &vm_apics_ops,
 		.apics_opaque = vm,
 	};
@@ -448,9 +453,10 @@ struct vclock *vm_clock(const struct vm *vm)
 const struct vm_machine_info *vm_machines(void)
 {
 	static const struct vm_machine_info list[] = {
-		{ "pc", "Intel 440FX, PIIX3 and PIIX4 (1996)", 64 },
-		{ "q35", "Intel Q35 and ICH9, PCI Express (2009)", 64 },
-		{ NULL, NULL, 0 },
+		{ "pc", "Intel 440FX, PIIX3 and PIIX4 (1996)", 64, 4, false },
+		{ "q35", "Intel Q35 and ICH9, PCI Express (2009)", 64, 4, false },
+		{ "microvm", "virtio over memory-mapped registers, no PCI", 64, 1, true },
+		{ NULL, NULL, 0, 0, false },
 	};
 
 	return list;

@@ -34,6 +34,14 @@ struct vm_boot {
 	unsigned splash_ms; /* how long the menu's prompt stays; 0: firmware's own time */
 };
 
+/* What of a board is there (-machine NAME,pic=off); zeros: as the board is by default. */
+enum vm_auto { VM_AUTO, VM_ON, VM_OFF };
+struct vm_board_opts {
+	enum vm_auto acpi, pic, pit, rtc, ioapic2, isa_serial;
+	enum vm_auto auto_cmdline; /* the kernel is told of virtio-mmio devices, when ACPI does not */
+	bool virtio_legacy; /* virtio-mmio registers of version 1 */
+};
+
 /* An item of fw_cfg (-fw_cfg). */
 struct vm_fw_item {
 	const char *name;
@@ -44,7 +52,8 @@ struct vm_fw_item {
 struct vm_config {
 	const char *name; /* NULL: "doppel" */
 	uint8_t uuid[16]; /* as it is printed; zeros: none */
-	const char *machine; /* "pc" or "q35" */
+	const char *machine; /* "pc", "q35", "microvm" */
+	struct vm_board_opts board; /* for boards that have choices (vm_machine_info.opts) */
 	const char *cpu; /* CPUID model spec; NULL: "max" */
 	const char *accel_stress; /* engine_config.stress */
 	bool accel_perfmap, accel_gdbjit; /* likewise */
@@ -200,6 +209,7 @@ void vm_run_one(struct vm *vm, unsigned cpu);
 /* Names for -machine help. */
 struct vm_machine_info {
 	const char *name, *help;
-	unsigned max_cpus;
+	unsigned max_cpus, serials;
+	bool opts; /* takes vm_board_opts */
 };
 const struct vm_machine_info *vm_machines(void);

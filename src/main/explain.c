@@ -100,6 +100,35 @@ static void explain_serials(const struct cmdline *c)
 	}
 }
 
+static void explain_machine(const struct cmdline *c)
+{
+	static const char *const values[] = {"auto", "on", "off"};
+	const struct vm_board_opts *b = &c->cfg.board;
+	const struct {
+		const char *name;
+		enum vm_auto value;
+	} parts[] = {
+		{"acpi", b->acpi}, {"pic", b->pic}, {"pit", b->pit}, {"rtc", b->rtc},
+		{"ioapic2", b->ioapic2}, {"isa-serial", b->isa_serial},
+		{"auto-kernel-cmdline", b->auto_cmdline},
+	};
+	char *text = xstrdup(c->cfg.machine);
+
+	for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
+		char *more;
+
+		if (parts[i].value == VM_AUTO)
+			continue;
+		more = xasprintf("%s,%s=%s", text, parts[i].name, values[parts[i].value]);
+		free(text);
+		text = more;
+	}
+	explain_opt("-machine", text);
+	free(text);
+	if (b->virtio_legacy)
+		explain_opt("-global", "virtio-mmio.force-legacy=on");
+}
+
 void cmdline_explain(const struct cmdline *c)
 {
 	char mem[32];
@@ -108,7 +137,7 @@ void cmdline_explain(const struct cmdline *c)
 		printf("timeout --foreground %g ", (double)c->timeout_ms / 1000);
 	printf("doppel-system-x86_64");
 	explain_opt("-accel", c->cfg.accel);
-	explain_opt("-machine", c->cfg.machine);
+	explain_machine(c);
 	explain_use("-cpu", &c->cpu);
 	if (c->cfg.mem_size % MiB)
 		snprintf(mem, sizeof(mem), "%lluK", (unsigned long long)(c->cfg.mem_size / KiB));

@@ -74,6 +74,25 @@ static int check_boot(struct cmdline *c, struct err **e)
 	return 0;
 }
 
+/* -machine NAME,PART=off of a board that always has all parts. */
+static int check_board(const struct cmdline *c, struct err **e)
+{
+	static const struct vm_board_opts none;
+	struct vm_board_opts o = c->cfg.board;
+	const struct vm_machine_info *m = vm_machines();
+
+	while (strcmp(m->name, c->cfg.machine))
+		m++;
+	if (o.acpi == VM_ON)
+		o.acpi = VM_AUTO;
+	o.virtio_legacy = false;
+	if (m->opts || !memcmp(&o, &none, sizeof(o)))
+		return 0;
+	err_set(e, EINVAL, "machine '%s' has all its parts, always", m->name);
+	cmd_blame(e, &c->machine);
+	return -EINVAL;
+}
+
 static int check_cpu(struct cmdline *c, struct err **e)
 {
 	struct x86_cpuid *model = NULL;
@@ -142,7 +161,7 @@ static void default_serial(struct cmdline *c)
 	for (size_t i = 0; i < c->devices.n; i++)
 		if (!strncmp(c->devices.use[i].arg, "isa-serial", 10))
 			return;
-	if (!c->nodefaults)
+	if (!c->nodefaults && c->cfg.board.isa_serial != VM_OFF)
 		add_serial(c, c->friendly || c->nographic ? "mon:stdio" : "null");
 }
 
@@ -156,6 +175,7 @@ static void default_cards(struct cmdline *c)
 	if (c->vga_driver && !dev_class_find(c->vga_driver))
 		c->vga_driver = NULL;
 	if (c->nics.n || c->netdevs.n || c->nodefaults ||
+	    (!c->friendly && !strcmp(c->cfg.machine, "microvm")) ||
 	    !dev_class_find(cmdline_virtio(c, "net")))
 		return;
 	cmd_list_add(&c->nics,
@@ -189,7 +209,9 @@ int cmdline_check(struct cmdline *c, struct err **e)
 	if (c->friendly && c->kernel.arg && !c->cfg.append)
 		c->cfg.append = "console=ttyS0";
 	set_firmware_dirs(c);
-	r = check_boot(c, e);
+	r = check_board(c, e);
+	if (!r)
+		r = check_boot(c, e);
 	if (!r)
 		r = check_cpu(c, e);
 	if (r)

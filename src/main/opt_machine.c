@@ -135,6 +135,44 @@ static int machine_absent_parts(struct kvlist *l, struct err **e)
 	return 0;
 }
 
+static int machine_auto(struct kvlist *l, const char *key, enum vm_auto *out, struct err **e)
+{
+	const char *v = kv_get(l, key);
+
+	if (!v)
+		return 0;
+	if (!strcmp(v, "on") || !strcmp(v, "true"))
+		*out = VM_ON;
+	else if (!strcmp(v, "off") || !strcmp(v, "false"))
+		*out = VM_OFF;
+	else if (!strcmp(v, "auto"))
+		*out = VM_AUTO;
+	else
+		return err_set(e, EINVAL, "'%s' can only be 'on', 'off' or 'auto'", key);
+	return 0;
+}
+
+/* Parts that some boards can do without: which, is checked when the board is known. */
+static int machine_parts(struct kvlist *l, struct vm_board_opts *b, struct err **e)
+{
+	enum vm_auto pcie = VM_AUTO, roms = VM_AUTO;
+	const struct {
+		const char *key;
+		enum vm_auto *to;
+	} parts[] = {
+		{"acpi", &b->acpi}, {"pic", &b->pic}, {"pit", &b->pit}, {"rtc", &b->rtc},
+		{"ioapic2", &b->ioapic2}, {"isa-serial", &b->isa_serial},
+		{"auto-kernel-cmdline", &b->auto_cmdline}, {"x-option-roms", &roms}, {"pcie", &pcie},
+	};
+	int r = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(parts) && !r; i++)
+		r = machine_auto(l, parts[i].key, parts[i].to, e);
+	if (!r && pcie == VM_ON)
+		r = err_set(e, EINVAL, "'pcie' can only be 'off'");
+	return r;
+}
+
 int opt_machine(struct cmdline *c, const struct cmd_use *use, struct err **e)
 {
 	struct kvlist l = {0};
@@ -161,6 +199,8 @@ int opt_machine(struct cmdline *c, const struct cmd_use *use, struct err **e)
 	}
 	if (!r)
 		r = machine_absent_parts(&l, e);
+	if (!r)
+		r = machine_parts(&l, &c->cfg.board, e);
 	if (!r)
 		r = kv_finish(&l, e);
 	kv_free(&l);
@@ -292,6 +332,17 @@ int opt_device(struct cmdline *c, const struct cmd_use *use, struct err **e)
 	return r;
 }
 
+/* The slots of a board are devices of their own, which nobody names but to say this. */
+static int global_mmio(struct cmdline *c, const char *value, struct err **e)
+{
+	bool on = !strcmp(value, "on") || !strcmp(value, "true");
+
+	if (!on && strcmp(value, "off") && strcmp(value, "false"))
+		return err_set(e, EINVAL, "'force-legacy' can only be 'on' or 'off'");
+	c->cfg.board.virtio_legacy = on;
+	return 0;
+}
+
 /* DRIVER.PROPERTY=VALUE, in two halves. */
 int opt_global(struct cmdline *c, const struct cmd_use *use, struct err **e)
 {
@@ -301,6 +352,8 @@ int opt_global(struct cmdline *c, const struct cmd_use *use, struct err **e)
 
 	if (!dot || !strchr(dot, '='))
 		return err_set(e, EINVAL, "not DRIVER.PROPERTY=VALUE");
+	if (!strncmp(use->arg, "virtio-mmio.force-legacy=", 25))
+		return global_mmio(c, use->arg + 25, e);
 	driver = xasprintf("%.*s", (int)(dot - use->arg), use->arg);
 	/* Some devices are complete only with a back end, which each will name itself. */
 	r = dev_prop_check(driver, dot + 1, e);

@@ -16,6 +16,7 @@
 #include "machine/acpi/acpi.h"
 #include "machine/acpi/aml.h"
 #include "machine/board.h"
+#include "machine/mptable.h"
 #include "machine/smbios.h"
 
 #define TABLES 0xe0000u
@@ -30,6 +31,11 @@ static void build(struct acpi_tables *t, const struct board_ops *board, unsigned
 		.ecam_base = board->acpi.ecam_base,
 		.com_ports = { 0x3f8, 0x2f8 },
 		.com_irqs = { 4, 3 },
+		.ioapic2 = board->acpi.reduced,
+		.rtc = true,
+		.virtio_base = 0xfeb00000,
+		.virtio_used = BIT(23) | BIT(3) | BIT(0),
+		.virtio_gsi = 24,
 	};
 
 	ram_split(&cfg.ram, ram, board->ram_threshold, board->ram_low);
@@ -101,9 +107,11 @@ static void check_placed(const struct board_ops *board, unsigned cpus, uint64_t 
 	assert_int_equal(get_le32(fadt + 40), get_le64(fadt + 140));
 	check_table(&t, at(&t, get_le32(fadt + 40)), "DSDT");
 	assert_int_equal(get_le32(fadt + 36) % 64, 0);
-	assert_memory_equal(at(&t, get_le32(fadt + 36)), "FACS", 4);
+	assert_int_equal(get_le32(fadt + 36) == 0, board->acpi.reduced);
+	if (!board->acpi.reduced)
+		assert_memory_equal(at(&t, get_le32(fadt + 36)), "FACS", 4);
 	assert_non_null(find(&t, "APIC"));
-	assert_non_null(find(&t, "HPET"));
+	assert_int_equal(find(&t, "HPET") != NULL, !board->acpi.reduced);
 	assert_int_equal(find(&t, "MCFG") != NULL, board == &board_q35);
 	acpi_free(&t);
 }
@@ -186,6 +194,75 @@ static void test_madt(void **state)
 	assert_int_equal(x2apic, 45);
 	assert_int_equal(overrides, 5);
 	acpi_free(&t);
+}
+
+/* Sleep and reset of a hardware-reduced board, its interrupts, its slots in the order of the block. */
+static void test_reduced(void **state)
+{
+	static const char *const names[] = { "VR23", "VR03", "VR00" };
+	struct acpi_tables t;
+	const uint8_t *f, *m, *d, *p;
+	unsigned ioapics = 0, overrides = 0;
+
+	build(&t, &board_microvm, 2, GiB);
+	acpi_place(&t, TABLES, RSDP);
+	f = find(&t, "FACP");
+	assert_int_equal(get_le32(f + 4), 276);
+	assert_int_equal(get_le32(f + 112) >> 20 & 1, 1);
+	assert_int_equal(get_le32(f + 112) >> 10 & 1, 1);
+	assert_int_equal(f[116], 0);
+	assert_int_equal(get_le64(f + 120), 0xfea00202);
+	assert_int_equal(f[128], 0x42);
+	assert_int_equal(get_le64(f + 248), 0xfea00200);
+	assert_int_equal(get_le64(f + 260), 0xfea00201);
+	m = find(&t, "APIC");
+	for (uint32_t i = 44; i < get_le32(m + 4); i += m[i + 1]) {
+		assert_true(m[i + 1] >= 2);
+		overrides += m[i] == 2;
+		if (m[i] != 1)
+			continue;
+		assert_int_equal(get_le32(m + i + 4), 0xfec00000 + 0x10000 * ioapics);
+		assert_int_equal(get_le32(m + i + 8), 24 * ioapics++);
+	}
+	assert_int_equal(ioapics, 2);
+	assert_int_equal(overrides, 1);
+	d = at(&t, get_le32(f + 40));
+	p = d;
+	for (unsigned i = 0; i < ARRAY_SIZE(names); i++) {
+		p = memmem(p, (size_t)(d + get_le32(d + 4) - p), names[i], 4);
+		assert_non_null(p);
+	}
+	assert_null(memmem(d, get_le32(d + 4), "PCI0", 4));
+	acpi_free(&t);
+}
+
+static void test_mptable(void **state)
+{
+	struct mptable_config cfg = { .n_cpus = 3, .level_first = 5, .level_n = 8 };
+	struct bytes b = { 0 };
+	unsigned cpus = 0, level = 0, n = 0;
+	const uint8_t *t;
+	size_t at;
+
+	mptable_build(&b, &cfg, 0xf8000);
+	assert_memory_equal(b.p, "_MP_", 4);
+	assert_int_equal(sum(b.p, 16), 0);
+	assert_int_equal(get_le32(b.p + 4), 0xf8010);
+	t = b.p + 16;
+	assert_memory_equal(t, "PCMP", 4);
+	assert_int_equal(get_le16(t + 4), b.len - 16);
+	assert_int_equal(sum(t, b.len - 16), 0);
+	for (at = 44; at < b.len - 16; at += t[at] ? 8 : 20, n++) {
+		cpus += t[at] == 0;
+		level += t[at] == 3 && get_le16(t + at + 2) == 0xd;
+		if (t[at] == 3 && t[at + 5] == 0)
+			assert_int_equal(t[at + 7], 2);
+	}
+	assert_int_equal(at, b.len - 16);
+	assert_int_equal(n, get_le16(t + 34));
+	assert_int_equal(cpus, 3);
+	assert_int_equal(level, 8);
+	bytes_free(&b);
 }
 
 /* Do what firmware does with the script; the result must be what acpi_place makes. */
@@ -326,7 +403,8 @@ static void dump(const char *dir)
 		fadt = find(&t, "FACP");
 		write_table(dir, boards[i]->name, xsdt);
 		write_table(dir, boards[i]->name, at(&t, get_le32(t.blob[ACPI_BLOB_RSDP].p + 16)));
-		write_table(dir, boards[i]->name, at(&t, get_le32(fadt + 36)));
+		if (get_le32(fadt + 36))
+			write_table(dir, boards[i]->name, at(&t, get_le32(fadt + 36)));
 		write_table(dir, boards[i]->name, at(&t, get_le32(fadt + 40)));
 		for (uint32_t e = 36; e < get_le32(xsdt + 4); e += 8)
 			write_table(dir, boards[i]->name, at(&t, get_le64(xsdt + e)));
@@ -373,6 +451,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_ecam), cmocka_unit_test(test_pci_space),
 		cmocka_unit_test(test_placed), cmocka_unit_test(test_madt),
 		cmocka_unit_test(test_script), cmocka_unit_test(test_aml),
+		cmocka_unit_test(test_reduced), cmocka_unit_test(test_mptable),
 		cmocka_unit_test(test_smbios), cmocka_unit_test(test_iasl),
 	};
 

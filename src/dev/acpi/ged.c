@@ -54,10 +54,16 @@ static void regs_write(void *opaque, uint64_t off, uint64_t val, unsigned size)
 }
 
 static const struct io_ops event_ops = {
-	.read = event_read, .write = event_write, .min = 4, .max = 4,
+	.read = event_read,
+	.write = event_write,
+	.min = 4,
+	.max = 4,
 };
 static const struct io_ops regs_ops = {
-	.read = regs_read, .write = regs_write, .min = 1, .max = 1,
+	.read = regs_read,
+	.write = regs_write,
+	.min = 1,
+	.max = 1,
 };
 
 void ged_power_button(struct ged *g)
@@ -93,12 +99,18 @@ static const struct state_field ged_fields[] = {
 };
 
 static const struct state_desc ged_state = {
-	.name = "acpi-ged", .version = 1, .fields = ged_fields, .post_load = ged_post_load,
+	.name = "acpi-ged",
+	.version = 1,
+	.fields = ged_fields,
+	.post_load = ged_post_load,
 };
 
 static const struct dev_ops ged_ops = {
-	.name = "acpi-ged", .unrealize = ged_unrealize, .reset = ged_reset,
-	.quiesce = dev_quiesce_none, .state = &ged_state,
+	.name = "acpi-ged",
+	.unrealize = ged_unrealize,
+	.reset = ged_reset,
+	.quiesce = dev_quiesce_none,
+	.state = &ged_state,
 };
 
 struct ged *ged_create(struct dev_env *env, struct irq_line irq)
@@ -106,10 +118,13 @@ struct ged *ged_create(struct dev_env *env, struct irq_line irq)
 	struct ged *g = xzalloc(sizeof(*g));
 
 	g->irq = irq;
-	g->event_io = (struct io_region){ .name = "ged-event", .ops = &event_ops, .opaque = g,
-		.lock = env->lock, .size = GED_SIZE };
-	g->regs_io = (struct io_region){ .name = "ged-regs", .ops = &regs_ops, .opaque = g,
-		.lock = env->lock, .size = 3 };
+	g->event_io = (struct io_region){.name = "ged-event",
+					 .ops = &event_ops,
+					 .opaque = g,
+					 .lock = env->lock,
+					 .size = GED_SIZE};
+	g->regs_io = (struct io_region){
+		.name = "ged-regs", .ops = &regs_ops, .opaque = g, .lock = env->lock, .size = 3};
 	g->event_map = mem_map_io(env->mem, GPA(GED_BASE), &g->event_io, 0);
 	g->regs_map = mem_map_io(env->mem, GPA(GED_SLEEP_CONTROL), &g->regs_io, 0);
 	dev_add(&g->dev, &ged_ops, "acpi-ged", env);

@@ -84,7 +84,10 @@ static size_t build_dsdt(struct acpi_tables *t, const struct acpi_config *cfg)
 {
 	size_t start = table_begin(t, "DSDT", 2); /* 2: integers of 64 bits */
 
-	acpi_dsdt_body(&t->blob[ACPI_BLOB_TABLES], cfg);
+	if (cfg->board->reduced)
+		acpi_reduced_dsdt_body(&t->blob[ACPI_BLOB_TABLES], cfg);
+	else
+		acpi_dsdt_body(&t->blob[ACPI_BLOB_TABLES], cfg);
 	table_end(t, start);
 	return start;
 }
@@ -152,6 +155,22 @@ static size_t build_fadt(struct acpi_tables *t, const struct acpi_config *cfg, s
 	return start;
 }
 
+/* Of ACPI 6.0, with the registers of a hardware-reduced board; there is no FACS. */
+static size_t build_reduced_fadt(struct acpi_tables *t, size_t dsdt)
+{
+	struct bytes *b = &t->blob[ACPI_BLOB_TABLES];
+	size_t start = table_begin(t, "FACP", 6);
+
+	bytes_zero(b, ACPI_FADT6_SIZE - (b->len - start));
+	acpi_reduced_fadt(b->p + start);
+	put_le64(b->p + start + 140, dsdt);
+	put_le32(b->p + start + 40, (uint32_t)dsdt);
+	add_pointer(t, ACPI_BLOB_TABLES, start + 40, 4);
+	add_pointer(t, ACPI_BLOB_TABLES, start + 140, 8);
+	table_end(t, start);
+	return start;
+}
+
 static void madt_override(struct bytes *b, uint8_t irq, uint32_t gsi, uint16_t flags)
 {
 	bytes_u8(b, 2);
@@ -200,6 +219,16 @@ static void madt_nmis(struct bytes *b, unsigned n_cpus)
 	}
 }
 
+static void madt_ioapic(struct bytes *b, uint8_t id, uint32_t base, uint32_t gsi)
+{
+	bytes_u8(b, 1);
+	bytes_u8(b, 12);
+	bytes_u8(b, id);
+	bytes_u8(b, 0);
+	bytes_u32(b, base);
+	bytes_u32(b, gsi);
+}
+
 static size_t build_madt(struct acpi_tables *t, const struct acpi_config *cfg)
 {
 	static const uint8_t level_irqs[] = { 5, 9, 10, 11 }; /* PCI's and SCI */
@@ -207,16 +236,13 @@ static size_t build_madt(struct acpi_tables *t, const struct acpi_config *cfg)
 	size_t start = table_begin(t, "APIC", 3);
 
 	bytes_u32(b, LAPIC_BASE);
-	bytes_u32(b, 1); /* dual 8259 present */
+	bytes_u32(b, !cfg->no_pic); /* dual 8259 present */
 	madt_cpus(b, cfg->n_cpus);
-	bytes_u8(b, 1); /* I/O APIC */
-	bytes_u8(b, 12);
-	bytes_u8(b, 0);
-	bytes_u8(b, 0);
-	bytes_u32(b, IOAPIC_BASE);
-	bytes_u32(b, 0);
+	madt_ioapic(b, 0, IOAPIC_BASE, 0);
+	if (cfg->ioapic2)
+		madt_ioapic(b, 1, IOAPIC2_BASE, IOAPIC_PINS);
 	madt_override(b, 0, 2, 0);
-	for (size_t i = 0; i < sizeof(level_irqs); i++)
+	for (size_t i = 0; i < sizeof(level_irqs) && !cfg->board->reduced; i++)
 		madt_override(b, level_irqs[i], level_irqs[i], MPS_LEVEL_HIGH);
 	madt_nmis(b, cfg->n_cpus);
 	table_end(t, start);
@@ -304,18 +330,22 @@ static void build_rsdp(struct acpi_tables *t, size_t rsdt, size_t xsdt)
 
 void acpi_build(struct acpi_tables *t, const struct acpi_config *cfg)
 {
-	size_t list[8], facs, dsdt, rsdt;
+	bool reduced = cfg->board->reduced;
+	size_t list[8], facs = 0, dsdt, rsdt;
 	unsigned n = 0;
 
 	*t = (struct acpi_tables){ 0 };
-	facs = build_facs(t);
+	if (!reduced)
+		facs = build_facs(t);
 	dsdt = build_dsdt(t, cfg);
-	list[n++] = build_fadt(t, cfg, facs, dsdt);
+	list[n++] = reduced ? build_reduced_fadt(t, dsdt) : build_fadt(t, cfg, facs, dsdt);
 	list[n++] = build_madt(t, cfg);
-	list[n++] = build_hpet(t);
+	if (!reduced)
+		list[n++] = build_hpet(t);
 	if (cfg->board->ecam_size)
 		list[n++] = build_mcfg(t, cfg);
-	list[n++] = build_waet(t);
+	if (!reduced)
+		list[n++] = build_waet(t);
 	rsdt = build_root(t, 4, list, n);
 	build_rsdp(t, rsdt, build_root(t, 8, list, n));
 }

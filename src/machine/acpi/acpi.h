@@ -13,6 +13,7 @@
 
 /* What of a board its tables tell; const in each board. */
 struct acpi_board {
+	bool reduced; /* hardware-reduced: dev/acpi/ged.h in place of all that follows */
 	uint16_t pm_evt, pm_cnt, pm_tmr; /* ports of the PM1a blocks and the PM timer */
 	uint16_t pm_base, pm_len; /* the whole PM register range */
 	uint16_t gpe;
@@ -34,6 +35,14 @@ struct acpi_config {
 	unsigned phys_bits; /* guest-physical address width */
 	uint16_t com_ports[4]; /* I/O base of each serial port; 0: absent */
 	uint8_t com_irqs[4];
+	bool no_pic; /* there are no 8259s */
+	bool ioapic2; /* at IOAPIC2_BASE, GSI 24 and on */
+	/* Of reduced boards. */
+	bool rtc;
+	/* Registers and GSIs of virtio-mmio slots: slot n with the bit BIT(n) has a device. */
+	uint64_t virtio_base, virtio_used;
+	unsigned virtio_gsi;
+	/* Of the others. */
 	const struct pci_bus *pci; /* the root bus; NULL: no bridges are told of */
 	bool vga; /* there is a VGA */
 	uint64_t ecam_base; /* where it is now, when the board has it */
@@ -70,6 +79,15 @@ void acpi_loader_script(const struct acpi_tables *t, struct bytes *out);
 
 /* dsdt.c: the definition block after its header. */
 void acpi_dsdt_body(struct bytes *b, const struct acpi_config *cfg);
+
+/* reduced.c: of hardware-reduced boards.  f: the FADT, ACPI_FADT6_SIZE zeroed bytes after its header. */
+#define ACPI_FADT6_SIZE 276
+void acpi_reduced_fadt(uint8_t *f);
+void acpi_reduced_dsdt_body(struct bytes *b, const struct acpi_config *cfg);
+/* Parts of both definition blocks. */
+void acpi_dsdt_com_port(struct bytes *b, unsigned n, uint16_t base, uint8_t irq);
+void acpi_dsdt_processors(struct bytes *b, unsigned n_cpus);
+void acpi_dsdt_soft_off(struct bytes *b, uint8_t slp_typ);
 
 /* acpi_pci_space - the room for PCI without firmware, within the windows that the DSDT tells. */
 #define PCI_MEM_END 0xfec00000u

@@ -71,13 +71,23 @@ struct aml_mark aml_package(struct bytes *b, uint8_t n)
 	return m;
 }
 
-struct aml_mark aml_field(struct bytes *b, const char *region)
+static struct aml_mark field(struct bytes *b, const char *region, uint8_t flags)
 {
 	struct aml_mark m = open_term(b, EXT_PREFIX, 0x81);
 
 	aml_name(b, region);
-	bytes_u8(b, 0x01);
+	bytes_u8(b, flags);
 	return m;
+}
+
+struct aml_mark aml_field(struct bytes *b, const char *region)
+{
+	return field(b, region, 0x01);
+}
+
+struct aml_mark aml_field_dword(struct bytes *b, const char *region)
+{
+	return field(b, region, 0x43);
 }
 
 struct aml_mark aml_if(struct bytes *b)
@@ -261,6 +271,15 @@ void res_interrupts(struct bytes *r, const uint32_t *irqs, uint8_t n)
 	bytes_u8(r, n);
 	for (uint8_t i = 0; i < n; i++)
 		bytes_u32(r, irqs[i]);
+}
+
+void res_interrupt(struct bytes *r, uint32_t irq, bool level)
+{
+	bytes_u8(r, 0x89);
+	bytes_u16(r, 6);
+	bytes_u8(r, level ? 0x01 : 0x03); /* consumer, active high */
+	bytes_u8(r, 1);
+	bytes_u32(r, irq);
 }
 
 void res_memory32_fixed(struct bytes *r, bool writable, uint32_t base, uint32_t len)

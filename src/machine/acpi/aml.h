@@ -23,6 +23,7 @@ struct aml_mark aml_device(struct bytes *b, const char *name);
 struct aml_mark aml_method(struct bytes *b, const char *name, unsigned args, bool serialized);
 struct aml_mark aml_package(struct bytes *b, uint8_t n);
 struct aml_mark aml_field(struct bytes *b, const char *region); /* ByteAcc, NoLock, Preserve */
+struct aml_mark aml_field_dword(struct bytes *b, const char *region); /* DWordAcc, NoLock, WriteAsZeros */
 struct aml_mark aml_if(struct bytes *b); /* the predicate follows */
 struct aml_mark aml_else(struct bytes *b);
 void aml_end(struct bytes *b, struct aml_mark m);
@@ -56,6 +57,7 @@ enum aml_op {
 	AML_STORE = 0x70,
 	AML_AND = 0x7b,
 	AML_OR = 0x7d, /* operand operand target */
+	AML_NOTIFY = 0x86, /* object, value */
 	AML_CREATE_DWORD_FIELD = 0x8a, /* buffer, byte index, name */
 	AML_LAND = 0x90,
 	AML_LOR,
@@ -78,6 +80,8 @@ void res_io(struct bytes *r, uint16_t min, uint16_t max, uint8_t align, uint8_t 
 void res_irq(struct bytes *r, uint16_t mask); /* edge, active high, exclusive */
 /* res_interrupts - extended interrupt descriptor: level, active high, shared; n of them. */
 void res_interrupts(struct bytes *r, const uint32_t *irqs, uint8_t n);
+/* The same for one that is not shared: level or edge. */
+void res_interrupt(struct bytes *r, uint32_t irq, bool level);
 void res_memory32_fixed(struct bytes *r, bool writable, uint32_t base, uint32_t len);
 /* Windows of a bridge: min..max inclusive. */
 void res_bus_numbers(struct bytes *r, uint16_t min, uint16_t max);

@@ -201,7 +201,7 @@ static void root_osc(struct bytes *b)
 	aml_end(b, m);
 }
 
-static void com_port(struct bytes *b, unsigned n, uint16_t base, uint8_t irq)
+void acpi_dsdt_com_port(struct bytes *b, unsigned n, uint16_t base, uint8_t irq)
 {
 	char name[8];
 	struct bytes r = { 0 };
@@ -266,7 +266,7 @@ static void isa_bridge(struct bytes *b, const struct acpi_config *cfg)
 	keyboard(b);
 	for (unsigned i = 0; i < ARRAY_SIZE(cfg->com_ports); i++)
 		if (cfg->com_ports[i])
-			com_port(b, i, cfg->com_ports[i], cfg->com_irqs[i]);
+			acpi_dsdt_com_port(b, i, cfg->com_ports[i], cfg->com_irqs[i]);
 	aml_end(b, m);
 }
 
@@ -413,7 +413,7 @@ static void motherboard(struct bytes *b, const struct acpi_config *cfg)
 	aml_end(b, m);
 }
 
-static void processors(struct bytes *b, unsigned n_cpus)
+void acpi_dsdt_processors(struct bytes *b, unsigned n_cpus)
 {
 	for (unsigned i = 0; i < n_cpus; i++) {
 		struct aml_mark m;
@@ -440,14 +440,14 @@ static void interrupt_model(struct bytes *b)
 	aml_end(b, m);
 }
 
-static void soft_off(struct bytes *b)
+void acpi_dsdt_soft_off(struct bytes *b, uint8_t slp_typ)
 {
 	struct aml_mark m;
 
 	aml_name_op(b, "\\_S5");
 	m = aml_package(b, 4);
-	aml_int(b, ACPI_SLP_TYP_S5);
-	aml_int(b, ACPI_SLP_TYP_S5);
+	aml_int(b, slp_typ);
+	aml_int(b, slp_typ);
 	aml_int(b, 0);
 	aml_int(b, 0);
 	aml_end(b, m);
@@ -464,7 +464,7 @@ void acpi_dsdt_body(struct bytes *b, const struct acpi_config *cfg)
 		link_device(b, i);
 	hpet_device(b);
 	motherboard(b, cfg);
-	processors(b, cfg->n_cpus);
+	acpi_dsdt_processors(b, cfg->n_cpus);
 	aml_end(b, sb);
-	soft_off(b);
+	acpi_dsdt_soft_off(b, ACPI_SLP_TYP_S5);
 }

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The board without PCI: what Linux finds on it, and how it leaves."""
+
+import re
+import socket
+
+from harness import Linux, case, check, check_equal, doppel_only, tmp
+from test_virtio import boot, check_dmesg, disk, use_disk
+
+
+def tables(guest):
+    return set(guest.run("ls /sys/firmware/acpi/tables").split()) - {"data", "dynamic"}
+
+
+@case("microvm/devices", cost=40)
+def devices():
+    doppel_only("a kernel without firmware's help finds no clock under QEMU's emulation")
+    path = disk("disk.img", 64 << 20)
+    guest = boot("-drive", f"if=virtio,format=raw,file={path},discard=unmap",
+                 "-object", "rng-builtin,id=r", "-device", "virtio-rng-device,rng=r",
+                 "-device", "virtio-balloon-device,bus=virtio-mmio-bus.3",
+                 machine="microvm", smp=2)
+    check_equal(guest.run("ls /sys/bus | grep -c '^pci$'; ls /sys/bus/pci/devices | wc -l"),
+                "1\n0\n", "the PCI bus and its devices")
+    check_equal(tables(guest), {"APIC", "DSDT", "FACP"}, "ACPI tables")
+    check_equal(guest.run("nproc").strip(), "2", "processors")
+    use_disk(guest, path)
+    check("virtio_rng" in guest.run("cat /sys/class/misc/hw_random/rng_current"), "no virtio_rng")
+    where = guest.run("cat /proc/iomem")
+    check(re.search(r"feb00600-feb007ff : LNRO0005", where), "the balloon is not in slot 3")
+    interrupts = guest.run("cat /proc/interrupts")
+    for pattern in (r"IO-APIC +\d+-fasteoi +virtio\d", r"IO-APIC +4-edge +ttyS0",
+                    r"IO-APIC +9-edge +ACPI:Ged", r"IO-APIC +8-edge +rtc0"):
+        check(re.search(pattern, interrupts), f"no {pattern!r} in {interrupts}")
+    check_dmesg(guest)
+    guest.poweroff()
+
+
+@case("microvm/reboot")
+def reboot():
+    doppel_only("see microvm/devices")
+    guest = Linux(machine="microvm")
+    guest.wait_for_shell()
+    guest.send("reboot -f\n")
+    guest.wait_for_shell()
+    guest.poweroff()
+
+
+@case("microvm/one-ioapic")
+def one_ioapic():
+    doppel_only("see microvm/devices")
+    path = disk("disk.img", 8 << 20)
+    guest = boot("-drive", f"if=virtio,format=raw,file={path}", machine="microvm,ioapic2=off")
+    interrupts = guest.run("cat /proc/interrupts")
+    check(re.search(r"IO-APIC +(1[6-9]|2[0-3])-fasteoi +virtio0", interrupts),
+          f"no slot at GSI 16 to 23: {interrupts}")
+    guest.poweroff()
+
+
+@case("microvm/bare")
+def bare():
+    """Without any chip that can be left out."""
+    doppel_only("see microvm/devices")
+    guest = Linux(machine="microvm,pic=off,pit=off,rtc=off")
+    guest.wait_for_shell()
+    interrupts = guest.run("cat /proc/interrupts")
+    check("rtc0" not in interrupts, "there is a clock")
+    guest.poweroff()
+
+
+@case("microvm/power-button")
+def power_button():
+    """The generic event device tells the kernel, whose input device gets a key."""
+    doppel_only("see microvm/devices")
+    path = tmp("qmp")
+    guest = Linux(machine="microvm", options=("-monitor", f"unix:{path},server=on,wait=off"))
+    guest.wait_for_shell()
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(path)
+        s.recv(1000)
+        s.sendall(b"system_powerdown\n")
+        s.recv(1000)
+    guest.run("n=0; until grep -q 'Ged' /proc/interrupts && "
+              "awk '/Ged/ {exit !($2 > 0)}' /proc/interrupts || [ $n = 20 ]; "
+              "do n=$((n + 1)); sleep 0.2; done")
+    count = guest.run("awk '/Ged/ {print $2}' /proc/interrupts").strip()
+    check_equal(count, "1", "interrupts of the generic event device")
+    guest.poweroff()
+
+
+@case("microvm/no-acpi")
+def no_acpi():
+    """The kernel of Debian knows neither MP tables nor devices of the command line: it is told."""
+    doppel_only("see microvm/devices")
+    path = disk("disk.img", 8 << 20)
+    guest = boot("-drive", f"if=virtio,format=raw,file={path}", machine="microvm,acpi=off",
+                 append="reboot=t")
+    check_equal(guest.run("ls /sys/firmware | grep -c acpi", status=None).strip(), "0", "ACPI")
+    line = guest.run("cat /proc/cmdline")
+    check(re.search(r" virtio_mmio.device=512@0xfeb00[0-9a-f]00:\d+$", line.strip()),
+          f"command line {line!r}")
+    guest.send("reboot -f\n")
+    guest.wait_for_shell()
