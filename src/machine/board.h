@@ -29,6 +29,7 @@ struct pci_bus;
 struct pci_space;
 struct pic;
 struct rtc;
+struct smbios_fields;
 struct vm_boot;
 struct virtio_mmio_bus;
 
@@ -79,6 +80,7 @@ struct pc_config {
 	struct chardev *debugcon;
 	uint16_t debugcon_port;
 	uint8_t uuid[16];
+	const struct smbios_fields *smbios; /* may be NULL; outlives the machine */
 	const struct vm_board_opts *opts;
 	const struct apics_ops *apics_ops;
 	void *apics_opaque;
@@ -102,6 +104,7 @@ struct pc {
 	struct virtio_mmio_bus *slots;
 	bool auto_cmdline;
 	uint8_t uuid[16];
+	const struct smbios_fields *smbios;
 	bool firmware;
 };
 

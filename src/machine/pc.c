@@ -223,6 +223,7 @@ int pc_create(struct pc *pc, struct dev_env *env, const struct pc_config *cfg, s
 			.ecam_base = cfg->board->acpi.ecam_base,
 		},
 	};
+	pc->smbios = cfg->smbios;
 	memcpy(pc->uuid, cfg->uuid, sizeof(pc->uuid));
 	mem_begin(env->mem);
 	map_ram(env->mem, &cfg->ram, &pam);
@@ -248,6 +249,7 @@ static void smbios_for(const struct pc *pc, struct smbios *s)
 		.machine = pc->board->name,
 		.ram = pc->ram,
 		.n_cpus = pc->acpi.n_cpus,
+		.fields = pc->smbios,
 	};
 
 	memcpy(cfg.uuid, pc->uuid, sizeof(cfg.uuid));

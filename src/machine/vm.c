@@ -12,6 +12,7 @@
 #include "dev/irq/apic.h"
 #include "dev/registry.h"
 #include "machine/firmware.h"
+#include "machine/smbios.h"
 #include "machine/vm_int.h"
 #include "x86/cpuid.h"
 
@@ -87,6 +88,18 @@ static int check_config(struct vm *vm, const struct vm_config *cfg, struct err *
 			return r;
 	}
 	return 0;
+}
+
+static int check_smbios(const struct vm *vm, const struct vm_config *cfg, struct err **e)
+{
+	struct smbios_config s = {
+		.machine = vm->board->name,
+		.ram = vm->ram,
+		.n_cpus = vm->n_cpus,
+		.fields = cfg->smbios,
+	};
+
+	return smbios_check(&s, e);
 }
 
 static int open_images(struct vm *vm, const struct vm_config *cfg, struct err **e)
@@ -174,6 +187,7 @@ static int create_devices(struct vm *vm, const struct vm_config *cfg, struct err
 		.flash = { cfg->pflash[0], cfg->pflash[1] },
 		.debugcon = cfg->debugcon,
 		.debugcon_port = cfg->debugcon_port,
+		.smbios = cfg->smbios,
 		.opts = &cfg->board,
 		.apics_ops = &vm_apics_ops,
 		.apics_opaque = vm,
@@ -292,7 +306,9 @@ static int create(struct vm *vm, const struct vm_config *cfg, struct err **e)
 		return r;
 	ram_split(&vm->ram, size, vm->board->ram_threshold, vm->board->ram_low);
 	vm->n_cpus = cfg->n_cpus;
-	r = create_mem(vm, cfg, e);
+	r = check_smbios(vm, cfg, e);
+	if (!r)
+		r = create_mem(vm, cfg, e);
 	if (!r)
 		r = create_cpus(vm, cfg, e);
 	if (!r)

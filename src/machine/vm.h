@@ -19,6 +19,7 @@ struct chardev;
 struct dev_env;
 struct err;
 struct log;
+struct smbios_fields;
 struct loop;
 struct vm;
 
@@ -52,6 +53,7 @@ struct vm_fw_item {
 struct vm_config {
 	const char *name; /* NULL: "doppel" */
 	uint8_t uuid[16]; /* as it is printed; zeros: none */
+	const struct smbios_fields *smbios; /* NULL: all by default; outlives the machine */
 	const char *machine; /* "pc", "q35", "microvm" */
 	struct vm_board_opts board; /* for boards that have choices (vm_machine_info.opts) */
 	const char *cpu; /* CPUID model spec; NULL: "max" */

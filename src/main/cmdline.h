@@ -34,7 +34,7 @@ struct cmdline {
 	struct cmd_list drives, blockdevs; /* drives: -drive, -hda, -cdrom, disks, as -drive has it */
 	struct cmd_list netdevs, nics, fsdevs, virtfs, objects; /* nics: -nic and -net */
 	struct cmd_list volumes; /* mount points of -v, in the order of their virtfs */
-	struct cmd_list fw_cfgs;
+	struct cmd_list fw_cfgs, smbios;
 	const char *vga_driver; /* NULL: no display adapter */
 	bool vga_given, snapshot;
 	unsigned disks; /* images that were named without an option */

@@ -171,6 +171,7 @@ void cmdline_explain(const struct cmdline *c)
 	explain_opt("-vga", c->vga_driver ? "std" : "none");
 	explain_list("-device", &c->devices);
 	explain_list("-fw_cfg", &c->fw_cfgs);
+	explain_list("-smbios", &c->smbios);
 	if (c->cfg.bios)
 		explain_opt("-bios", c->cfg.bios);
 	explain_use("-kernel", &c->kernel);

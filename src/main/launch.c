@@ -22,6 +22,7 @@
 #include "main/parts.h"
 #include "main/pidfile.h"
 #include "main/publish.h"
+#include "main/smbios_opt.h"
 #include "main/watch.h"
 
 #define FW_ITEM_MAX (64 * MiB)
@@ -37,6 +38,7 @@ struct launch {
 	struct backs *backs;
 	struct parts parts;
 	struct vm_fw_item *fw_items;
+	struct smbios_opt smbios;
 	char **strings;
 	size_t n_strings;
 	struct watch *watch;
@@ -340,6 +342,22 @@ static int launch_fw_items(struct launch *l, struct err **e)
 	return 0;
 }
 
+static int launch_smbios(struct launch *l, struct err **e)
+{
+	const struct cmd_list *s = &l->c->smbios;
+
+	for (size_t i = 0; i < s->n; i++) {
+		int r = smbios_opt_add(&l->smbios, s->use[i].arg, true, e);
+
+		if (r) {
+			cmd_blame(e, &s->use[i]);
+			return r;
+		}
+	}
+	l->cfg.smbios = &l->smbios.fields;
+	return 0;
+}
+
 /* The host side of devices, and which devices there are. */
 static int launch_backs(struct launch *l, struct err **e)
 {
@@ -398,6 +416,8 @@ static int launch_open(struct launch *l, struct err **e)
 		r = launch_backs(l, e);
 	if (!r)
 		r = launch_fw_items(l, e);
+	if (!r)
+		r = launch_smbios(l, e);
 	if (r)
 		return r;
 	l->cfg.log = l->log;
@@ -438,6 +458,7 @@ static void launch_fini(struct launch *l)
 		chardev_close(l->chardevs[i]);
 	free(l->chardevs);
 	free(l->fw_items);
+	smbios_opt_free(&l->smbios);
 	for (size_t i = 0; i < l->n_strings; i++)
 		free(l->strings[i]);
 	free(l->strings);

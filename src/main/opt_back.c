@@ -12,6 +12,7 @@
 #include "dev/registry.h"
 #include "main/cmdline.h"
 #include "main/object.h"
+#include "main/smbios_opt.h"
 
 static bool is_help(const char *arg)
 {
@@ -287,6 +288,19 @@ int opt_boot(struct cmdline *c, const struct cmd_use *use, struct err **e)
 	if (!r)
 		r = kv_finish(&kv, e);
 	kv_free(&kv);
+	return r;
+}
+
+int opt_smbios(struct cmdline *c, const struct cmd_use *use, struct err **e)
+{
+	struct smbios_opt o = {0};
+	int r = smbios_opt_add(&o, use->arg, false, e);
+
+	if (!r && o.has_uuid)
+		memcpy(c->cfg.uuid, o.uuid, sizeof(o.uuid));
+	smbios_opt_free(&o);
+	if (!r)
+		cmd_list_add(&c->smbios, *use);
 	return r;
 }
 

@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "base/kvlist.h"
 #include "main/cmdline.h"
+#include "main/smbios_opt.h"
 
 int opt_monitor(struct cmdline *c, const struct cmd_use *use, struct err **e)
 {
@@ -60,20 +61,5 @@ int opt_action(struct cmdline *c, const struct cmd_use *use, struct err **e)
 /* RFC 4122 3: 8-4-4-4-12 hexadecimal digits. */
 int opt_uuid(struct cmdline *c, const struct cmd_use *use, struct err **e)
 {
-	const char *p = use->arg;
-
-	for (unsigned i = 0; i < 16; i++) {
-		char digits[3] = {0};
-
-		if (i == 4 || i == 6 || i == 8 || i == 10)
-			p += *p == '-' ? 1 : strlen(p);
-		for (unsigned k = 0; k < 2 && isxdigit((unsigned char)*p); k++)
-			digits[k] = *p++;
-		if (!digits[1])
-			return err_set(e, EINVAL, "not a UUID");
-		c->cfg.uuid[i] = (uint8_t)strtoul(digits, NULL, 16);
-	}
-	if (*p)
-		return err_set(e, EINVAL, "not a UUID");
-	return 0;
+	return parse_uuid(use->arg, c->cfg.uuid) ? 0 : err_set(e, EINVAL, "not a UUID");
 }

@@ -101,3 +101,46 @@ def no_acpi():
           f"command line {line!r}")
     guest.send("reboot -f\n")
     guest.wait_for_shell()
+
+
+UUID = "01234567-89ab-cdef-0123-456789abcdef"
+SMBIOS = [("type=0,vendor=Acme,version=1.2,date=02/03/2024,release=3.7,uefi=on", {
+              "bios_vendor": "Acme", "bios_version": "1.2", "bios_date": "02/03/2024",
+              "bios_release": "3.7"}),
+          (f"type=1,manufacturer=Makers,product=Box,version=v2,serial=S1,uuid={UUID},sku=K,family=F", {
+              "sys_vendor": "Makers", "product_name": "Box", "product_version": "v2",
+              "product_serial": "S1", "product_uuid": UUID, "product_sku": "K",
+              "product_family": "F"}),
+          ("type=2,manufacturer=Boards,product=B,version=b1,serial=bs,asset=ba,location=bl", {
+              "board_vendor": "Boards", "board_name": "B", "board_version": "b1",
+              "board_serial": "bs", "board_asset_tag": "ba"}),
+          ("type=3,manufacturer=Cases,version=c1,serial=cs,asset=ca,sku=ck", {
+              "chassis_vendor": "Cases", "chassis_version": "c1", "chassis_serial": "cs",
+              "chassis_asset_tag": "ca"})]
+
+
+@case("smbios/pc", "pc")
+@case("smbios/microvm", "microvm")
+def smbios(machine):
+    """The kernel's own view of the fields, and the OEM strings as systemd reads credentials."""
+    if machine == "microvm":
+        doppel_only("QEMU's has no SMBIOS tables")
+    path = tmp("credential")
+    with open(path, "w") as f:
+        f.write("io.systemd.credential:two=from, a file")
+    options = [word for props, _ in SMBIOS for word in ("-smbios", props)]
+    guest = Linux(machine=machine, options=options + [
+        "-smbios", f"type=11,value=io.systemd.credential:one=1,,2,path={path}",
+        "-smbios", "type=4,sock_pfx=Socket,manufacturer=Cpus,max-speed=3000,current-speed=2500",
+        "-smbios", "type=17,loc_pfx=Slot,bank=Bank,manufacturer=Dimms,serial=ds,speed=2400"])
+    guest.wait_for_shell()
+    for _, fields in SMBIOS:
+        for name, want in fields.items():
+            check_equal(guest.run(f"cat /sys/class/dmi/id/{name}").strip(), want, name)
+    strings = guest.run("strings /sys/firmware/dmi/entries/11-0/raw").split("\n")
+    for want in ("io.systemd.credential:one=1,2", "io.systemd.credential:two=from, a file"):
+        check(want in strings, f"no {want!r} in {strings}")
+    strings = guest.run("strings /sys/firmware/dmi/tables/DMI").split("\n")
+    for want in ("Socket", "Cpus", "Slot", "Bank", "Dimms"):
+        check(any(s.startswith(want) for s in strings), f"no {want!r} in {strings}")
+    guest.poweroff()

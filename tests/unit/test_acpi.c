@@ -379,6 +379,94 @@ static void test_smbios(void **state)
 	smbios_free(&s);
 }
 
+/* The string that byte `off` of the structure of that type refers to. */
+static const char *smbios_string(const struct bytes *t, uint8_t type, unsigned off)
+{
+	for (size_t i = 0; i < t->len;) {
+		const uint8_t *p = t->p + i;
+		size_t s = i + p[1];
+
+		for (unsigned n = 1; p[0] == type && n < p[off]; n++)
+			s += strlen((char *)t->p + s) + 1;
+		if (p[0] == type)
+			return p[off] ? (char *)t->p + s : "";
+		while (t->p[s] || t->p[s + 1])
+			s++;
+		i = s + 2;
+	}
+	fail();
+	return NULL;
+}
+
+static void test_smbios_fields(void **state)
+{
+	static const char *const oem[] = { "io.systemd.credential:a=b", "", "third" };
+	static const uint8_t chassis[] = { 3, 6, 0, 3, 1, 0, 'C', 'h', 0, 0 };
+	static const struct smbios_raw raw = { chassis, sizeof(chassis) };
+	struct smbios_fields f = {
+		.text = { [SMBIOS_0_VENDOR] = "Vendor", [SMBIOS_1_FAMILY] = "Family",
+			  [SMBIOS_2_LOCATION] = "Here", [SMBIOS_4_SOCKET] = "Slot",
+			  [SMBIOS_17_LOCATOR] = "Bank" },
+		.has_release = true, .release = { 3, 7 }, .uefi = true, .has_board = true,
+		.cpu_speed = 3100, .dimm_speed = 2400,
+		.oem = oem, .n_oem = 3, .raw = &raw, .n_raw = 1,
+	};
+	struct smbios_config cfg = { .machine = "pc", .n_cpus = 2, .uuid = { 1, 2, 3, 4 },
+				     .fields = &f };
+	struct smbios s;
+
+	ram_split(&cfg.ram, GiB, board_pc.ram_threshold, board_pc.ram_low);
+	assert_int_equal(smbios_check(&cfg, NULL), 0);
+	smbios_build(&s, &cfg);
+	assert_string_equal(smbios_string(&s.tables, 0, 4), "Vendor");
+	assert_string_equal(smbios_string(&s.tables, 0, 5), DOPPEL_VERSION);
+	assert_string_equal(smbios_string(&s.tables, 1, 4), "doppel");
+	assert_string_equal(smbios_string(&s.tables, 1, 5), "pc");
+	assert_string_equal(smbios_string(&s.tables, 1, 7), "");
+	assert_string_equal(smbios_string(&s.tables, 1, 26), "Family");
+	assert_string_equal(smbios_string(&s.tables, 2, 10), "Here");
+	assert_string_equal(smbios_string(&s.tables, 3, 4), "Ch"); /* the only one */
+	assert_string_equal(smbios_string(&s.tables, 4, 4), "Slot0");
+	assert_string_equal(smbios_string(&s.tables, 17, 0x10), "Bank 0");
+	/* An empty string cannot be stored; the count is that of the others. */
+	assert_string_equal(smbios_string(&s.tables, 11, 4), "third");
+	smbios_free(&s);
+}
+
+static void test_smbios_bad(void **state)
+{
+	static const struct smbios_raw bad[] = {
+		{ "", 0 },
+		{ "\3\6\0\3\1", 5 },
+		{ "\3\7\0\3\1\0\0", 7 }, /* no place for its end */
+		{ "\3\5\0\3\1Ch\0", 8 },   /* one zero */
+		{ "\3\5\0\3\1\0\0\0", 8 }, /* something after it */
+		{ "\3\3\0\3\0\0", 6 },
+		{ "\177\4\0\3\0\0", 6 },   /* the end of the table */
+	};
+	const char *oem[SMBIOS_OEM_MAX + 1];
+	struct smbios_fields f = { .n_raw = 1 };
+	struct smbios_config cfg = { .machine = "pc", .n_cpus = 1, .fields = &f };
+	char *text = xzalloc(SMBIOS_TABLES_MAX);
+
+	ram_split(&cfg.ram, GiB, board_pc.ram_threshold, board_pc.ram_low);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		f.raw = &bad[i];
+		assert_true(smbios_check(&cfg, NULL) < 0);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(oem); i++)
+		oem[i] = "x";
+	f = (struct smbios_fields){ .oem = oem, .n_oem = SMBIOS_OEM_MAX };
+	assert_int_equal(smbios_check(&cfg, NULL), 0);
+	f.n_oem++;
+	assert_true(smbios_check(&cfg, NULL) < 0);
+	memset(text, 'x', SMBIOS_TABLES_MAX - 1);
+	oem[0] = text;
+	f.n_oem = 1;
+	assert_true(smbios_check(&cfg, NULL) < 0);
+	free(text);
+}
+
 static void write_table(const char *dir, const char *board, const uint8_t *p)
 {
 	char *path = xasprintf("%s/%s-%.4s.aml", dir, board, (const char *)p);
@@ -452,7 +540,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_placed), cmocka_unit_test(test_madt),
 		cmocka_unit_test(test_script), cmocka_unit_test(test_aml),
 		cmocka_unit_test(test_reduced), cmocka_unit_test(test_mptable),
-		cmocka_unit_test(test_smbios), cmocka_unit_test(test_iasl),
+		cmocka_unit_test(test_smbios), cmocka_unit_test(test_smbios_fields),
+		cmocka_unit_test(test_smbios_bad), cmocka_unit_test(test_iasl),
 	};
 
 	if (argc == 2) {
