@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "back/block/block.h"
 #include "back/fs/fsdev.h"
@@ -203,6 +205,31 @@ void backs_close(struct backs *b)
 	free(b->netdevs);
 	free(b->fsdevs);
 	free(b);
+}
+
+/* The back end keeps the memory as a file that has no name. */
+int backs_add_disk(struct backs *b, const char *id, const void *data, size_t len, struct err **e)
+{
+	int fd = memfd_create(id, MFD_CLOEXEC), r = 0;
+	struct block *drive;
+	char *opts;
+
+	if (fd < 0)
+		return err_set(e, errno, "cannot make a disk in memory: %s", strerror(errno));
+	for (size_t done = 0; done < len && !r;) {
+		ssize_t n = write(fd, (const char *)data + done, len - done);
+
+		if (n < 0)
+			r = err_set(e, errno, "cannot make a disk in memory: %s", strerror(errno));
+		else
+			done += (size_t)n;
+	}
+	opts = xasprintf("file=/proc/self/fd/%d,format=raw,if=virtio,readonly=on,id=%s", fd, id);
+	if (!r)
+		r = block_open_drive(&drive, b->blocks, opts, e);
+	free(opts);
+	close(fd);
+	return r;
 }
 
 struct block *backs_drive(struct backs *b, const char *id)

@@ -25,6 +25,8 @@ int backs_open(struct backs **out, const struct cmdline *c, struct loop *loop, s
 	       struct err **e);
 void backs_close(struct backs *b);
 /* By id; NULL: there is none.  backs_drive: or by a node's name. */
+/* backs_add_disk - a disk of these bytes, that cannot be written, as the last of if=virtio. */
+int backs_add_disk(struct backs *b, const char *id, const void *data, size_t len, struct err **e);
 struct block *backs_drive(struct backs *b, const char *id);
 struct netdev *backs_netdev(struct backs *b, const char *id);
 struct fsdev *backs_fsdev(struct backs *b, const char *id);

@@ -53,7 +53,7 @@ void cmdline_free(struct cmdline *c)
 	struct cmd_list *lists[] = {&c->serials,   &c->chardevs, &c->devices, &c->globals,
 				    &c->data_dirs, &c->monitors, &c->drives,  &c->blockdevs,
 				    &c->netdevs,   &c->nics,	 &c->fsdevs,  &c->virtfs,
-				    &c->objects,   &c->volumes,	 &c->fw_cfgs,   &c->smbios};
+				    &c->objects,   &c->volumes,	 &c->fw_cfgs,   &c->smbios,	&c->ssh_keys};
 
 	for (size_t i = 0; i < c->n_owned; i++)
 		free(c->owned[i]);

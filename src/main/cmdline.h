@@ -35,6 +35,8 @@ struct cmdline {
 	struct cmd_list netdevs, nics, fsdevs, virtfs, objects; /* nics: -nic and -net */
 	struct cmd_list volumes; /* mount points of -v, in the order of their virtfs */
 	struct cmd_list fw_cfgs, smbios;
+	struct cmd_use user; /* --user */
+	struct cmd_list ssh_keys;
 	const char *vga_driver; /* NULL: no display adapter */
 	bool vga_given, snapshot;
 	unsigned disks; /* images that were named without an option */

@@ -7,6 +7,7 @@
 #include "base/base.h"
 #include "main/cmdline.h"
 #include "main/publish.h"
+#include "main/seed.h"
 
 static void explain_word(const char *w)
 {
@@ -133,6 +134,9 @@ void cmdline_explain(const struct cmdline *c)
 {
 	char mem[32];
 
+	if (seed_mounts(c))
+		fprintf(stderr, "%s: the seed of --user and --ssh-key is not among the dialect's words\n",
+			c->prog);
 	if (c->timeout_ms) /* the same status, 124, ends both */
 		printf("timeout --foreground %g ", (double)c->timeout_ms / 1000);
 	printf("doppel-system-x86_64");

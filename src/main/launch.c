@@ -22,6 +22,7 @@
 #include "main/parts.h"
 #include "main/pidfile.h"
 #include "main/publish.h"
+#include "main/seed.h"
 #include "main/smbios_opt.h"
 #include "main/watch.h"
 
@@ -39,6 +40,7 @@ struct launch {
 	struct parts parts;
 	struct vm_fw_item *fw_items;
 	struct smbios_opt smbios;
+	struct seed seed;
 	char **strings;
 	size_t n_strings;
 	struct watch *watch;
@@ -354,6 +356,8 @@ static int launch_smbios(struct launch *l, struct err **e)
 			return r;
 		}
 	}
+	if (l->seed.credential)
+		smbios_opt_oem(&l->smbios, l->seed.credential);
 	l->cfg.smbios = &l->smbios.fields;
 	return 0;
 }
@@ -363,6 +367,10 @@ static int launch_backs(struct launch *l, struct err **e)
 {
 	int r = backs_open(&l->backs, l->c, l->loop, l->log, e);
 
+	if (!r)
+		r = seed_make(&l->seed, l->c, e);
+	if (!r && l->seed.image.len)
+		r = backs_add_disk(l->backs, "seed", l->seed.image.p, l->seed.image.len, e);
 	if (!r)
 		r = parts_make(&l->parts, l->c, l->backs, e);
 	if (r)
@@ -459,6 +467,7 @@ static void launch_fini(struct launch *l)
 	free(l->chardevs);
 	free(l->fw_items);
 	smbios_opt_free(&l->smbios);
+	seed_free(&l->seed);
 	for (size_t i = 0; i < l->n_strings; i++)
 		free(l->strings[i]);
 	free(l->strings);
@@ -490,6 +499,9 @@ static void launch_banner(const struct launch *l)
 		fprintf(stderr, "%s runs; 'doppel console %s' attaches, 'doppel stop %s' ends it\n",
 			rundir_name(l->rundir), rundir_name(l->rundir), rundir_name(l->rundir));
 	free(why);
+	for (size_t i = 0; i < l->c->volumes.n && !seed_mounts(l->c); i++)
+		fprintf(stderr, "in the guest: mount -t 9p -o %s %s %s\n", SEED_MOUNT_OPTIONS,
+			l->c->volumes.use[i].arg, l->c->volumes.use[i].arg);
 }
 
 int launch(const struct cmdline *c, int *status, struct err **e)

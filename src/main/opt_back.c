@@ -12,6 +12,7 @@
 #include "dev/registry.h"
 #include "main/cmdline.h"
 #include "main/object.h"
+#include "main/seed.h"
 #include "main/smbios_opt.h"
 
 static bool is_help(const char *arg)
@@ -211,6 +212,18 @@ int opt_publish(struct cmdline *c, const struct cmd_use *use, struct err **e)
 					       : xasprintf(",%s", rule));
 	free(rule);
 	return 0;
+}
+
+int opt_user(struct cmdline *c, const struct cmd_use *use, struct err **e)
+{
+	c->user = *use;
+	return seed_check_user(use->arg, e);
+}
+
+int opt_ssh_key(struct cmdline *c, const struct cmd_use *use, struct err **e)
+{
+	cmd_list_add(&c->ssh_keys, *use);
+	return seed_check_key(use->arg, e);
 }
 
 /* dir:/mnt[:ro] */

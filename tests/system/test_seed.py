@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""doppel run --user, --ssh-key, -v: what a guest gets to read."""
+
+import glob
+import os
+
+from harness import (FRIENDLY, GUEST, KERNELS, Linux, Process, accel, case, check, check_equal,
+                     doppel_only, tmp)
+from test_virtio import MODULES, cpio_entry, initrd
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA me@here"
+
+
+class Friendly(Linux):
+    def __init__(self, options):
+        Process.__init__(self, [FRIENDLY, "run", "--engine", accel(), "--kernel",
+                                KERNELS["cloud"], *options], terminal=True)
+
+
+def with_isofs():
+    """The initramfs of the virtio tests, with what reads CD-ROM images."""
+    path = initrd()
+    with open(path, "ab") as out:
+        for name in ("cdrom", "isofs"):
+            found = glob.glob(f"{GUEST}/cloud/root/lib/modules/*/kernel/**/{name}.ko",
+                              recursive=True)
+            check(found, f"the cloud kernel has no module {name}")
+            with open(found[0], "rb") as f:
+                out.write(cpio_entry(f"lib/mods/{name}.ko", 0o100644, f.read()))
+        out.write(cpio_entry("TRAILER!!!", 0, b""))
+    return path
+
+
+def boot(*options):
+    doppel_only("doppel run")
+    guest = Friendly(["--initrd", with_isofs(), *options])
+    guest.wait_for_shell()
+    guest.run("for m in " + " ".join(MODULES + ["cdrom", "isofs"]) +
+              "; do insmod /lib/mods/$m.ko || echo no $m; done")
+    return guest
+
+
+@case("seed/pc", "pc")
+@case("seed/microvm", "microvm")
+def seed(machine):
+    key = tmp("key.pub")
+    with open(key, "w") as f:
+        f.write(KEY + "\n")
+    guest = boot("--machine", machine, "--user", "alice", "--ssh-key", key, "--name", "seeded",
+                 "-v", f"{os.path.dirname(key)}:/mnt")
+    guest.run("mkdir /tmp/seed && mount -t iso9660 -o ro /dev/vda /tmp/seed")
+    check_equal(guest.run("ls /tmp/seed").split(), ["meta-data", "user-data"], "files")
+    data = guest.run("cat /tmp/seed/user-data")
+    check(data.startswith("#cloud-config\n"), f"user-data begins with {data[:40]!r}")
+    for want in (f'\nssh_authorized_keys:\n  - "{KEY}"\n', '  - name: "alice"\n',
+                 " -- '/mnt' '/mnt'"):
+        check(want in data, f"no {want!r} in {data}")
+    check('local-hostname: "seeded"' in guest.run("cat /tmp/seed/meta-data"), "no host name")
+    check_equal(guest.run("cat /sys/block/vda/ro").strip(), "1", "read-only")
+    credential = guest.run("strings /sys/firmware/dmi/entries/11-0/raw | grep credential | "
+                           "cut -d = -f 2- | base64 -d")
+    check_equal(credential.strip(), KEY, "the credential")
+    guest.poweroff()
+
+
+@case("seed/none")
+def none():
+    """Without a seed the folders of -v are for the person to mount."""
+    doppel_only("doppel run")
+    guest = Friendly(["--initrd", os.path.join(GUEST, "initramfs-x86_64.img"),
+                      "-v", f"{os.path.dirname(tmp('x'))}:/mnt"])
+    guest.expect(r"in the guest: mount -t 9p -o trans=virtio\S* /mnt /mnt")
+    guest.wait_for_shell()
+    guest.poweroff()
