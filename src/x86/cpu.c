@@ -167,6 +167,18 @@ void x86_event_set(struct x86_cpu *c, uint32_t bits)
 		X86_HOST(c, wake, c->index);
 }
 
+void x86_event_init(struct x86_cpu *c)
+{
+	uint32_t old = atomic_load(&c->events);
+
+	while (!atomic_compare_exchange_weak(&c->events, &old,
+					     (old & ~X86_EV_SIPI) | X86_EV_INIT))
+		;
+	atomic_store(&c->attn, 1);
+	if (!(old & X86_EV_INIT))
+		X86_HOST(c, wake, c->index);
+}
+
 void x86_raise(struct x86_cpu *c, uint8_t vector)
 {
 	c->exc.vector = vector;

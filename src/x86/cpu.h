@@ -233,6 +233,8 @@ void x86_cpu_set(struct x86_cpu *c, const struct x86_state *in);
 
 /* x86_event_set - set event bits from any thread and wake the vCPU; _clear for level events. */
 void x86_event_set(struct x86_cpu *c, uint32_t bits);
+/* x86_event_init - x86_event_set of X86_EV_INIT; a SIPI that came before and was not looked at is gone. */
+void x86_event_init(struct x86_cpu *c);
 /* x86_event_hint - the same without waking: for a vCPU that runs, or its own thread. */
 static inline void x86_event_hint(struct x86_cpu *c, uint32_t bits)
 {

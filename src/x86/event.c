@@ -7,6 +7,10 @@
  * INIT and SIPI are acted upon even when the engine is asked to leave at the same time. X86_EV_INTR
  * is the level of the interrupt controllers and only theirs to clear; X86_EV_EXIT is the engine's.
  *
+ * A SIPI counts only for a vCPU that waits for one, yet one that sleeps in HLT does not look at it:
+ * the bit stays.  The next INIT drops it (x86_event_init), so both bits at once mean INIT, then
+ * SIPI.  They are taken together, lest a pair that comes meanwhile be torn.
+ *
  * Shadows: STI's holds off INTR, that of MOV SS and POP SS also NMI and debug traps.  The engine
  * sets them, runs one instruction, and clears them.
  */
@@ -88,12 +92,13 @@ static void take_inner(struct x86_cpu *c, uint32_t ev)
 /* Requests that are acted upon whatever the vCPU does. */
 static void take_requests(struct x86_cpu *c, uint32_t ev)
 {
-	if (ev & X86_EV_INIT) {
-		x86_event_clear(c, X86_EV_INIT);
+	uint32_t ipi = ev & (X86_EV_INIT | X86_EV_SIPI);
+
+	if (ipi)
+		ipi = atomic_fetch_and(&c->events, ~(X86_EV_INIT | X86_EV_SIPI));
+	if (ipi & X86_EV_INIT)
 		do_init(c);
-	}
-	if (ev & X86_EV_SIPI) {
-		x86_event_clear(c, X86_EV_SIPI);
+	if (ipi & X86_EV_SIPI) {
 		c->s.sipi_vector = atomic_load(&c->sipi_vector);
 		do_sipi(c);
 	}

@@ -386,6 +386,25 @@ static void test_sipi(void **state)
 	machine_free(m);
 }
 
+/* The second SIPI of INIT-SIPI-SIPI finds the vCPU asleep in HLT: it must not start it after the next
+ * INIT, which the vCPU looks at later still. */
+static void test_sipi_late(void **state)
+{
+	struct machine *m = machine_new();
+
+	RUN(m, s_const);
+	m->s.apic_base &= ~BIT(8); /* not the bootstrap processor */
+	m->ops->set(m->vm, 0, &m->s);
+	m->ops->inject(m->vm, 0, ENGINE_SIPI, 9);
+	assert_false(m->ops->has_work(m->vm, 0));
+	m->ops->inject(m->vm, 0, ENGINE_INIT, 0);
+	assert_true(m->ops->has_work(m->vm, 0));
+	assert_int_equal(run(m), ENGINE_EXIT_SIPI);
+	assert_int_equal(m->s.mp_state, X86_MP_WAIT_SIPI);
+	assert_false(m->ops->has_work(m->vm, 0));
+	machine_free(m);
+}
+
 /* --- the debugger --- */
 static void set_debug(struct machine *m, const struct engine_bp *bp, unsigned n, bool step)
 {
@@ -592,7 +611,7 @@ int main(void)
 		cmocka_unit_test(test_halt),	    cmocka_unit_test(test_sipi),
 		cmocka_unit_test(test_breakpoint),  cmocka_unit_test(test_step),
 		cmocka_unit_test(test_watch),	    cmocka_unit_test(test_two),
-		cmocka_unit_test(test_random_code),
+		cmocka_unit_test(test_random_code), cmocka_unit_test(test_sipi_late),
 	};
 
 	signals_save();

@@ -522,7 +522,7 @@ void interp_inject(struct engine_vm *vm, unsigned cpu, enum engine_signal sig, u
 		x86_event_set(c, X86_EV_NMI);
 		break;
 	case ENGINE_INIT:
-		x86_event_set(c, X86_EV_INIT);
+		x86_event_init(c);
 		break;
 	case ENGINE_SIPI:
 		atomic_store(&c->sipi_vector, (uint8_t)arg);
