@@ -37,6 +37,8 @@ static void set_cmos(struct pc *pc, const char *order)
 {
 	uint8_t kind[3] = {0};
 
+	if (!pc->rtc)
+		return;
 	for (unsigned i = 0; i < 3 && order[i]; i++)
 		kind[i] = kind_of(order[i]);
 	rtc_cmos_set(pc->rtc, CMOS_BOOT_ORDER, (uint8_t)(kind[0] | kind[1] << 4));

@@ -56,6 +56,8 @@ int vm_send_keys(struct vm *vm, const int *keys, unsigned n, uint32_t hold_ms, s
 	struct keys *k;
 	int r = 0;
 
+	if (!vm->pc.i8042)
+		return err_set(e, ENODEV, "the machine has no keyboard");
 	lock_take(&vm->dev_lock);
 	if (!vm->keys) {
 		vm->keys = xzalloc(sizeof(*vm->keys));
