@@ -46,7 +46,7 @@ def seed(machine):
     key = tmp("key.pub")
     with open(key, "w") as f:
         f.write(KEY + "\n")
-    guest = boot("--machine", machine, "--user", "alice", "--ssh-key", key, "--name", "seeded",
+    guest = boot("--machine", machine, "--user", "alice", "--ssh-key", key, "--name", f"seeded-{machine}",
                  "-v", f"{os.path.dirname(key)}:/mnt")
     guest.run("mkdir /tmp/seed && mount -t iso9660 -o ro /dev/vda /tmp/seed")
     check_equal(guest.run("ls /tmp/seed").split(), ["meta-data", "user-data"], "files")
@@ -55,7 +55,7 @@ def seed(machine):
     for want in (f'\nssh_authorized_keys:\n  - "{KEY}"\n', '  - name: "alice"\n',
                  " -- '/mnt' '/mnt'"):
         check(want in data, f"no {want!r} in {data}")
-    check('local-hostname: "seeded"' in guest.run("cat /tmp/seed/meta-data"), "no host name")
+    check('local-hostname: "seeded-' in guest.run("cat /tmp/seed/meta-data"), "no host name")
     check_equal(guest.run("cat /sys/block/vda/ro").strip(), "1", "read-only")
     credential = guest.run("strings /sys/firmware/dmi/entries/11-0/raw | grep credential | "
                            "cut -d = -f 2- | base64 -d")
