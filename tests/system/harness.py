@@ -371,3 +371,20 @@ def assemble_bios(source):
     subprocess.run(["ld", "-m", "elf_i386", "-Ttext", "0", "--oformat", "binary",
                     "-o", tmp("bios.bin"), tmp("bios.o")], check=True)
     return tmp("bios.bin")
+
+
+# For assemble_bios: echoes what is typed on COM1, a letter up: 'a' comes back as 'b'.
+ECHO = """
+    mov $0x3f8, %dx
+    mov $'!', %al
+    outb %al, %dx
+1:  mov $0x3fd, %dx
+    inb %dx, %al
+    test $1, %al
+    jz 1b
+    mov $0x3f8, %dx
+    inb %dx, %al
+    inc %al
+    outb %al, %dx
+    jmp 1b
+"""

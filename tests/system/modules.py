@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Modules of the amd64 kernel, for guests whose devices it has no built-in driver for."""
+"""Kernel modules, and other files, for guests whose devices Debian's kernels have no built-in driver
+for."""
 
+import functools
+import gzip
 import io
 import os
 import re
@@ -14,31 +17,37 @@ sys.path.insert(0, os.path.join(ROOT, "tools"))
 from initramfs import Cpio		# noqa: E402
 
 
-def _files():
-    top = os.path.join(GUEST, "amd64", "root", "lib", "modules")
-    found = {}
-    for path, _, names in os.walk(top):
-        for name in names:
-            if name.endswith(".ko"):
-                found[name[:-3].replace("-", "_")] = os.path.join(path, name)
-    return found
+def plain(name):
+    return name.replace("-", "_")
 
 
-def closure(wanted):
+@functools.cache
+def module_tree(kernel):
+    """{module: file} of a kernel of tools/make-guests, and the names of those that are built in."""
+    found, built_in = {}, set()
+    for path, _, names in os.walk(os.path.join(GUEST, kernel, "root", "lib", "modules")):
+        found.update((plain(n[:-3]), os.path.join(path, n)) for n in names if n.endswith(".ko"))
+        if "modules.builtin" in names:
+            with open(os.path.join(path, "modules.builtin"), encoding="ascii") as f:
+                built_in.update(plain(os.path.basename(line.strip())[:-3]) for line in f)
+    check(found, f"the {kernel} guest kernel is missing (tools/make-guests)")
+    return found, built_in
+
+
+def closure(kernel, wanted):
     """[(name, contents)] of modules and all they depend on, in an order to load them."""
-    files, done = _files(), {}
+    files, built_in = module_tree(kernel)
+    done = {}
 
     def visit(name):
-        name = name.replace("-", "_")
-        if name in done:
+        name = plain(name)
+        if name in done or name in built_in:
             return
-        check(name in files, f"the amd64 kernel has no module {name}")
+        check(name in files, f"the {kernel} kernel has no module {name}")
         with open(files[name], "rb") as f:
             data = f.read()
-        done[name] = None
         for need in filter(None, re.search(rb"\0depends=([^\0]*)\0", data)[1].decode().split(",")):
             visit(need)
-        del done[name]
         done[name] = data
 
     for name in wanted:
@@ -46,22 +55,23 @@ def closure(wanted):
     return list(done.items())
 
 
-def initrd(*wanted, params=None):
+def initrd(kernel, wanted, params=None, files=()):
     """The x86-64 initramfs with these modules in /modules, and /modules/load, which loads them with
-    {module: parameters}."""
-    out = io.BytesIO()
-    cpio = Cpio(out)
-    order = closure(wanted)
+    {module: parameters} and fails if one will not be; and with (name, path) files."""
+    out, params = io.BytesIO(), params or {}
+    cpio, order = Cpio(out), closure(kernel, wanted)
     cpio.add("modules", stat.S_IFDIR | 0o755)
     for name, data in order:
         cpio.add(f"modules/{name}.ko", stat.S_IFREG | 0o644, data)
-    params = params or {}
-    load = "#!/bin/sh\n" + "".join(
-        f"insmod /modules/{name}.ko {params.get(name, '')} || exit 1\n" for name, _ in order)
+    load = "#!/bin/sh\nstatus=0\n" + "".join(
+        f"insmod /modules/{name}.ko {params.get(name, '')} || status=1\n"
+        for name, _ in order) + "exit $status\n"
     cpio.add("modules/load", stat.S_IFREG | 0o755, load.encode())
+    for name, path in files:
+        with open(path, "rb") as f:
+            cpio.add(name, stat.S_IFREG | 0o755, f.read())
     cpio.finish()
     path = tmp("initrd")
     with open(path, "wb") as f, open(INITRD, "rb") as base:
-        data = base.read()
-        f.write(data + b"\0" * (-len(data) % 4) + out.getvalue())
+        f.write(base.read() + gzip.compress(out.getvalue(), 1))
     return path

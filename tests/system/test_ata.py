@@ -30,7 +30,7 @@ def disk(name, size):
 
 def guest(machine, *modules, smp=1, options=(), params=None):
     g = Linux("amd64", machine, smp=smp, options=options,
-              initrd=initrd("sd_mod", "sr_mod", *modules, params=params))
+              initrd=initrd("amd64", ["sd_mod", "sr_mod", *modules], params))
     g.wait_for_shell()
     g.run("/modules/load", 120)
     g.run("for i in $(seq 100); do [ -b /dev/sda ] && [ -b /dev/sr0 ] && break; "

@@ -5,24 +5,8 @@ import os
 import signal
 import termios
 
-from harness import (EMULATOR, FRIENDLY, INITRD, KERNELS, Process, accel, assemble_bios, case,
-                     check, check_equal, doppel_only)
-
-# Echoes what is typed on COM1, a letter up: 'a' comes back as 'b'.
-ECHO = """
-    mov $0x3f8, %dx
-    mov $'!', %al
-    outb %al, %dx
-1:  mov $0x3fd, %dx
-    inb %dx, %al
-    test $1, %al
-    jz 1b
-    mov $0x3f8, %dx
-    inb %dx, %al
-    inc %al
-    outb %al, %dx
-    jmp 1b
-"""
+from harness import (ECHO, EMULATOR, FRIENDLY, INITRD, KERNELS, Process, accel, assemble_bios,
+                     case, check, check_equal, doppel_only)
 
 
 def start_echo():

@@ -2,12 +2,11 @@
 """Monitors: the same dialogue with doppel and QEMU, the life of a machine, consoles that are shared."""
 
 import json
-import os
 import shutil
 import socket
 
-from harness import (EMULATOR, IS_QEMU, Linux, Process, Skipped, accel, assemble_bios, base_options, case,
-                     check, check_equal, doppel_only, emulator, tmp)
+from harness import (ECHO, EMULATOR, IS_QEMU, Linux, Process, Skipped, accel, assemble_bios,
+                     base_options, case, check, check_equal, doppel_only, emulator, tmp)
 from qmp import Qmp, machine
 
 QEMU = "qemu-system-x86_64"
@@ -32,21 +31,6 @@ RESET_ONCE = """
     mov $1, %al
     outb %al, $0x92
 1:  hlt
-    jmp 1b
-"""
-# Echoes what is typed on COM1, a letter up.
-ECHO = """
-    mov $0x3f8, %dx
-    mov $'!', %al
-    outb %al, %dx
-1:  mov $0x3fd, %dx
-    inb %dx, %al
-    test $1, %al
-    jz 1b
-    mov $0x3f8, %dx
-    inb %dx, %al
-    inc %al
-    outb %al, %dx
     jmp 1b
 """
 

@@ -2,8 +2,6 @@
 """Networks with Linux's own driver: to the host by user networking and tap, between two machines."""
 
 import contextlib
-import glob
-import gzip
 import hashlib
 import http.server
 import os
@@ -13,34 +11,17 @@ import struct
 import subprocess
 import threading
 
-from harness import GUEST, INITRD, IS_QEMU, Linux, Skipped, at_end, case, check, check_equal, tmp
-from test_virtio import check_dmesg, cpio_entry
+from harness import IS_QEMU, Linux, Skipped, at_end, case, check, check_equal, tmp
+from modules import initrd
+from test_virtio import check_dmesg
 
-# In the order in which they are to be loaded.
-MODULES = ["virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci",
-           "failover", "net_failover", "virtio_net", "llc", "stp", "garp", "mrp", "8021q"]
-
-
-def initrd():
-    """The tests' initramfs with the modules in /lib/mods."""
-    parts = [cpio_entry("lib", 0o40755, b""), cpio_entry("lib/mods", 0o40755, b"")]
-    for name in MODULES:
-        found = glob.glob(f"{GUEST}/cloud/root/lib/modules/*/kernel/**/{name}.ko", recursive=True)
-        check(found, f"the cloud kernel has no module {name}")
-        with open(found[0], "rb") as f:
-            parts.append(cpio_entry(f"lib/mods/{name}.ko", 0o100644, f.read()))
-    parts.append(cpio_entry("TRAILER!!!", 0, b""))
-    path = tmp("initrd")
-    with open(path, "wb") as out, open(INITRD, "rb") as base:
-        out.write(base.read())
-        out.write(gzip.compress(b"".join(parts), 1))
-    return path
+MODULES = ["virtio_pci", "virtio_net", "8021q"]
 
 
 def boot(address, *options, **more):
-    guest = Linux(options=options, initrd=initrd(), **more)
+    guest = Linux(options=options, initrd=initrd("cloud", MODULES), **more)
     guest.wait_for_shell()
-    guest.run("for m in " + " ".join(MODULES) + "; do insmod /lib/mods/$m.ko || echo no $m; done")
+    guest.run("/modules/load")
     guest.run(f"ip link set lo up; ip link set eth0 up; ip addr add {address}/24 dev eth0")
     return guest
 

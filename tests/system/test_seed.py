@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """doppel run --user, --ssh-key, -v: what a guest gets to read."""
 
-import glob
 import os
 
 from harness import (FRIENDLY, GUEST, KERNELS, Linux, Process, accel, case, check, check_equal,
                      doppel_only, tmp)
-from test_virtio import MODULES, cpio_entry, initrd
+from modules import initrd
+from test_virtio import MODULES, load_modules
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA me@here"
 
@@ -17,26 +17,11 @@ class Friendly(Linux):
                                 KERNELS["cloud"], *options], terminal=True)
 
 
-def with_isofs():
-    """The initramfs of the virtio tests, with what reads CD-ROM images."""
-    path = initrd()
-    with open(path, "ab") as out:
-        for name in ("cdrom", "isofs"):
-            found = glob.glob(f"{GUEST}/cloud/root/lib/modules/*/kernel/**/{name}.ko",
-                              recursive=True)
-            check(found, f"the cloud kernel has no module {name}")
-            with open(found[0], "rb") as f:
-                out.write(cpio_entry(f"lib/mods/{name}.ko", 0o100644, f.read()))
-        out.write(cpio_entry("TRAILER!!!", 0, b""))
-    return path
-
-
 def boot(*options):
     doppel_only("doppel run")
-    guest = Friendly(["--initrd", with_isofs(), *options])
+    guest = Friendly(["--initrd", initrd("cloud", MODULES + ["isofs"]), *options])
     guest.wait_for_shell()
-    guest.run("for m in " + " ".join(MODULES + ["cdrom", "isofs"]) +
-              "; do insmod /lib/mods/$m.ko || echo no $m; done")
+    load_modules(guest)
     return guest
 
 

@@ -9,9 +9,9 @@ import re
 import shutil
 import subprocess
 
-from guestmods import initrd_with
 from harness import (IS_QEMU, KERNELS, ROOT, Linux, Process, Skipped, case, check, check_equal,
                      doppel_only, emulator, tmp)
+from modules import initrd
 
 MODULES = ["virtio_pci", "9pnet_virtio", "9p"]
 SOURCE = os.path.join(ROOT, "tests/system/guest/fsops.c")
@@ -33,10 +33,10 @@ def compile_fsops():
 
 
 def boot(folder, options, files=(), emulate=Linux):
-    guest = emulate("amd64", initrd=initrd_with(MODULES, files), append="quiet", options=[
+    guest = emulate("amd64", initrd=initrd("amd64", MODULES, files=files), append="quiet", options=[
         "-virtfs", f"local,path={folder},mount_tag=host,{options}"])
     guest.wait_for_shell()
-    guest.run("/mods/load && mkdir /mnt")
+    guest.run("/modules/load && mkdir /mnt")
     return guest
 
 
@@ -195,10 +195,10 @@ def host_changes():
 def many_clients():
     """Processes that all work in one folder at once, on two processors."""
     share = folder()
-    guest = Linux("amd64", smp=2, initrd=initrd_with(MODULES), append="quiet", options=[
+    guest = Linux("amd64", smp=2, initrd=initrd("amd64", MODULES), append="quiet", options=[
         "-virtfs", f"local,path={share},mount_tag=host,security_model=mapped-xattr"])
     guest.wait_for_shell()
-    guest.run("/mods/load && mkdir /mnt")
+    guest.run("/modules/load && mkdir /mnt")
     mount(guest)
     guest.run("for i in 1 2 3 4 5 6; do (mkdir /mnt/$i; cp -r /bin/busybox /mnt/$i/b; "
               "for k in 1 2 3 4 5 6 7 8 9; do cp /mnt/$i/b /mnt/$i/c; mv /mnt/$i/c /mnt/$i/d; "
@@ -219,7 +219,7 @@ def reboot():
               "exec 5>/mnt/open; sleep 1")
     guest.send("reboot -f\n")
     guest.wait_for_shell()
-    guest.run("/mods/load && mkdir /mnt")
+    guest.run("/modules/load && mkdir /mnt")
     mount(guest)
     guest.run("rm /mnt/x; echo again > /mnt/open")
     with open(os.path.join(share, "open")) as f:
