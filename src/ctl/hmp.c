@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "ctl/hmp_edit.h"
+#include "base/kvlist.h"
 #include "ctl/hmp_int.h"
 #include "ctl/qmp_int.h"
 
@@ -89,6 +90,18 @@ char *hmp_need(struct hmp_call *h, const char *what)
 	if (!word)
 		hmp_error(h, "%s is missing", what);
 	return word;
+}
+
+bool hmp_size(struct hmp_call *h, const char *text, int64_t *bytes)
+{
+	uint64_t n;
+
+	if (!parse_size(text, MiB, &n) || n > INT64_MAX) {
+		hmp_error(h, "'%s' is not a size", text);
+		return false;
+	}
+	*bytes = (int64_t)n;
+	return true;
 }
 
 bool hmp_done(struct hmp_call *h)

@@ -140,17 +140,13 @@ void hmp_block_resize(struct hmp_call *h)
 {
 	const char *device = hmp_need(h, "DEVICE"), *size = device ? hmp_need(h, "SIZE") : NULL;
 	struct json_object *args;
-	uint64_t bytes;
+	int64_t bytes;
 
-	if (!size || !hmp_done(h))
+	if (!size || !hmp_done(h) || !hmp_size(h, size, &bytes))
 		return;
-	if (!parse_size(size, MiB, &bytes) || bytes > INT64_MAX) {
-		hmp_error(h, "'%s' is not a size", size);
-		return;
-	}
 	args = json_object_new_object();
 	obj_str(args, "device", device);
-	obj_int(args, "size", (int64_t)bytes);
+	obj_int(args, "size", bytes);
 	hmp_do(h, "block_resize", args);
 }
 

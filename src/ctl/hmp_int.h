@@ -27,6 +27,8 @@ void hmp_error(struct hmp_call *h, const char *fmt, ...) __attribute__((format(p
 char *hmp_word(struct hmp_call *h);
 /* hmp_need - the next word; without one an error that names it, and NULL. */
 char *hmp_need(struct hmp_call *h, const char *what);
+/* hmp_size - text as a size, in MiB without a suffix; false after an error that names it. */
+bool hmp_size(struct hmp_call *h, const char *text, int64_t *bytes);
 /* hmp_done - is the line used up?  Else an error. */
 bool hmp_done(struct hmp_call *h);
 /* hmp_number - an expression: numbers, $registers of the chosen CPU, + - * / % & | ^ ~ ( ); as much

@@ -49,16 +49,12 @@ void hmp_balloon(struct hmp_call *h)
 {
 	const char *size = hmp_need(h, "SIZE");
 	struct json_object *args;
-	uint64_t bytes;
+	int64_t bytes;
 
-	if (!size || !hmp_done(h))
+	if (!size || !hmp_done(h) || !hmp_size(h, size, &bytes))
 		return;
-	if (!parse_size(size, MiB, &bytes) || bytes > INT64_MAX) {
-		hmp_error(h, "'%s' is not a size", size);
-		return;
-	}
 	args = json_object_new_object();
-	obj_int(args, "value", (int64_t)bytes);
+	obj_int(args, "value", bytes);
 	hmp_do(h, "balloon", args);
 }
 

@@ -346,7 +346,9 @@ static void tray_tell(struct qmp_call *call, struct tray *t, bool out)
 	free(t->id);
 }
 
-int qmp_eject(struct qmp_call *call)
+/* Do something to the medium of the drive that a command names; `swaps`: the tray is out meanwhile. */
+static int with_medium(struct qmp_call *call, bool swaps,
+		       int (*act)(struct qmp_call *call, struct block *b, struct err **e))
 {
 	struct err *e = NULL;
 	struct tray tray = {0};
@@ -357,12 +359,23 @@ int qmp_eject(struct qmp_call *call)
 	b = drive_find(call, false);
 	if (b) {
 		tray_look(&tray, b);
-		r = take_err(call, block_eject(b, qmp_bool(call, "force", false), &e), &e);
+		r = act(call, b, &e);
+		r = take_err(call, r, &e);
 		tray_look_again(&tray, b);
 	}
 	machine_unlock(call);
-	tray_tell(call, &tray, false);
+	tray_tell(call, &tray, swaps && r == 0);
 	return r;
+}
+
+static int eject_medium(struct qmp_call *call, struct block *b, struct err **e)
+{
+	return block_eject(b, qmp_bool(call, "force", false), e);
+}
+
+int qmp_eject(struct qmp_call *call)
+{
+	return with_medium(call, false, eject_medium);
 }
 
 /* What the guest is to find: -1, as it was; 0, writable; 1, read-only. */
@@ -375,25 +388,15 @@ static int read_only_mode(const struct qmp_call *call)
 	return !strcmp(mode, "read-only");
 }
 
+static int change_medium(struct qmp_call *call, struct block *b, struct err **e)
+{
+	return block_change(b, qmp_str(call, "filename"), qmp_str(call, "format"),
+			    read_only_mode(call), qmp_bool(call, "force", false), e);
+}
+
 int qmp_change_medium(struct qmp_call *call)
 {
-	struct err *e = NULL;
-	struct tray tray = {0};
-	struct block *b;
-	int r = -1;
-
-	machine_lock(call);
-	b = drive_find(call, false);
-	if (b) {
-		tray_look(&tray, b);
-		r = block_change(b, qmp_str(call, "filename"), qmp_str(call, "format"),
-				 read_only_mode(call), qmp_bool(call, "force", false), &e);
-		r = take_err(call, r, &e);
-		tray_look_again(&tray, b);
-	}
-	machine_unlock(call);
-	tray_tell(call, &tray, r == 0);
-	return r;
+	return with_medium(call, true, change_medium);
 }
 
 int qmp_block_resize(struct qmp_call *call)

@@ -6,16 +6,12 @@
  */
 #include <string.h>
 #include "fuzz.h"
+#include "input.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* Of libfuzzer/ata.c. */
 enum op { OP_WRITE, OP_READ, OP_POKE, OP_COMMAND, OP_DATA, OP_START, OP_TIME, OP_OTHER };
-
-struct input {
-	uint8_t b[4096];
-	size_t len;
-};
 
 static const uint8_t commands[] = {
 	0x20, 0x24, 0x25, 0x29, 0x2f, 0x30, 0x34, 0x35, 0x39, 0x3d, 0x40, 0x47, 0x60, 0x61,
@@ -26,12 +22,6 @@ static const uint8_t packets[] = {
 	0x00, 0x03, 0x12, 0x15, 0x1a, 0x1b, 0x1e, 0x25, 0x28, 0x28, 0x2b, 0x43,
 	0x46, 0x4a, 0x51, 0x52, 0x55, 0x5a, 0xa8, 0xb9, 0xbb, 0xbd, 0xbe, 0xbe,
 };
-
-static void put(struct input *in, uint64_t v, unsigned n)
-{
-	for (unsigned i = 0; i < n && in->len < sizeof(in->b); i++)
-		in->b[in->len++] = (uint8_t)(v >> (8 * i));
-}
 
 static void put_op(struct input *in, enum op op, unsigned arg)
 {

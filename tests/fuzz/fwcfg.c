@@ -2,19 +2,9 @@
 /* Guests that talk to fw_cfg, most of the time sensibly: input for libfuzzer/fwcfg.c. */
 #include <string.h>
 #include "fuzz.h"
+#include "input.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-struct input {
-	uint8_t b[4096];
-	size_t len;
-};
-
-static void put(struct input *in, uint64_t v, size_t n)
-{
-	memcpy(in->b + in->len, &v, n);
-	in->len += n;
-}
 
 static uint64_t some_key(struct rnd *r)
 {

@@ -5,26 +5,10 @@
  */
 #include <string.h>
 #include "fuzz.h"
+#include "input.h"
 #include "libfuzzer/net.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-struct input {
-	uint8_t b[8192];
-	size_t len;
-};
-
-static void put(struct input *in, const void *p, size_t n)
-{
-	n = min_u64(n, sizeof(in->b) - in->len);
-	memcpy(in->b + in->len, p, n);
-	in->len += n;
-}
-
-static void put_num(struct input *in, uint64_t v, unsigned size)
-{
-	put(in, &v, size);
-}
 
 static void be16(uint8_t *p, unsigned v)
 {
@@ -79,16 +63,16 @@ static size_t frame(struct rnd *r, uint8_t *hdr, uint8_t *f, size_t len)
 
 static void put_write(struct input *in, uint32_t at, const uint8_t *p, uint8_t n)
 {
-	put_num(in, NET_OP_WRITE, 1);
-	put_num(in, at, 3);
-	put_num(in, n, 1);
-	put(in, p, n);
+	put(in, NET_OP_WRITE, 1);
+	put(in, at, 3);
+	put(in, n, 1);
+	put_bytes(in, p, n);
 }
 
 static void put_buffer(struct rnd *r, struct input *in, uint64_t at, uint64_t len)
 {
-	put_num(in, rnd_one_in(r, 30) ? rnd_value(r) : at, 2);
-	put_num(in, rnd_one_in(r, 30) ? rnd_value(r) : len, 2);
+	put(in, rnd_one_in(r, 30) ? rnd_value(r) : at, 2);
+	put(in, rnd_one_in(r, 30) ? rnd_value(r) : len, 2);
 }
 
 static void op_transmit(struct rnd *r, struct input *in)
@@ -99,9 +83,9 @@ static void op_transmit(struct rnd *r, struct input *in)
 	unsigned at = (unsigned)rnd_below(r, 256), split = (unsigned)rnd_below(r, 64);
 
 	put_write(in, 0x10000 + at, b, n);
-	put_num(in, NET_OP_CHAIN, 1);
-	put_num(in, 0x40 | (rnd_one_in(r, 4) ? 3 : 1), 1); /* two buffers */
-	put_num(in, rnd_one_in(r, 20) ? 2 : 0, 1);
+	put(in, NET_OP_CHAIN, 1);
+	put(in, 0x40 | (rnd_one_in(r, 4) ? 3 : 1), 1); /* two buffers */
+	put(in, rnd_one_in(r, 20) ? 2 : 0, 1);
 	put_buffer(r, in, at, split);
 	put_buffer(r, in, at + split, len + 12 - split);
 }
@@ -113,16 +97,16 @@ static void op_receive(struct rnd *r, struct input *in)
 	size_t n = frame(r, hdr, f, len);
 
 	for (uint64_t i = rnd_below(r, 4); i; i--) {
-		put_num(in, NET_OP_CHAIN, 1);
-		put_num(in, rnd_one_in(r, 4) ? 2 : 0, 1);
-		put_num(in, 1, 1);
+		put(in, NET_OP_CHAIN, 1);
+		put(in, rnd_one_in(r, 4) ? 2 : 0, 1);
+		put(in, 1, 1);
 		put_buffer(r, in, 4096 * rnd_below(r, 16), 200 + rnd_below(r, 4096));
 	}
-	put_num(in, NET_OP_DELIVER, 1);
-	put_num(in, len, 2);
-	put_num(in, n, 1);
-	put(in, hdr, 10);
-	put(in, f, n);
+	put(in, NET_OP_DELIVER, 1);
+	put(in, len, 2);
+	put(in, n, 1);
+	put_bytes(in, hdr, 10);
+	put_bytes(in, f, n);
 }
 
 static void op_control(struct rnd *r, struct input *in)
@@ -142,9 +126,9 @@ static void op_control(struct rnd *r, struct input *in)
 		n = 40;
 	}
 	put_write(in, 0x18000, b, n);
-	put_num(in, NET_OP_CHAIN, 1);
-	put_num(in, 0x40 | 4, 1);
-	put_num(in, 2, 1);
+	put(in, NET_OP_CHAIN, 1);
+	put(in, 0x40 | 4, 1);
+	put(in, 2, 1);
 	put_buffer(r, in, 0x8000, n);
 	put_buffer(r, in, 0x8800, 1);
 }
@@ -155,13 +139,13 @@ static void op_undo(struct rnd *r, struct input *in)
 	uint8_t hdr[10], f[128];
 	size_t len = 60 + rnd_below(r, 2500), n = frame(r, hdr, f, len);
 
-	put_num(in, NET_OP_UNDO, 1);
-	put_num(in, rnd_below(r, 32), 1);
-	put_num(in, rnd_one_in(r, 2) ? 576 : rnd_below(r, 100), 2);
-	put(in, hdr, 10);
-	put(in, f, n);
+	put(in, NET_OP_UNDO, 1);
+	put(in, rnd_below(r, 32), 1);
+	put(in, rnd_one_in(r, 2) ? 576 : rnd_below(r, 100), 2);
+	put_bytes(in, hdr, 10);
+	put_bytes(in, f, n);
 	if (len > n)
-		put(in, zero, len - n - (rnd_one_in(r, 8) ? rnd_below(r, len - n) : 0));
+		put_bytes(in, zero, len - n - (rnd_one_in(r, 8) ? rnd_below(r, len - n) : 0));
 }
 
 static void op_other(struct rnd *r, struct input *in)
@@ -177,7 +161,7 @@ static void op_other(struct rnd *r, struct input *in)
 	b[0] = (uint8_t)(NET_OP_KICK + rnd_below(r, NET_OP_UNDO - NET_OP_KICK));
 	if (b[0] == NET_OP_START && !rnd_one_in(r, 3))
 		put_le32(b + 1, UINT32_MAX);
-	put(in, b, b[0] == NET_OP_START ? 5 : b[0] == NET_OP_CONFIG ? 8 : 2);
+	put_bytes(in, b, b[0] == NET_OP_START ? 5 : b[0] == NET_OP_CONFIG ? 8 : 2);
 }
 
 static void one(struct rnd *r)
@@ -185,7 +169,7 @@ static void one(struct rnd *r)
 	struct input in = {.len = 0};
 	unsigned n = 1 + (unsigned)rnd_below(r, 60);
 
-	put_num(&in, rnd_one_in(r, 2) ? 0 : rnd_below(r, 32), 1);
+	put(&in, rnd_one_in(r, 2) ? 0 : rnd_below(r, 32), 1);
 	while (n-- && in.len < sizeof(in.b) / 2) {
 		switch (rnd_below(r, 8)) {
 		case 0 ... 2:

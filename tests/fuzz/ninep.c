@@ -6,6 +6,7 @@
 #include <string.h>
 #include "back/fs/p9_int.h"
 #include "fuzz.h"
+#include "input.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -35,34 +36,17 @@ static const char *const strings[] = {"",	  "user.a",	"user.virtfs.mode",
 				      "trusted.x"};
 static const uint32_t flags[] = {0, 1, 2, 0x241, 0x242, 0x401, 0x10000, 0xc2, 0x200};
 
-struct input {
-	uint8_t b[4096];
-	size_t len;
-};
-
-static void put(struct input *in, const void *p, size_t n)
-{
-	n = min_u64(n, sizeof(in->b) - in->len);
-	memcpy(in->b + in->len, p, n);
-	in->len += n;
-}
-
-static void put_num(struct input *in, uint64_t v, unsigned size)
-{
-	put(in, &v, size);
-}
-
 static void put_str(struct input *in, const char *s)
 {
-	put_num(in, strlen(s), 2);
-	put(in, s, strlen(s));
+	put(in, strlen(s), 2);
+	put_bytes(in, s, strlen(s));
 }
 
 static void put_walk(struct rnd *r, struct input *in)
 {
 	uint64_t n = rnd_one_in(r, 20) ? rnd_below(r, 20) : rnd_below(r, 4);
 
-	put_num(in, n, 2);
+	put(in, n, 2);
 	while (n--)
 		put_str(in, RND_PICK(r, names));
 }
@@ -73,15 +57,15 @@ static void put_data(struct rnd *r, struct input *in)
 	uint64_t n = rnd_below(r, sizeof(b));
 
 	rnd_bytes(r, b, n);
-	put_num(in, n, 4);
-	put(in, b, n);
+	put(in, n, 4);
+	put_bytes(in, b, n);
 }
 
 static void put_field(struct rnd *r, struct input *in, char kind)
 {
 	switch (kind) {
 	case 'f':
-		put_num(in, rnd_below(r, 8), 4);
+		put(in, rnd_below(r, 8), 4);
 		break;
 	case 'n':
 		put_str(in, RND_PICK(r, names));
@@ -90,10 +74,10 @@ static void put_field(struct rnd *r, struct input *in, char kind)
 		put_str(in, RND_PICK(r, strings));
 		break;
 	case 'o':
-		put_num(in, RND_PICK(r, flags), 4);
+		put(in, RND_PICK(r, flags), 4);
 		break;
 	case 'c':
-		put_num(in, rnd_below(r, 512), 4);
+		put(in, rnd_below(r, 512), 4);
 		break;
 	case 'v':
 		put_walk(r, in);
@@ -102,11 +86,11 @@ static void put_field(struct rnd *r, struct input *in, char kind)
 		put_data(r, in);
 		break;
 	default:
-		put_num(in, rnd_one_in(r, 2) ? rnd_below(r, 64) : rnd_value(r),
-			kind == 'b'   ? 1
-			: kind == 'w' ? 2
-			: kind == 'd' ? 4
-				      : 8);
+		put(in, rnd_one_in(r, 2) ? rnd_below(r, 64) : rnd_value(r),
+		    kind == 'b'	  ? 1
+		    : kind == 'w' ? 2
+		    : kind == 'd' ? 4
+				  : 8);
 	}
 }
 
@@ -118,9 +102,9 @@ static void put_message(struct rnd *r, struct input *in)
 	/* Such ends everything. */
 	if (forms[n].type == P9_TVERSION && !rnd_one_in(r, 20))
 		return;
-	put_num(in, forms[n].type | (rnd_one_in(r, 100) ? 0x80 : 0), 1);
-	put_num(in, rnd_one_in(r, 20) ? rnd_below(r, 4) : 0, 1);
-	put_num(in, 0, 2);
+	put(in, forms[n].type | (rnd_one_in(r, 100) ? 0x80 : 0), 1);
+	put(in, rnd_one_in(r, 20) ? rnd_below(r, 4) : 0, 1);
+	put(in, 0, 2);
 	for (const char *f = forms[n].fields; *f; f++)
 		put_field(r, in, *f);
 	if (in->len < sizeof(in->b))
@@ -132,7 +116,7 @@ static void one(struct rnd *r)
 	struct input in = {.len = 0};
 
 	fuzz_phase("9p");
-	put_num(&in, rnd_below(r, 4) | (rnd_one_in(r, 20) ? 0x80 : 0), 1);
+	put(&in, rnd_below(r, 4) | (rnd_one_in(r, 20) ? 0x80 : 0), 1);
 	for (uint64_t n = rnd_below(r, 60) + 1; n && in.len < sizeof(in.b) - 200; n--)
 		put_message(r, &in);
 	if (rnd_one_in(r, 3))

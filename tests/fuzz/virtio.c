@@ -6,25 +6,13 @@
  */
 #include <string.h>
 #include "fuzz.h"
+#include "input.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum op { OP_WRITE, OP_READ, OP_POKE, OP_QUEUE, OP_CHAIN, OP_KICK, OP_TIME, OP_OTHER };
 
 #define DATA 0x20000u /* buffers */
-
-struct input {
-	uint8_t b[8192];
-	size_t len;
-};
-
-static void put(struct input *in, uint64_t v, unsigned n)
-{
-	if (sizeof(in->b) - in->len < n)
-		return;
-	memcpy(in->b + in->len, &v, n);
-	in->len += n;
-}
 
 static void put_op(struct input *in, enum op op, unsigned more)
 {

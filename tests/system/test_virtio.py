@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """virtio devices with Linux's own drivers: every transport, ring format and machine."""
 
-import gzip
 import hashlib
 import os
 import re

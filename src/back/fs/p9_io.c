@@ -182,36 +182,6 @@ static uint32_t read_room(const struct p9_call *c, uint32_t count)
 	return (uint32_t)min_u64(count, min_u64(c->msize, c->in_len) - P9_READ_HDR);
 }
 
-int p9_read(struct p9_call *c)
-{
-	struct p9_fid *fid = p9_fid_get(c->s, p9_get32(&c->in));
-	uint64_t off = p9_get64(&c->in);
-	uint32_t count = read_room(c, p9_get32(&c->in));
-	int r = c->in.error;
-
-	if (!r && !fid)
-		r = -EBADF;
-	if (r) {
-		p9_fid_put(c->s, fid);
-		return r;
-	}
-	switch (fid_kind(fid)) {
-	case FID_FILE:
-		r = read_file(c, fid, off, count);
-		break;
-	case FID_XATTR_READ:
-		r = p9_xattr_read(c, fid, off, count);
-		break;
-	case FID_DIR:
-		r = -EISDIR;
-		break;
-	default:
-		r = -EBADF;
-	}
-	p9_fid_put(c->s, fid);
-	return r;
-}
-
 static int write_file(struct p9_call *c, struct p9_fid *fid, uint64_t off, uint32_t count)
 {
 	struct iovec iov[IOV_MAX];
@@ -233,6 +203,44 @@ static int write_file(struct p9_call *c, struct p9_fid *fid, uint64_t off, uint3
 	return 0;
 }
 
+/* A direction: how what is of each kind is moved. */
+struct transfer {
+	enum p9_fid_kind xattr;
+	int (*file)(struct p9_call *c, struct p9_fid *fid, uint64_t off, uint32_t count);
+	int (*value)(struct p9_call *c, struct p9_fid *fid, uint64_t off, uint32_t count);
+};
+
+static const struct transfer reading = { FID_XATTR_READ, read_file, p9_xattr_read };
+static const struct transfer writing = { FID_XATTR_WRITE, write_file, p9_xattr_write };
+
+static int transfer(struct p9_call *c, struct p9_fid *fid, uint64_t off, uint32_t count,
+		    const struct transfer *t)
+{
+	enum p9_fid_kind kind;
+
+	if (!fid)
+		return -EBADF;
+	kind = fid_kind(fid);
+	if (kind == FID_FILE)
+		return t->file(c, fid, off, count);
+	if (kind == t->xattr)
+		return t->value(c, fid, off, count);
+	return kind == FID_DIR ? -EISDIR : -EBADF;
+}
+
+int p9_read(struct p9_call *c)
+{
+	struct p9_fid *fid = p9_fid_get(c->s, p9_get32(&c->in));
+	uint64_t off = p9_get64(&c->in);
+	uint32_t count = read_room(c, p9_get32(&c->in));
+	int r = c->in.error;
+
+	if (!r)
+		r = transfer(c, fid, off, count, &reading);
+	p9_fid_put(c->s, fid);
+	return r;
+}
+
 int p9_write(struct p9_call *c)
 {
 	struct p9_fid *fid = p9_fid_get(c->s, p9_get32(&c->in));
@@ -242,25 +250,8 @@ int p9_write(struct p9_call *c)
 
 	if (!r && count > c->size - P9_WRITE_HDR)
 		r = -EPROTO;
-	if (!r && !fid)
-		r = -EBADF;
-	if (r) {
-		p9_fid_put(c->s, fid);
-		return r;
-	}
-	switch (fid_kind(fid)) {
-	case FID_FILE:
-		r = write_file(c, fid, off, count);
-		break;
-	case FID_XATTR_WRITE:
-		r = p9_xattr_write(c, fid, off, count);
-		break;
-	case FID_DIR:
-		r = -EISDIR;
-		break;
-	default:
-		r = -EBADF;
-	}
+	if (!r)
+		r = transfer(c, fid, off, count, &writing);
 	p9_fid_put(c->s, fid);
 	return r;
 }

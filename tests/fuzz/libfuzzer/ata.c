@@ -20,12 +20,10 @@
 #include "dev/irq/pic.h"
 #include "dev/pci/pci.h"
 #include "dev/registry.h"
+#include "machine.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-#define RAM_LOW (256 * KiB)
-#define RAM_HIGH (64 * KiB)
-#define HIGH_AT UINT64_C(0x40000000)
 #define ABAR 0x80000000u
 #define BM 0xc000
 #define DEVFN PCI_DEVFN(3, 0)
@@ -36,13 +34,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum op { OP_WRITE, OP_READ, OP_POKE, OP_COMMAND, OP_DATA, OP_START, OP_TIME, OP_OTHER };
 
-struct input {
-	const uint8_t *p, *end;
-};
-
 struct fuzzed {
-	struct dev_env env;
-	struct lock lock;
+	struct machine m;
 	bool intr;
 	struct blocks *bs;
 	struct block *drive[2];
@@ -50,55 +43,15 @@ struct fuzzed {
 	bool ahci;
 };
 
-static uint64_t get(struct input *in, unsigned n)
-{
-	uint64_t v = 0;
-
-	for (unsigned i = 0; i < n && in->p < in->end; i++)
-		v |= (uint64_t)*in->p++ << (8 * i);
-	return v;
-}
-
-static unsigned map_irq(unsigned slot, unsigned pin)
-{
-	return 0;
-}
-
-static void set_pirq(void *opaque, unsigned n, bool level)
-{
-}
-
-static void wire_set(void *opaque, int n, bool level)
-{
-}
-
-static void on_msi(void *opaque, uint16_t requester, uint64_t addr, uint32_t data)
-{
-}
-
-static void on_request(void *opaque)
-{
-}
-
-static void on_exit_request(void *opaque, int status)
-{
-}
-
 static struct block *get_drive(void *opaque, const char *id)
 {
 	return ((struct fuzzed *)opaque)->drive[*id == 'c'];
 }
 
-static void must(int rc)
-{
-	if (rc)
-		abort();
-}
-
 static void make(struct fuzzed *f, const char *driver, const char *props)
 {
 	const struct dev_slots s = {
-		.env = &f->env,
+		.env = &f->m.env,
 		.backends = {.drive = get_drive, .opaque = f},
 	};
 
@@ -107,7 +60,7 @@ static void make(struct fuzzed *f, const char *driver, const char *props)
 
 static void open_drives(struct fuzzed *f)
 {
-	f->bs = blocks_create(f->env.log);
+	f->bs = blocks_create(f->m.env.log);
 	must(block_open_drive(&f->drive[0], f->bs, "if=none,id=d,driver=null-co,size=1M", NULL));
 	must(block_open_drive(&f->drive[1], f->bs,
 			      "if=none,id=c,driver=null-co,size=1M,media=cdrom", NULL));
@@ -115,41 +68,23 @@ static void open_drives(struct fuzzed *f)
 
 static void env_open(struct fuzzed *f)
 {
-	lock_init(&f->lock, LOCK_RANK_MACHINE, "machine");
-	f->env.log = log_create();
-	must(mem_create(&f->env.mem, RAM_LOW + RAM_HIGH, f->env.log, NULL));
-	mem_ram_alloc(f->env.mem, RAM_LOW + RAM_HIGH);
-	mem_map_ram(f->env.mem, GPA(0), RAM_LOW, 0, 0);
-	mem_map_ram(f->env.mem, GPA(HIGH_AT), RAM_HIGH, RAM_LOW, 0);
-	f->env.loop = loop_create();
-	f->env.clock = vclock_create_manual();
-	f->env.lock = &f->lock;
-	f->env.request_reset = f->env.request_poweroff = on_request;
-	f->env.request_exit = on_exit_request;
-	f->env.msi = on_msi;
-	vclock_start(f->env.clock);
+	machine_open(&f->m);
 	open_drives(f);
 }
 
 static void env_close(struct fuzzed *f)
 {
-	lock_take(&f->lock);
-	dev_destroy_all(&f->env);
-	lock_drop(&f->lock);
+	machine_unplug(&f->m);
 	blocks_destroy(f->bs);
-	loop_destroy(f->env.loop);
-	vclock_destroy(f->env.clock);
-	mem_destroy(f->env.mem);
-	log_destroy(f->env.log);
-	lock_fini(&f->lock);
+	machine_close(&f->m);
 }
 
 static void make_ide(struct fuzzed *f)
 {
-	const struct irq_line none = {.set = wire_set};
-	struct apics *apics = apics_create(&f->env, 1, &apics_none_ops, &f->intr);
+	const struct irq_line none = {.set = no_wire};
+	struct apics *apics = apics_create(&f->m.env, 1, &apics_none_ops, &f->intr);
 	struct gsi *gsi =
-		gsi_create(&f->env, pic_create(&f->env, none), ioapic_create(&f->env, apics));
+		gsi_create(&f->m.env, pic_create(&f->m.env, none), ioapic_create(&f->m.env, apics));
 
 	piix_ide_create(f->bus, DEVFN, gsi);
 	make(f, "ide-hd", "drive=d,bus=ide.0,unit=0");
@@ -167,7 +102,7 @@ static void make_ahci(struct fuzzed *f)
 
 static void w32(struct fuzzed *f, uint64_t off, uint32_t v)
 {
-	mem_write(f->env.mem, GPA(ABAR + off), v, 4);
+	mem_write(f->m.env.mem, GPA(ABAR + off), v, 4);
 }
 
 static void port_start(struct fuzzed *f, unsigned p)
@@ -193,17 +128,17 @@ static uint16_t ide_port(uint16_t off)
 
 static void reg(struct fuzzed *f, uint16_t off, uint32_t val, unsigned size, bool write)
 {
-	struct mem *m = f->env.mem;
+	struct mem *m = f->m.env.mem;
 
 	size = size > 4 ? 4 : size;
 	if (off & 0x8000) {
 		off &= (uint16_t)(0x100 - size);
-		lock_take(&f->lock);
+		lock_take(&f->m.lock);
 		if (write)
 			pci_config_write(f->bus, DEVFN, off, val, size);
 		else
 			(void)pci_config_read(f->bus, DEVFN, off, size);
-		lock_drop(&f->lock);
+		lock_drop(&f->m.lock);
 	} else if (f->ahci) {
 		if (write)
 			mem_write(m, GPA(ABAR + off % 0x200), val, size);
@@ -219,7 +154,7 @@ static void reg(struct fuzzed *f, uint16_t off, uint32_t val, unsigned size, boo
 /* address - of data: in RAM, at its ends, or anywhere. */
 static uint64_t address(struct input *in)
 {
-	uint64_t v = get(in, 4);
+	uint64_t v = take(in, 4);
 
 	switch (v >> 29 & 7) {
 	case 0:
@@ -239,20 +174,20 @@ static uint64_t address(struct input *in)
  */
 static void ahci_command(struct fuzzed *f, struct input *in, unsigned n, bool now)
 {
-	struct mem *m = f->env.mem;
-	unsigned slot = (unsigned)get(in, 1) % 32, p = slot & 1;
+	struct mem *m = f->m.env.mem;
+	unsigned slot = (unsigned)take(in, 1) % 32, p = slot & 1;
 	uint8_t fis[0x50] = {0x27, 0x80};
 
 	for (unsigned i = 2; i < 14; i++)
-		fis[i] = (uint8_t)get(in, 1);
+		fis[i] = (uint8_t)take(in, 1);
 	if (fis[2] == 0x60 || fis[2] == 0x61)
 		fis[12] = (uint8_t)(slot << 3);
 	for (unsigned i = 0; fis[2] == 0xa0 && i < 12; i++)
-		fis[0x40 + i] = (uint8_t)get(in, 1);
+		fis[0x40 + i] = (uint8_t)take(in, 1);
 	mem_dma_write(m, GPA(TABLE(slot)), fis, sizeof(fis));
 	for (unsigned i = 0; i < n; i++) {
 		mem_write(m, GPA(TABLE(slot) + 0x80 + 16 * i), address(in), 8);
-		mem_write(m, GPA(TABLE(slot) + 0x8c + 16 * i), get(in, 2), 4);
+		mem_write(m, GPA(TABLE(slot) + 0x8c + 16 * i), take(in, 2), 4);
 	}
 	mem_write(m, GPA(CLB(p) + 32 * slot), (uint64_t)n << 16 | 5, 8);
 	mem_write(m, GPA(CLB(p) + 32 * slot + 8), TABLE(slot), 8);
@@ -264,18 +199,18 @@ static void ahci_command(struct fuzzed *f, struct input *in, unsigned n, bool no
 
 static void ide_command(struct fuzzed *f, struct input *in, unsigned n, bool now)
 {
-	struct mem *m = f->env.mem;
+	struct mem *m = f->m.env.mem;
 	uint8_t command;
 
 	for (unsigned i = 1; i < 7; i++)
-		pio_write(m, (uint16_t)(0x1f0 + i), (uint32_t)get(in, 1), 1);
-	command = (uint8_t)get(in, 1);
+		pio_write(m, (uint16_t)(0x1f0 + i), (uint32_t)take(in, 1), 1);
+	command = (uint8_t)take(in, 1);
 	pio_write(m, 0x1f7, command, 1);
 	for (unsigned i = 0; command == 0xa0 && i < 3; i++)
-		pio_write(m, 0x1f0, (uint32_t)get(in, 4), 4);
+		pio_write(m, 0x1f0, (uint32_t)take(in, 4), 4);
 	for (unsigned i = 0; i < n; i++) {
 		mem_write(m, GPA(PRDS + 8 * i), address(in), 4);
-		mem_write(m, GPA(PRDS + 8 * i + 4), get(in, 2) | (i + 1 == n ? 1u << 31 : 0), 4);
+		mem_write(m, GPA(PRDS + 8 * i + 4), take(in, 2) | (i + 1 == n ? 1u << 31 : 0), 4);
 	}
 	pio_write(m, BM + 4, PRDS, 4);
 	if (now)
@@ -286,9 +221,9 @@ static void data(struct fuzzed *f, struct input *in, unsigned n)
 {
 	for (unsigned i = 0; i < 64 * n; i++)
 		if (n & 1)
-			(void)pio_read(f->env.mem, 0x1f0, 4);
+			(void)pio_read(f->m.env.mem, 0x1f0, 4);
 		else
-			pio_write(f->env.mem, 0x1f0, i, 4);
+			pio_write(f->m.env.mem, 0x1f0, i, 4);
 }
 
 static void save_and_load(struct fuzzed *f, struct input *in, bool damage)
@@ -296,14 +231,14 @@ static void save_and_load(struct fuzzed *f, struct input *in, bool damage)
 	struct state_buf b = {0};
 	size_t at = 0, used;
 
-	lock_take(&f->lock);
-	for (struct dev *d = f->env.devs; d; d = d->next)
+	lock_take(&f->m.lock);
+	for (struct dev *d = f->m.env.devs; d; d = d->next)
 		d->ops->quiesce(d);
-	for (struct dev *d = f->env.devs; d; d = d->next)
+	for (struct dev *d = f->m.env.devs; d; d = d->next)
 		state_save(&b, d->ops->state, d);
 	for (unsigned i = 0; damage && i < 4; i++)
-		b.data[get(in, 3) % b.len] = (uint8_t)get(in, 1);
-	for (struct dev *d = f->env.devs; d; d = d->next) {
+		b.data[take(in, 3) % b.len] = (uint8_t)take(in, 1);
+	for (struct dev *d = f->m.env.devs; d; d = d->next) {
 		struct err *e = NULL;
 
 		if (state_load(d->ops->state, d, b.data + at, b.len - at, &used, &e)) {
@@ -312,7 +247,7 @@ static void save_and_load(struct fuzzed *f, struct input *in, bool damage)
 		}
 		at += used;
 	}
-	lock_drop(&f->lock);
+	lock_drop(&f->m.lock);
 	free(b.data);
 }
 
@@ -324,37 +259,37 @@ static void other(struct fuzzed *f, struct input *in, unsigned what)
 		save_and_load(f, in, what);
 		return;
 	case 2:
-		lock_take(&f->lock);
-		dev_reset_all(&f->env);
+		lock_take(&f->m.lock);
+		dev_reset_all(&f->m.env);
 		pci_config_write(f->bus, DEVFN, 4, 7, 2);
 		pci_config_write(f->bus, DEVFN, 0x20, BM, 4);
 		pci_config_write(f->bus, DEVFN, 0x24, ABAR, 4);
-		lock_drop(&f->lock);
+		lock_drop(&f->m.lock);
 		return;
 	case 3:
-		lock_take(&f->lock);
+		lock_take(&f->m.lock);
 		block_drain(f->drive[0]);
 		block_drain(f->drive[1]);
-		(void)block_eject(f->drive[1], get(in, 1) & 1, NULL);
-		lock_drop(&f->lock);
+		(void)block_eject(f->drive[1], take(in, 1) & 1, NULL);
+		lock_drop(&f->m.lock);
 		return;
 	}
 }
 
 static void step(struct fuzzed *f, struct input *in)
 {
-	unsigned op = (unsigned)get(in, 1), arg = op >> 3;
+	unsigned op = (unsigned)take(in, 1), arg = op >> 3;
 	uint16_t off;
 
 	switch ((enum op)(op & 7)) {
 	case OP_WRITE:
 	case OP_READ:
-		off = (uint16_t)get(in, 2);
-		reg(f, off, (op & 7) == OP_WRITE ? (uint32_t)get(in, 4) : 0, 1u << (arg & 3),
+		off = (uint16_t)take(in, 2);
+		reg(f, off, (op & 7) == OP_WRITE ? (uint32_t)take(in, 4) : 0, 1u << (arg & 3),
 		    (op & 7) == OP_WRITE);
 		break;
 	case OP_POKE:
-		mem_write(f->env.mem, GPA(address(in)), get(in, 8), 8);
+		mem_write(f->m.env.mem, GPA(address(in)), take(in, 8), 8);
 		break;
 	case OP_COMMAND:
 		if (f->ahci)
@@ -364,7 +299,7 @@ static void step(struct fuzzed *f, struct input *in)
 		break;
 	case OP_DATA:
 		if (f->ahci)
-			w32(f, 0x138 + 0x80 * (arg & 1), (uint32_t)get(in, 4));
+			w32(f, 0x138 + 0x80 * (arg & 1), (uint32_t)take(in, 4));
 		else
 			data(f, in, arg);
 		break;
@@ -372,15 +307,15 @@ static void step(struct fuzzed *f, struct input *in)
 		if (f->ahci)
 			port_start(f, arg & 1);
 		else
-			pio_write(f->env.mem, BM, arg & 1 ? 9 : 0, 1);
+			pio_write(f->m.env.mem, BM, arg & 1 ? 9 : 0, 1);
 		break;
 	case OP_TIME:
-		vclock_advance(f->env.clock, 1000000);
-		loop_once(f->env.loop, 0);
-		lock_take(&f->lock);
+		vclock_advance(f->m.env.clock, 1000000);
+		loop_once(f->m.env.loop, 0);
+		lock_take(&f->m.lock);
 		for (unsigned i = 0; i < 2; i++)
 			block_drain(f->drive[i]);
-		lock_drop(&f->lock);
+		lock_drop(&f->m.lock);
 		break;
 	case OP_OTHER:
 		other(f, in, arg & 3);
@@ -395,16 +330,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 
 	if (size < 2)
 		return 0;
-	f.ahci = get(&in, 1) & 1;
+	f.ahci = take(&in, 1) & 1;
 	env_open(&f);
-	lock_take(&f.lock);
-	f.bus = pci_bus_create(&f.env, "pci.0", false, map_irq, set_pirq, &f);
+	lock_take(&f.m.lock);
+	f.bus = pci_bus_create(&f.m.env, "pci.0", false, no_map_irq, no_pirq, &f);
 	if (f.ahci)
 		make_ahci(&f);
 	else
 		make_ide(&f);
 	pci_config_write(f.bus, DEVFN, 4, 7, 2);
-	lock_drop(&f.lock);
+	lock_drop(&f.m.lock);
 	for (unsigned n = 0; in.p < in.end && n < 1000; n++)
 		step(&f, &in);
 	env_close(&f);

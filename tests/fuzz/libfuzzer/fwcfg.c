@@ -12,16 +12,13 @@
 #include "base/loop.h"
 #include "dev/fwcfg.h"
 #include "mem/mem.h"
+#include "machine.h"
 
 #define RAM_SIZE (1 * MiB)
 #define HOLE 0x80000 /* one page that is no RAM */
 #define FILES 3
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-struct input {
-	const uint8_t *p, *end;
-};
 
 struct rig {
 	struct dev_env env;
@@ -36,16 +33,6 @@ struct rig {
 		uint8_t data[9000];
 	} files[FILES];
 };
-
-static uint64_t take(struct input *in, size_t n)
-{
-	uint64_t v = 0;
-
-	n = min_u64(n, (uint64_t)(in->end - in->p));
-	memcpy(&v, in->p, n);
-	in->p += n;
-	return v;
-}
 
 static void rig_init(struct rig *r)
 {

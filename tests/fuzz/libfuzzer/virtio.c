@@ -17,14 +17,12 @@
 #include "base/err.h"
 #include "dev/pci/pci.h"
 #include "dev/registry.h"
+#include "machine.h"
 #include "dev/virtio/balloon.h"
 #include "dev/virtio/virtio_mmio.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-#define RAM_LOW (256 * KiB)
-#define RAM_HIGH (64 * KiB)
-#define HIGH_AT UINT64_C(0x40000000)
 #define BAR4 UINT64_C(0x80000000)
 #define BAR1 0x81000000u
 #define PORTS 0xc000
@@ -37,18 +35,13 @@ enum op { OP_WRITE, OP_READ, OP_POKE, OP_QUEUE, OP_CHAIN, OP_KICK, OP_TIME, OP_O
 enum { DEV_MMIO = 8, DEV_LEGACY = 16 };
 enum { F_PACKED = 1, F_EVENT_IDX = 2, F_INDIRECT = 4 };
 
-struct input {
-	const uint8_t *p, *end;
-};
-
 struct ring {
 	uint16_t idx; /* packed: place */
 	bool wrap;
 };
 
 struct fuzzed {
-	struct dev_env env;
-	struct lock lock;
+	struct machine m;
 	struct blocks *bs;
 	struct block *disk;
 	struct chardev *cd[2];
@@ -57,40 +50,6 @@ struct fuzzed {
 	uint8_t features;
 	struct ring ring[16];
 };
-
-static uint64_t get(struct input *in, unsigned n)
-{
-	uint64_t v = 0;
-
-	for (unsigned i = 0; i < n && in->p < in->end; i++)
-		v |= (uint64_t)*in->p++ << (8 * i);
-	return v;
-}
-
-static unsigned map_irq(unsigned slot, unsigned pin)
-{
-	return 0;
-}
-
-static void set_pirq(void *opaque, unsigned n, bool level)
-{
-}
-
-static void wire_set(void *opaque, int n, bool level)
-{
-}
-
-static void on_msi(void *opaque, uint16_t requester, uint64_t addr, uint32_t data)
-{
-}
-
-static void on_request(void *opaque)
-{
-}
-
-static void on_exit_request(void *opaque, int status)
-{
-}
 
 static struct block *get_drive(void *opaque, const char *id)
 {
@@ -102,16 +61,10 @@ static struct chardev *get_chardev(void *opaque, const char *id)
 	return ((struct fuzzed *)opaque)->cd[*id == 'b'];
 }
 
-static void must(int rc)
-{
-	if (rc)
-		abort();
-}
-
 static void make(struct fuzzed *f, const char *driver, const char *props)
 {
 	const struct dev_slots s = {
-		.env = &f->env,
+		.env = &f->m.env,
 		.backends = {.drive = get_drive, .chardev = get_chardev, .opaque = f},
 	};
 	struct err *e = NULL;
@@ -157,10 +110,10 @@ static void make_device(struct fuzzed *f, unsigned which)
 
 static void buses(struct fuzzed *f)
 {
-	const struct irq_line irq = {.set = wire_set};
+	const struct irq_line irq = {.set = no_wire};
 
-	f->bus = pci_bus_create(&f->env, "pci.0", false, map_irq, set_pirq, f);
-	virtio_mmio_bus_create(&f->env, 1, MMIO, &irq, f->legacy);
+	f->bus = pci_bus_create(&f->m.env, "pci.0", false, no_map_irq, no_pirq, f);
+	virtio_mmio_bus_create(&f->m.env, 1, MMIO, &irq, f->legacy);
 }
 
 static void place_bars(struct fuzzed *f)
@@ -173,46 +126,28 @@ static void place_bars(struct fuzzed *f)
 
 static void env_open(struct fuzzed *f)
 {
-	lock_init(&f->lock, LOCK_RANK_MACHINE, "machine");
-	f->env.log = log_create();
-	must(mem_create(&f->env.mem, RAM_LOW + RAM_HIGH, f->env.log, NULL));
-	mem_ram_alloc(f->env.mem, RAM_LOW + RAM_HIGH);
-	mem_map_ram(f->env.mem, GPA(0), RAM_LOW, 0, 0);
-	mem_map_ram(f->env.mem, GPA(HIGH_AT), RAM_HIGH, RAM_LOW, 0);
-	f->env.loop = loop_create();
-	f->env.clock = vclock_create_manual();
-	f->env.lock = &f->lock;
-	f->env.request_reset = f->env.request_poweroff = on_request;
-	f->env.request_exit = on_exit_request;
-	f->env.msi = on_msi;
-	vclock_start(f->env.clock);
-	f->bs = blocks_create(f->env.log);
+	machine_open(&f->m);
+	f->bs = blocks_create(f->m.env.log);
 	must(block_open_drive(&f->disk, f->bs, "if=none,id=d,driver=null-co,size=1M", NULL));
 	for (unsigned i = 0; i < 2; i++)
-		must(chardev_open_opts(&f->cd[i], f->env.loop,
+		must(chardev_open_opts(&f->cd[i], f->m.env.loop,
 				       i ? "ringbuf,id=b,size=4K" : "null,id=a", NULL));
 }
 
 static void env_close(struct fuzzed *f)
 {
-	lock_take(&f->lock);
-	dev_destroy_all(&f->env);
-	lock_drop(&f->lock);
+	machine_unplug(&f->m);
 	blocks_destroy(f->bs);
 	for (unsigned i = 0; i < 2; i++)
 		chardev_close(f->cd[i]);
-	loop_destroy(f->env.loop);
-	vclock_destroy(f->env.clock);
-	mem_destroy(f->env.mem);
-	log_destroy(f->env.log);
-	lock_fini(&f->lock);
+	machine_close(&f->m);
 }
 
 /* reg - offsets from 0x8000 on are configuration space, from 0x9000 ports, from 0xa000 the MSI-X
  * table. */
 static void reg(struct fuzzed *f, uint16_t off, uint64_t val, unsigned size, bool write)
 {
-	struct mem *m = f->env.mem;
+	struct mem *m = f->m.env.mem;
 	uint64_t a = f->mmio ? MMIO + off % 0x200 : BAR4 + off % 0x4000;
 
 	if (off >= 0xa000)
@@ -220,12 +155,12 @@ static void reg(struct fuzzed *f, uint16_t off, uint64_t val, unsigned size, boo
 	if (off >= 0x8000 && off < 0x9000) {
 		size = size > 4 ? 4 : size;
 		off &= (uint16_t)(0x100 - size);
-		lock_take(&f->lock);
+		lock_take(&f->m.lock);
 		if (write)
 			pci_config_write(f->bus, DEVFN, off, (uint32_t)val, size);
 		else
 			(void)pci_config_read(f->bus, DEVFN, off, size);
-		lock_drop(&f->lock);
+		lock_drop(&f->m.lock);
 	} else if (off >= 0x9000 && off < 0xa000) {
 		size = size > 4 ? 4 : size;
 		if (write)
@@ -241,7 +176,7 @@ static void reg(struct fuzzed *f, uint16_t off, uint64_t val, unsigned size, boo
 
 static void w32(struct fuzzed *f, uint64_t off, uint32_t v)
 {
-	mem_write(f->env.mem, GPA((f->mmio ? MMIO : BAR4) + off), v, 4);
+	mem_write(f->m.env.mem, GPA((f->mmio ? MMIO : BAR4) + off), v, 4);
 }
 
 static void negotiate_modern(struct fuzzed *f)
@@ -252,7 +187,7 @@ static void negotiate_modern(struct fuzzed *f)
 	static const uint16_t at[2][4] = {{0x14, 0x00, 0x08, 0x0c}, {0x70, 0x14, 0x24, 0x20}};
 	const uint16_t *o = at[f->mmio];
 	uint64_t base = f->mmio ? MMIO : BAR4;
-	struct mem *m = f->env.mem;
+	struct mem *m = f->m.env.mem;
 
 	for (uint32_t sel = 0; sel < 2; sel++) {
 		w32(f, o[1], sel);
@@ -267,14 +202,14 @@ static void negotiate_modern(struct fuzzed *f)
 static uint8_t status(struct fuzzed *f)
 {
 	if (f->legacy && !f->mmio)
-		return (uint8_t)pio_read(f->env.mem, PORTS + 0x12, 1);
-	return (uint8_t)mem_read(f->env.mem, GPA(f->mmio ? MMIO + 0x70 : BAR4 + 0x14),
+		return (uint8_t)pio_read(f->m.env.mem, PORTS + 0x12, 1);
+	return (uint8_t)mem_read(f->m.env.mem, GPA(f->mmio ? MMIO + 0x70 : BAR4 + 0x14),
 				 f->mmio ? 4 : 1);
 }
 
 static void set_up_legacy(struct fuzzed *f, unsigned q)
 {
-	struct mem *m = f->env.mem;
+	struct mem *m = f->m.env.mem;
 
 	if (f->mmio) {
 		w32(f, 0x30, q);
@@ -294,7 +229,7 @@ static void set_up_legacy(struct fuzzed *f, unsigned q)
 static void set_up_modern(struct fuzzed *f, unsigned q)
 {
 	static const uint16_t at[2][3] = {{0x20, 0x28, 0x30}, {0x80, 0x90, 0xa0}};
-	struct mem *m = f->env.mem;
+	struct mem *m = f->m.env.mem;
 
 	if (!(status(f) & 8))
 		negotiate_modern(f);
@@ -318,7 +253,7 @@ static void set_up_modern(struct fuzzed *f, unsigned q)
 static void queue(struct fuzzed *f, unsigned q)
 {
 	for (unsigned i = 0; i < 0x1000; i += 8)
-		mem_write(f->env.mem, GPA(RING(q) + i), 0, 8);
+		mem_write(f->m.env.mem, GPA(RING(q) + i), 0, 8);
 	f->ring[q] = (struct ring){.wrap = true};
 	if (f->legacy)
 		set_up_legacy(f, q);
@@ -330,7 +265,7 @@ static void queue(struct fuzzed *f, unsigned q)
  * an indirect descriptor. */
 static void chain(struct fuzzed *f, struct input *in, unsigned q, unsigned n, unsigned ins)
 {
-	struct mem *m = f->env.mem;
+	struct mem *m = f->m.env.mem;
 	bool packed = !f->legacy && (f->features & F_PACKED);
 	struct ring *r = &f->ring[q];
 	uint16_t head = r->idx % QUEUE_SIZE, indirect = n ? 0 : 4;
@@ -339,7 +274,7 @@ static void chain(struct fuzzed *f, struct input *in, unsigned q, unsigned n, un
 	for (unsigned i = 0; i < n; i++) {
 		unsigned k = packed ? r->idx : (head + i) % QUEUE_SIZE;
 		uint64_t at = RING(q) + 16ull * k;
-		uint32_t addr = (uint32_t)get(in, 4), len = (uint32_t)get(in, 3);
+		uint32_t addr = (uint32_t)take(in, 4), len = (uint32_t)take(in, 3);
 		uint16_t flags =
 			(uint16_t)((i + 1 < n ? 1 : 0) | (i + ins >= n ? 2 : 0) | indirect);
 
@@ -367,15 +302,15 @@ static void kick(struct fuzzed *f, unsigned q)
 	if (f->mmio)
 		w32(f, 0x50, q);
 	else if (f->legacy)
-		pio_write(f->env.mem, PORTS + 0x10, q, 2);
+		pio_write(f->m.env.mem, PORTS + 0x10, q, 2);
 	else
-		mem_write(f->env.mem, GPA(BAR4 + 0x3000 + 4 * q), 0, 2);
+		mem_write(f->m.env.mem, GPA(BAR4 + 0x3000 + 4 * q), 0, 2);
 }
 
 static void elapse(struct fuzzed *f, unsigned ms)
 {
-	vclock_advance(f->env.clock, ms * INT64_C(1000000) + 1);
-	loop_once(f->env.loop, 0);
+	vclock_advance(f->m.env.clock, ms * INT64_C(1000000) + 1);
+	loop_once(f->m.env.loop, 0);
 }
 
 /* save_load - everything; a changed byte is refused or taken, and either way all goes on. */
@@ -384,21 +319,21 @@ static void save_load(struct fuzzed *f, struct input *in, bool damage)
 	struct state_buf s = {0};
 	size_t at = 0;
 
-	lock_take(&f->lock);
-	for (struct dev *d = f->env.devs; d; d = d->next)
+	lock_take(&f->m.lock);
+	for (struct dev *d = f->m.env.devs; d; d = d->next)
 		d->ops->quiesce(d);
-	for (struct dev *d = f->env.devs; d; d = d->next)
+	for (struct dev *d = f->m.env.devs; d; d = d->next)
 		state_save(&s, d->ops->state, d);
 	if (damage)
-		s.data[get(in, 3) % s.len] ^= (uint8_t)(get(in, 1) | 1);
-	for (struct dev *d = f->env.devs; d; d = d->next) {
+		s.data[take(in, 3) % s.len] ^= (uint8_t)(take(in, 1) | 1);
+	for (struct dev *d = f->m.env.devs; d; d = d->next) {
 		size_t used = 0;
 
 		if (state_load(d->ops->state, d, s.data + at, s.len - at, &used, NULL))
 			break;
 		at += used;
 	}
-	lock_drop(&f->lock);
+	lock_drop(&f->m.lock);
 	free(s.data);
 }
 
@@ -413,20 +348,20 @@ static void other(struct fuzzed *f, struct input *in, unsigned what)
 		save_load(f, in, what & 1);
 		break;
 	case 2:
-		lock_take(&f->lock);
-		dev_reset_all(&f->env);
+		lock_take(&f->m.lock);
+		dev_reset_all(&f->m.env);
 		place_bars(f);
-		lock_drop(&f->lock);
+		lock_drop(&f->m.lock);
 		break;
 	case 3:
-		lock_take(&f->lock);
-		(void)balloon_set_target(&f->env, RAM_LOW, get(in, 3), NULL);
-		(void)balloon_stats(&f->env, &st);
-		lock_drop(&f->lock);
+		lock_take(&f->m.lock);
+		(void)balloon_set_target(&f->m.env, RAM_LOW, take(in, 3), NULL);
+		(void)balloon_stats(&f->m.env, &st);
+		lock_drop(&f->m.lock);
 		break;
 	case 4: /* the host speaks, the host listens */
 		memset(text, 'x', sizeof(text));
-		chardev_ring_write(f->cd[1], text, get(in, 1) % sizeof(text));
+		chardev_ring_write(f->cd[1], text, take(in, 1) % sizeof(text));
 		(void)chardev_ring_read(f->cd[1], text, sizeof(text));
 		break;
 	}
@@ -434,24 +369,24 @@ static void other(struct fuzzed *f, struct input *in, unsigned what)
 
 static void poke(struct fuzzed *f, struct input *in)
 {
-	uint32_t a = (uint32_t)get(in, 4);
+	uint32_t a = (uint32_t)take(in, 4);
 
-	for (uint64_t n = get(in, 1); n; n--)
-		mem_write(f->env.mem, GPA(a++ & 0x4003ffff), get(in, 1), 1);
+	for (uint64_t n = take(in, 1); n; n--)
+		mem_write(f->m.env.mem, GPA(a++ & 0x4003ffff), take(in, 1), 1);
 }
 
 static void step(struct fuzzed *f, struct input *in)
 {
-	unsigned op = (unsigned)get(in, 1), q, n;
+	unsigned op = (unsigned)take(in, 1), q, n;
 	uint16_t off;
 
 	switch ((enum op)(op & 7)) {
 	case OP_WRITE:
-		off = (uint16_t)get(in, 2);
-		reg(f, off, get(in, 4), 1u << (op >> 3 & 3), true);
+		off = (uint16_t)take(in, 2);
+		reg(f, off, take(in, 4), 1u << (op >> 3 & 3), true);
 		break;
 	case OP_READ:
-		reg(f, (uint16_t)get(in, 2), 0, 1u << (op >> 3 & 3), false);
+		reg(f, (uint16_t)take(in, 2), 0, 1u << (op >> 3 & 3), false);
 		break;
 	case OP_POKE:
 		poke(f, in);
@@ -461,7 +396,7 @@ static void step(struct fuzzed *f, struct input *in)
 		break;
 	case OP_CHAIN:
 		q = op >> 3 & 15;
-		n = (unsigned)get(in, 1);
+		n = (unsigned)take(in, 1);
 		chain(f, in, q, n & 15, n >> 4);
 		break;
 	case OP_KICK:
@@ -480,17 +415,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct input in = {data, data + size};
 	struct fuzzed f = {.ring[0].idx = 0};
-	unsigned dev = (unsigned)get(&in, 1);
+	unsigned dev = (unsigned)take(&in, 1);
 
-	f.features = (uint8_t)get(&in, 1);
+	f.features = (uint8_t)take(&in, 1);
 	f.mmio = dev & DEV_MMIO;
 	f.legacy = dev & DEV_LEGACY;
 	env_open(&f);
-	lock_take(&f.lock);
+	lock_take(&f.m.lock);
 	buses(&f);
 	make_device(&f, dev);
 	place_bars(&f);
-	lock_drop(&f.lock);
+	lock_drop(&f.m.lock);
 	for (unsigned n = 0; in.p < in.end && n < 2000; n++)
 		step(&f, &in);
 	env_close(&f);
