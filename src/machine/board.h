@@ -41,6 +41,7 @@ struct chipset_ops {
 	struct pci_bus *(*bus)(void *chipset);
 	struct acpi_pm *(*pm)(void *chipset);
 	uint64_t (*ecam)(void *chipset); /* where it is now, 0: nowhere; NULL: the board has none */
+	uint16_t (*pm_base)(void *chipset); /* where the PM registers are now; 0: nowhere */
 	/* Do what firmware does to the chips, for a guest that starts without. */
 	void (*setup)(void *chipset, const struct pci_space *space);
 };

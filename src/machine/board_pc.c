@@ -25,6 +25,11 @@ static struct acpi_pm *pm(void *chipset)
 	return i440fx_pm(chipset);
 }
 
+static uint16_t pm_base(void *chipset)
+{
+	return i440fx_pm_base(chipset);
+}
+
 static void setup(void *chipset, const struct pci_space *space)
 {
 	i440fx_setup(chipset, space);
@@ -40,6 +45,7 @@ static const struct chipset_ops chipset = {
 	.create = create,
 	.bus = bus,
 	.pm = pm,
+	.pm_base = pm_base,
 	.setup = setup,
 };
 

@@ -26,6 +26,11 @@ static struct acpi_pm *pm(void *chipset)
 	return q35_pm(chipset);
 }
 
+static uint16_t pm_base(void *chipset)
+{
+	return q35_pm_base(chipset);
+}
+
 static uint64_t ecam(void *chipset)
 {
 	return q35_ecam(chipset);
@@ -45,6 +50,7 @@ static const struct chipset_ops chipset = {
 	.create = create,
 	.bus = bus,
 	.pm = pm,
+	.pm_base = pm_base,
 	.ecam = ecam,
 	.setup = setup,
 };

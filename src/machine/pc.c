@@ -195,6 +195,7 @@ void pc_chipset_setup(struct pc *pc)
 	struct pci_space space;
 
 	pc->acpi.ecam_base = pc->board->acpi.ecam_base;
+	pc->acpi.pm_base = 0;
 	acpi_pci_space(&pc->acpi, &space);
 	i8042_setup(pc->i8042);
 	pc->board->chipset->setup(pc->chipset, &space);
@@ -256,16 +257,20 @@ static void smbios_for(const struct pc *pc, struct smbios *s)
 	smbios_build(s, &cfg);
 }
 
-/* Firmware places ECAM where it likes and reads the tables later: they must tell where it is. */
+/* Firmware places ECAM and the PM registers where it likes and reads the tables later: they must tell
+ * where these are. */
 static void refresh_acpi(void *opaque)
 {
 	struct pc *pc = opaque;
-	uint64_t base = acpi_ecam_base(&pc->acpi, pc->board->chipset->ecam(pc->chipset));
+	const struct chipset_ops *chipset = pc->board->chipset;
+	uint64_t ecam = acpi_ecam_base(&pc->acpi, chipset->ecam ? chipset->ecam(pc->chipset) : 0);
+	uint16_t pm = chipset->pm_base(pc->chipset);
 	struct acpi_tables acpi;
 
-	if (base == pc->acpi.ecam_base)
+	if (ecam == pc->acpi.ecam_base && pm == pc->acpi.pm_base)
 		return;
-	pc->acpi.ecam_base = base;
+	pc->acpi.ecam_base = ecam;
+	pc->acpi.pm_base = pm;
 	acpi_build(&acpi, &pc->acpi);
 	add_file(pc, ACPI_FILE_TABLES, &acpi.blob[ACPI_BLOB_TABLES]);
 	acpi_free(&acpi);
@@ -281,7 +286,7 @@ static void add_acpi(struct pc *pc)
 	add_file(pc, ACPI_FILE_TABLES, &acpi.blob[ACPI_BLOB_TABLES]);
 	add_file(pc, ACPI_FILE_RSDP, &acpi.blob[ACPI_BLOB_RSDP]);
 	add_file(pc, ACPI_FILE_LOADER, &script);
-	if (pc->board->chipset && pc->board->chipset->ecam)
+	if (pc->board->chipset)
 		fwcfg_on_select(pc->fwcfg, ACPI_FILE_TABLES, refresh_acpi, pc);
 	bytes_free(&script);
 	acpi_free(&acpi);

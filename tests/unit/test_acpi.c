@@ -151,6 +151,39 @@ static void test_ecam(void **state)
 	acpi_free(&b);
 }
 
+/* PM registers that firmware has moved; GPE0 of `pc` has a place of its own, that of `q35` has not. */
+static void test_pm_moves(void **state)
+{
+	static const struct {
+		const struct acpi_board *board;
+		uint16_t evt, gpe;
+	} cases[] = {{&board_pc.acpi, 0xb000, 0xafe0}, {&board_q35.acpi, 0xb000, 0xb020}};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct acpi_config cfg = {.board = cases[i].board, .n_cpus = 1, .phys_bits = 39};
+		struct acpi_tables a, b;
+		const uint8_t *f;
+
+		ram_split(&cfg.ram, GiB, board_pc.ram_threshold, board_pc.ram_low);
+		cfg.ecam_base = cfg.board->ecam_base;
+		acpi_build(&a, &cfg);
+		cfg.pm_base = 0xb000;
+		acpi_build(&b, &cfg);
+		/* The script that links them was made for the first. */
+		assert_int_equal(a.blob[ACPI_BLOB_TABLES].len, b.blob[ACPI_BLOB_TABLES].len);
+		assert_int_equal(a.n_pointers, b.n_pointers);
+		acpi_place(&b, TABLES, RSDP);
+		f = find(&b, "FACP");
+		assert_int_equal(get_le32(f + 56), cases[i].evt);
+		assert_int_equal(get_le32(f + 64), cases[i].evt + 4);
+		assert_int_equal(get_le32(f + 76), cases[i].evt + 8);
+		assert_int_equal(get_le32(f + 80), cases[i].gpe);
+		assert_int_equal(get_le64(f + 176), cases[i].evt + 4);
+		acpi_free(&a);
+		acpi_free(&b);
+	}
+}
+
 /* What is assigned without firmware: beside RAM and ECAM. */
 static void test_pci_space(void **state)
 {
@@ -536,7 +569,8 @@ static void test_iasl(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_ecam), cmocka_unit_test(test_pci_space),
+		cmocka_unit_test(test_ecam), cmocka_unit_test(test_pm_moves),
+		cmocka_unit_test(test_pci_space),
 		cmocka_unit_test(test_placed), cmocka_unit_test(test_madt),
 		cmocka_unit_test(test_script), cmocka_unit_test(test_aml),
 		cmocka_unit_test(test_reduced), cmocka_unit_test(test_mptable),

@@ -103,6 +103,11 @@ struct acpi_pm *i440fx_pm(struct i440fx *f)
 	return piix4_pm_acpi(f->pm);
 }
 
+uint16_t i440fx_pm_base(const struct i440fx *f)
+{
+	return piix4_pm_base(f->pm);
+}
+
 struct i440fx *i440fx_create(struct dev_env *env, struct gsi *gsi, const struct pam_config *pam)
 {
 	struct i440fx *f = xzalloc(sizeof(*f));

@@ -27,6 +27,8 @@ struct pci_space;
 struct i440fx *i440fx_create(struct dev_env *env, struct gsi *gsi, const struct pam_config *pam);
 struct pci_bus *i440fx_bus(struct i440fx *f);
 struct acpi_pm *i440fx_pm(struct i440fx *f);
+/* i440fx_pm_base - where the guest has put the ACPI registers; 0: nowhere. */
+uint16_t i440fx_pm_base(const struct i440fx *f);
 /* i440fx_setup - what firmware would do before a directly loaded kernel runs: shadow RAM on,
  * ACPI registers at I440FX_PM_BASE and SCI_EN set, PIRQs to IRQs 10 and 11 (level), memory and
  * I/O decoding of every BAR and bridge assigned in space.  After every reset;

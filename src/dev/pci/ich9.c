@@ -92,13 +92,17 @@ static void pm_write(void *opaque, uint64_t off, uint64_t val, unsigned size)
 
 static const struct io_ops pm_ops = { .read = pm_read, .write = pm_write, .min = 1, .max = 4 };
 
+uint16_t ich9_lpc_pm_base(const struct ich9_lpc *p)
+{
+	return p->pci.config[ACPI_CNTL] & 0x80 ? get_le16(p->pci.config + PMBASE) & 0xff80 : 0;
+}
+
 /* decode - follow PMBASE and ACPI_CNTL. */
 static void decode(struct ich9_lpc *p)
 {
-	uint16_t base = get_le16(p->pci.config + PMBASE) & 0xff80;
-	bool on = (p->pci.config[ACPI_CNTL] & 0x80) && base;
+	uint16_t base = ich9_lpc_pm_base(p);
 
-	pio_follow(p->pci.dev.env->mem, &p->map, &p->io, on, base);
+	pio_follow(p->pci.dev.env->mem, &p->map, &p->io, base != 0, base);
 }
 
 static void ich9_written(struct pci_dev *d, unsigned off, unsigned size)

@@ -17,3 +17,5 @@ struct ich9_lpc *ich9_lpc_create(struct pci_bus *bus, struct gsi *gsi);
 /* ich9_lpc_pirq_changed - levels of the bus's PIRQs are to be passed on. */
 void ich9_lpc_pirq_changed(struct ich9_lpc *p);
 struct acpi_pm *ich9_lpc_acpi(struct ich9_lpc *p);
+/* ich9_lpc_pm_base - first power management port; 0: they are not decoded. */
+uint16_t ich9_lpc_pm_base(const struct ich9_lpc *p);

@@ -15,3 +15,5 @@ struct piix3 *piix3_create(struct pci_bus *bus, struct gsi *gsi);
 void piix3_pirq_changed(struct piix3 *p);
 struct piix4_pm *piix4_pm_create(struct pci_bus *bus, struct gsi *gsi);
 struct acpi_pm *piix4_pm_acpi(struct piix4_pm *p);
+/* piix4_pm_base - first port of the registers; 0: they are not decoded. */
+uint16_t piix4_pm_base(const struct piix4_pm *p);

@@ -54,13 +54,17 @@ static void gpe_write(void *opaque, uint64_t off, uint64_t val, unsigned size)
 static const struct io_ops pm_ops = { .read = pm_read, .write = pm_write, .min = 1, .max = 4 };
 static const struct io_ops gpe_ops = { .read = gpe_read, .write = gpe_write, .min = 1, .max = 1 };
 
+uint16_t piix4_pm_base(const struct piix4_pm *p)
+{
+	return p->pci.config[PMREGMISC] & 1 ? get_le16(p->pci.config + PMBA) & 0xffc0 : 0;
+}
+
 /* decode - follow PMBA and PMREGMISC. */
 static void decode(struct piix4_pm *p)
 {
-	uint16_t base = get_le16(p->pci.config + PMBA) & 0xffc0;
-	bool on = (p->pci.config[PMREGMISC] & 1) && base;
+	uint16_t base = piix4_pm_base(p);
 
-	pio_follow(p->pci.dev.env->mem, &p->map, &p->io, on, base);
+	pio_follow(p->pci.dev.env->mem, &p->map, &p->io, base != 0, base);
 }
 
 static void piix4_pm_written(struct pci_dev *d, unsigned off, unsigned size)

@@ -117,6 +117,11 @@ struct acpi_pm *q35_pm(struct q35 *q)
 	return ich9_lpc_acpi(q->lpc);
 }
 
+uint16_t q35_pm_base(const struct q35 *q)
+{
+	return ich9_lpc_pm_base(q->lpc);
+}
+
 struct q35 *q35_create(struct dev_env *env, struct gsi *gsi, const struct pam_config *pam)
 {
 	struct q35 *q = xzalloc(sizeof(*q));

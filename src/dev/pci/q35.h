@@ -30,5 +30,7 @@ struct pci_bus *q35_bus(struct q35 *q);
 /* q35_ecam - where the guest has put ECAM of 256 buses; 0: nowhere, or a smaller one. */
 uint64_t q35_ecam(const struct q35 *q);
 struct acpi_pm *q35_pm(struct q35 *q);
+/* q35_pm_base - where the guest has put the ACPI registers; 0: nowhere. */
+uint16_t q35_pm_base(const struct q35 *q);
 /* q35_setup - the same as i440fx_setup, with ECAM enabled at Q35_ECAM_BASE. */
 void q35_setup(struct q35 *q, const struct pci_space *space);

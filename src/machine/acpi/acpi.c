@@ -102,26 +102,39 @@ static void put_gas_io(uint8_t *p, uint16_t port, unsigned bits, unsigned access
 	put_le64(p + 4, port);
 }
 
-static void fadt_registers(uint8_t *f, const struct acpi_board *bd)
+uint16_t acpi_pm_port(const struct acpi_config *cfg, uint16_t port)
 {
+	const struct acpi_board *bd = cfg->board;
+
+	if (!cfg->pm_base || port < bd->pm_base || port - bd->pm_base >= bd->pm_len)
+		return port;
+	return (uint16_t)(cfg->pm_base + (port - bd->pm_base));
+}
+
+static void fadt_registers(uint8_t *f, const struct acpi_config *cfg)
+{
+	const struct acpi_board *bd = cfg->board;
+	uint16_t evt = acpi_pm_port(cfg, bd->pm_evt), cnt = acpi_pm_port(cfg, bd->pm_cnt);
+	uint16_t tmr = acpi_pm_port(cfg, bd->pm_tmr), gpe = acpi_pm_port(cfg, bd->gpe);
+
 	put_le16(f + 46, ACPI_SCI_IRQ);
 	put_le32(f + 48, ACPI_SMI_CMD);
 	f[52] = ACPI_CMD_ENABLE;
 	f[53] = ACPI_CMD_DISABLE;
-	put_le32(f + 56, bd->pm_evt);
-	put_le32(f + 64, bd->pm_cnt);
-	put_le32(f + 76, bd->pm_tmr);
-	put_le32(f + 80, bd->gpe);
+	put_le32(f + 56, evt);
+	put_le32(f + 64, cnt);
+	put_le32(f + 76, tmr);
+	put_le32(f + 80, gpe);
 	f[88] = 4;
 	f[89] = 2;
 	f[91] = 4;
 	f[92] = bd->gpe_len;
 	put_gas_io(f + 116, bd->reset_port, 8, 1);
 	f[128] = bd->reset_value;
-	put_gas_io(f + 148, bd->pm_evt, 32, 2);
-	put_gas_io(f + 172, bd->pm_cnt, 16, 2);
-	put_gas_io(f + 208, bd->pm_tmr, 32, 3);
-	put_gas_io(f + 220, bd->gpe, bd->gpe_len * 8u, 1);
+	put_gas_io(f + 148, evt, 32, 2);
+	put_gas_io(f + 172, cnt, 16, 2);
+	put_gas_io(f + 208, tmr, 32, 3);
+	put_gas_io(f + 220, gpe, bd->gpe_len * 8u, 1);
 }
 
 /* Fixed ACPI description table of ACPI 2.0 (revision 3, 244 bytes): what all guests since know. */
@@ -143,7 +156,7 @@ static size_t build_fadt(struct acpi_tables *t, const struct acpi_config *cfg, s
 	add_pointer(t, ACPI_BLOB_TABLES, start + 132, 8);
 	add_pointer(t, ACPI_BLOB_TABLES, start + 140, 8);
 	f[45] = 1; /* desktop */
-	fadt_registers(f, cfg->board);
+	fadt_registers(f, cfg);
 	put_le16(f + 96, SLP_LATENCY_NONE);
 	put_le16(f + 98, SLP_LATENCY_NONE);
 	f[108] = RTC_CENTURY_INDEX;

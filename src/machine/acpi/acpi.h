@@ -15,7 +15,7 @@
 struct acpi_board {
 	bool reduced; /* hardware-reduced: dev/acpi/ged.h in place of all that follows */
 	uint16_t pm_evt, pm_cnt, pm_tmr; /* ports of the PM1a blocks and the PM timer */
-	uint16_t pm_base, pm_len; /* the whole PM register range */
+	uint16_t pm_base, pm_len; /* the whole PM register range, where it is without firmware */
 	uint16_t gpe;
 	uint8_t gpe_len;
 	uint16_t reset_port;
@@ -46,6 +46,7 @@ struct acpi_config {
 	const struct pci_bus *pci; /* the root bus; NULL: no bridges are told of */
 	bool vga; /* there is a VGA */
 	uint64_t ecam_base; /* where it is now, when the board has it */
+	uint16_t pm_base; /* where the PM registers are now; 0: where the board says */
 };
 
 enum acpi_blob { ACPI_BLOB_TABLES, ACPI_BLOB_RSDP, ACPI_BLOB_COUNT };
@@ -76,6 +77,9 @@ void acpi_loader_script(const struct acpi_tables *t, struct bytes *out);
 #define ACPI_FILE_TABLES "etc/acpi/tables"
 #define ACPI_FILE_RSDP "etc/acpi/rsdp"
 #define ACPI_FILE_LOADER "etc/table-loader"
+
+/* acpi_pm_port - where a port of the board's is now: those in the PM range have moved with it. */
+uint16_t acpi_pm_port(const struct acpi_config *cfg, uint16_t port);
 
 /* dsdt.c: the definition block after its header. */
 void acpi_dsdt_body(struct bytes *b, const struct acpi_config *cfg);

@@ -403,7 +403,8 @@ static void motherboard(struct bytes *b, const struct acpi_config *cfg)
 	aml_name_int(b, "_UID", 0);
 	res_io(&r, ACPI_SMI_CMD, ACPI_SMI_CMD, 1, 2);
 	res_io(&r, 0x4d0, 0x4d0, 1, 2);
-	res_io(&r, bd->pm_base, bd->pm_base, 1, (uint8_t)bd->pm_len);
+	res_io(&r, acpi_pm_port(cfg, bd->pm_base), acpi_pm_port(cfg, bd->pm_base), 1,
+	       (uint8_t)bd->pm_len);
 	if (bd->gpe - bd->pm_base >= bd->pm_len)
 		res_io(&r, bd->gpe, bd->gpe, 1, bd->gpe_len);
 	if (bd->ecam_size)
