@@ -97,7 +97,7 @@ struct pc {
 	struct gsi *gsi;
 	struct rtc *rtc;
 	struct fwcfg *fwcfg;
-	struct i8042 *i8042;
+	struct i8042 *i8042; /* NULL: none */
 	void *chipset; /* NULL: the board has none */
 	bool no_acpi; /* MP tables instead */
 	/* microvm's */

@@ -31,6 +31,8 @@
 #define GSI_NO_ACPI 5
 #define RTC_IRQ 8
 #define SHADOW_BASE 0xc0000u
+#define SHADOW_PRIO 1 /* over firmware */
+#define FIRMWARE_LOW (128 * KiB)
 
 static unsigned slot_count(const struct pc *pc)
 {
@@ -57,6 +59,44 @@ static void create_slots(struct pc *pc, bool legacy)
 	pc->slots = virtio_mmio_bus_create(pc->env, n, SLOTS_BASE, irq, legacy);
 }
 
+/*
+ * What is below 1 MiB is RAM, with nothing that could protect it.  Firmware finds itself there, its
+ * last 128 KiB, at each reset.
+ */
+static void shadow_reset(struct dev *d)
+{
+	uint8_t *copy = xzalloc(FIRMWARE_LOW);
+
+	/* Fails where there is no firmware, and RAM is as it was. */
+	if (!mem_dma_read(d->env->mem, GPA(4 * GiB - FIRMWARE_LOW), copy, FIRMWARE_LOW))
+		mem_dma_write(d->env->mem, GPA(FW_AREA_END - FIRMWARE_LOW), copy, FIRMWARE_LOW);
+	free(copy);
+}
+
+static void shadow_unrealize(struct dev *d)
+{
+	free(d);
+}
+
+/* Without state of its own: RAM is saved. */
+static const struct state_field shadow_fields[] = { STATE_END };
+static const struct state_desc shadow_state = {
+	.name = "shadow", .version = 1, .fields = shadow_fields,
+};
+static const struct dev_ops shadow_ops = {
+	.name = "shadow", .unrealize = shadow_unrealize, .reset = shadow_reset,
+	.quiesce = dev_quiesce_none, .state = &shadow_state,
+};
+
+static void create_shadow(struct pc *pc, uint64_t ram_off)
+{
+	struct dev *d = xzalloc(sizeof(*d));
+
+	mem_map_ram(pc->env->mem, GPA(SHADOW_BASE), FW_AREA_END - SHADOW_BASE,
+		    ram_off + SHADOW_BASE, SHADOW_PRIO);
+	dev_add(d, &shadow_ops, "shadow", pc->env);
+}
+
 static void create(struct pc *pc, const struct pc_config *cfg, const struct pam_config *low)
 {
 	const struct vm_board_opts *o = cfg->opts;
@@ -69,8 +109,7 @@ static void create(struct pc *pc, const struct pc_config *cfg, const struct pam_
 	acpi->rtc = o->rtc != VM_OFF;
 	acpi->virtio_base = SLOTS_BASE;
 	acpi->virtio_gsi = pc->no_acpi ? GSI_NO_ACPI : acpi->ioapic2 ? IOAPIC_PINS : GSI_FEW;
-	mem_map_ram(pc->env->mem, GPA(SHADOW_BASE), FW_AREA_END - SHADOW_BASE,
-		    low->ram_off + SHADOW_BASE, 0);
+	create_shadow(pc, low->ram_off);
 	create_irqs(pc, cfg);
 	create_slots(pc, o->virtio_legacy);
 	pc->ged = ged_create(pc->env, gsi_source(pc->gsi, GED_IRQ));

@@ -45,6 +45,7 @@ static bool has_pflash(const struct cmdline *c)
 static int check_boot(struct cmdline *c, struct err **e)
 {
 	const char *dash = c->friendly ? "--" : "-";
+	const char *bios = strcmp(c->cfg.machine, "microvm") ? "bios-256k.bin" : "bios-microvm.bin";
 
 	if (c->initrd.arg && !c->kernel.arg)
 		return err_set(e, EINVAL, "%s: only with %skernel", c->initrd.opt, dash);
@@ -65,11 +66,11 @@ static int check_boot(struct cmdline *c, struct err **e)
 				       "nothing to boot: give a disk image, %scdrom FILE, %skernel FILE or %sbios FILE",
 				       dash, dash, dash);
 		if (!has_pflash(c))
-			c->cfg.bios = find_image(c, "bios-256k.bin");
+			c->cfg.bios = find_image(c, bios);
 		if (!c->cfg.bios && !has_pflash(c))
 			return err_set(e, ENOENT,
-				       "firmware 'bios-256k.bin' is not installed (Debian package seabios), and no %sbios FILE is given",
-				       dash);
+				       "firmware '%s' is not installed (Debian package seabios), and no %sbios FILE is given",
+				       bios, dash);
 	}
 	return 0;
 }

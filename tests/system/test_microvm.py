@@ -4,7 +4,8 @@
 import re
 import socket
 
-from harness import Linux, case, check, check_equal, doppel_only, tmp
+from harness import (Linux, assemble_bios, case, check, check_equal, doppel_only, emulator,
+                     tmp)
 from test_virtio import boot, check_dmesg, disk, use_disk
 
 
@@ -28,6 +29,7 @@ def devices():
     check("virtio_rng" in guest.run("cat /sys/class/misc/hw_random/rng_current"), "no virtio_rng")
     where = guest.run("cat /proc/iomem")
     check(re.search(r"feb00600-feb007ff : LNRO0005", where), "the balloon is not in slot 3")
+    check(re.search(r"feb02e00-feb02fff : LNRO0005", where), "the disk is not in the last slot")
     interrupts = guest.run("cat /proc/interrupts")
     for pattern in (r"IO-APIC +\d+-fasteoi +virtio\d", r"IO-APIC +4-edge +ttyS0",
                     r"IO-APIC +9-edge +ACPI:Ged", r"IO-APIC +8-edge +rtc0"):
@@ -66,6 +68,37 @@ def bare():
     interrupts = guest.run("cat /proc/interrupts")
     check("rtc0" not in interrupts, "there is a clock")
     guest.poweroff()
+
+
+SECTOR = """
+	mov $0x3f8, %dx
+	mov $message, %si
+	add $0x7c00, %si
+1:	cs lodsb
+	out %al, %dx
+	test %al, %al
+	jnz 1b
+2:	hlt
+	jmp 2b
+message:
+	.asciz "the sector runs"
+"""
+
+
+@case("microvm/seabios")
+def seabios():
+    """Firmware finds the tables and a disk in a slot."""
+    doppel_only("SeaBIOS knows registers of version 1 no more")
+    with open(assemble_bios(SECTOR), "rb") as f:
+        code = f.read(510)
+    path = tmp("disk.img")
+    with open(path, "wb") as f:
+        f.write(code + b"\x55\xaa")
+        f.truncate(1 << 20)
+    guest = emulator("-machine", "microvm", "-serial", "stdio", "-drive",
+                     f"if=virtio,format=raw,file={path}")
+    guest.expect("SeaBIOS", 30)
+    guest.expect("the sector runs", 30)
 
 
 @case("microvm/power-button")

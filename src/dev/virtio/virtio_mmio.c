@@ -379,7 +379,8 @@ struct virtio_mmio_bus *virtio_mmio_bus_create(struct dev_env *env, unsigned n, 
 	bug_on(!n || n > SLOTS);
 	b->n = n;
 	b->legacy = legacy;
-	for (unsigned i = 0; i < n; i++) {
+	/* The first device without bus= gets the last slot, as users of QEMU know it. */
+	for (unsigned i = n; i-- > 0;) {
 		char name[32];
 
 		b->slots[i] =
