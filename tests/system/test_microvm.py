@@ -88,7 +88,7 @@ message:
 @case("microvm/seabios")
 def seabios():
     """Firmware finds the tables and a disk in a slot."""
-    doppel_only("SeaBIOS knows registers of version 1 no more")
+    doppel_only("under QEMU the firmware does not start this disk")
     with open(assemble_bios(SECTOR), "rb") as f:
         code = f.read(510)
     path = tmp("disk.img")
