@@ -40,10 +40,23 @@ const struct dev_class *dev_class_nth(unsigned i)
 	return i < ARRAY_SIZE(classes) ? classes[i] : NULL;
 }
 
+/* Shorter names by which some classes are known: virtio-TYPE is virtio-TYPE-pci. */
+static bool is_alias(const struct dev_class *c, const char *name)
+{
+	size_t len = strlen(name);
+
+	return (!strncmp(name, "virtio-", 7) && !strncmp(c->name, name, len) &&
+		!strcmp(c->name + len, "-pci")) ||
+	       (!strcmp(name, "ahci") && !strcmp(c->name, "ich9-ahci"));
+}
+
 const struct dev_class *dev_class_find(const char *name)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(classes); i++)
 		if (!strcmp(classes[i]->name, name))
+			return classes[i];
+	for (size_t i = 0; i < ARRAY_SIZE(classes); i++)
+		if (is_alias(classes[i], name))
 			return classes[i];
 	return NULL;
 }

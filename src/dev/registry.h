@@ -21,7 +21,7 @@ int dev_create_check(const char *driver, const char *props, struct err **e);
 uint64_t dev_create_ram(const char *driver, const char *props);
 /* dev_prop_check - is "name=value" a good property of the driver, taken alone? */
 int dev_prop_check(const char *driver, const char *prop, struct err **e);
-/* dev_class_find - by name; NULL: none. */
+/* dev_class_find - by name, or one of the shorter names that users of QEMU know; NULL: none. */
 const struct dev_class *dev_class_find(const char *name);
 /* dev_class_nth - from 0 on, in no order; NULL: there are no more. */
 const struct dev_class *dev_class_nth(unsigned i);

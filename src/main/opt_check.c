@@ -102,6 +102,9 @@ static int check_cpu(struct cmdline *c, struct err **e)
 
 	if (r && c->cpu.arg)
 		cmd_blame(e, &c->cpu);
+	else if (!r && c->cpu.arg && x86_cpuid_asks_nested(c->cpu.arg))
+		fprintf(stderr, "%s: warning: %s %s: there are no virtual machines within the guest\n",
+			c->prog, c->cpu.opt, c->cpu.arg);
 	x86_cpuid_destroy(model);
 	return r;
 }

@@ -10,6 +10,7 @@
 #include "base/base.h"
 #include "base/err.h"
 #include "base/kvjson.h"
+#include "dev/registry.h"
 
 /* Does "k=v,k=v" set the property that "name=..." sets? */
 static bool props_have(const char *props, const char *assign)
@@ -43,12 +44,13 @@ char *parts_global(const struct cmdline *c, const char *driver, const char *own)
 
 static void add(struct parts *p, const struct cmdline *c, const char *driver, const char *props)
 {
+	const struct dev_class *known = dev_class_find(driver); /* by any of its names */
 	struct vm_device_opt *d;
 
 	p->devices = xrealloc(p->devices, (p->n + 1) * sizeof(*p->devices));
 	d = &p->devices[p->n++];
-	d->driver = xstrdup(driver);
-	d->props = parts_global(c, driver, props);
+	d->driver = xstrdup(known ? known->name : driver);
+	d->props = parts_global(c, d->driver, props);
 }
 
 static int add_device(struct parts *p, const struct cmdline *c, const char *arg, struct err **e)

@@ -21,12 +21,14 @@ enum x86_feature {
 	X86_FEAT_COUNT
 };
 
-/* x86_cpuid_create - the model named by a -cpu argument: "max", "qemu64", "host", "x86-64-v2",
+/* x86_cpuid_create - the model named by a -cpu argument: "max", "qemu64", "kvm64", "host", "x86-64-v2",
  * "x86-64-v3", with ",+feat,-feat,feat=on|off".  n_cpus and the topology (one socket) fill leaves 1, 4, 0xb.
  * 0 or -errno with *e naming the bad part.  Caller owns. */
 int x86_cpuid_create(struct x86_cpuid **out, const char *spec, unsigned n_cpus, uint32_t tsc_khz,
 		     struct err **e);
 void x86_cpuid_destroy(struct x86_cpuid *m);
+/* x86_cpuid_asks_nested - does it ask for vmx or svm, which are understood and never there? */
+bool x86_cpuid_asks_nested(const char *spec);
 /* x86_cpuid_models - NULL-terminated list of model names with one-line descriptions, for -cpu
  * help. */
 struct x86_cpuid_model_info { const char *name, *help; };

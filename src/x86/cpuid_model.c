@@ -21,12 +21,13 @@ static const struct x86_cpuid_model_info model_info[] = {
 	{ "max", "all features that doppel supports on this host" },
 	{ "host", "this host's processor, as far as doppel supports it" },
 	{ "qemu64", "baseline x86-64" },
+	{ "kvm64", "the same by another name" },
 	{ "x86-64-v2", "x86-64-v2: SSE4.2, POPCNT" },
 	{ "x86-64-v3", "x86-64-v3: AVX2, BMI, FMA" },
 	{ NULL, NULL },
 };
 
-static const uint8_t model_level[] = { 9, 9, 0, 2, 3 };
+static const uint8_t model_level[] = { 9, 9, 0, 0, 2, 3 };
 
 /* Other names of features, after '_' and '.' became '-'. */
 static const struct {
@@ -276,11 +277,25 @@ static int set_property(struct x86_cpuid *m, const char *key, const char *val, s
 	return 1;
 }
 
+/* Virtual machines within the guest: tools ask for that where the host could do it, and can do without. */
+static bool never_there(const char *name)
+{
+	return !strcmp(name, "vmx") || !strcmp(name, "svm");
+}
+
+bool x86_cpuid_asks_nested(const char *spec)
+{
+	return strstr(spec, "+vmx") || strstr(spec, "+svm") || strstr(spec, "vmx=on") ||
+	       strstr(spec, "svm=on");
+}
+
 static int set_feature(struct x86_cpuid *m, bool forced[], const char *name, bool on,
 		       struct err **e)
 {
 	int f = find_feature(name);
 
+	if (never_there(name))
+		return 0;
 	if (f < 0)
 		return err_set(e, EINVAL, "unknown CPU feature '%s'", name);
 	if (on && !available((enum x86_feature)f))
@@ -309,7 +324,7 @@ static int parse_item(struct x86_cpuid *m, bool forced[], char *item, struct err
 	r = set_property(m, item, val, e);
 	if (r <= 0)
 		return r;
-	if (find_feature(item) < 0)
+	if (find_feature(item) < 0 && !never_there(item))
 		return err_set(e, EINVAL, "unknown CPU property '%s'", item);
 	r = parse_bool(item, val, &on, e);
 	return r ? r : set_feature(m, forced, item, on, e);

@@ -19,13 +19,13 @@
 /* Split at spaces and parse; argv lives as long as c is looked at. */
 static int parse(struct cmdline *c, bool friendly, const char *text, char **argv, struct err **e)
 {
-	static char copy[1024];
+	static char copy[2048];
 	char *save = NULL;
 	int argc = 1;
 
 	snprintf(copy, sizeof(copy), "%s", text);
 	argv[0] = (char *)"x";
-	for (char *w = strtok_r(copy, " ", &save); w && argc < 40; w = strtok_r(NULL, " ", &save))
+	for (char *w = strtok_r(copy, " ", &save); w && argc < 60; w = strtok_r(NULL, " ", &save))
 		argv[argc++] = w;
 	argv[argc] = NULL;
 	return cmdline_parse(c, "prog", friendly, argc, argv, e);
@@ -35,7 +35,7 @@ static int parse(struct cmdline *c, bool friendly, const char *text, char **argv
  */
 static int parse_quietly(struct cmdline *c, bool friendly, const char *text, struct err **e)
 {
-	static char *argv[48];
+	static char *argv[64];
 	int out, err, r;
 
 	fflush(stdout);
@@ -182,6 +182,21 @@ static void test_bad(void **state)
 		{"-global frobnicator.x=1", "frobnicator"},
 		{"-rtc base=localtime", "base"},
 		{"-name guest=a,debug-threads=off", "debug-threads"},
+		{"-smbios type=200", "type"},
+		{"-smbios type=8", "8"},
+		{"-smbios vendor=x", "'type' is needed"},
+		{"-smbios type=1,vendor=x", "vendor"},
+		{"-smbios type=1,uuid=12", "UUID"},
+		{"-smbios type=0,release=1", "release"},
+		{"-smbios type=0,release=1.256", "release"},
+		{"-smbios type=0,uefi=maybe", "maybe"},
+		{"-smbios type=4,max-speed=70000", "max-speed"},
+		{"-smbios type=1,file=x", "go together"},
+		{"-machine pc,pic=off -kernel /proc/self/exe", "has all its parts"},
+		{"-machine q35,acpi=off -kernel /proc/self/exe", "has all its parts"},
+		{"-machine microvm,pit=maybe", "pit"},
+		{"-machine microvm,pcie=on", "pcie"},
+		{"-global virtio-mmio.force-legacy=2", "force-legacy"},
 		{"-timeout 5", "-timeout: invalid option"},
 	};
 
@@ -279,6 +294,38 @@ static void test_friendly(void **state)
 	}
 }
 
+/* What debvm-run and autopkgtest-virt-qemu of Debian 12 give to a QEMU. */
+static void test_tools(void **state)
+{
+	static const char *const words[] = {
+		"-append root=LABEL=debvm -netdev user,id=net0,hostfwd=tcp:127.0.0.1:8022-:22,domainname=x.org "
+		"-device virtio-net-pci,netdev=net0 -nographic -device virtio-rng-pci,rng=rng0 -smp 2 "
+		"-cpu host -machine type=q35,accel=kvm:tcg -no-user-config -name debvm-run -m 1G "
+		"-kernel " FILE_THERE " -initrd " FILE_THERE
+		" -drive media=disk,format=raw,discard=unmap,file=x,if=virtio,cache=unsafe "
+		"-object rng-random,filename=/dev/urandom,id=rng0 -snapshot -no-reboot",
+		"-machine q35 -m 1024 -smp 1 -nographic -net nic,model=virtio "
+		"-net user,hostfwd=tcp:127.0.0.1:10022-:22 "
+		"-object rng-random,filename=/dev/urandom,id=rng0 "
+		"-device virtio-rng-pci,rng=rng0,id=rng-device0 -monitor unix:/x/m,server=on,wait=off "
+		"-virtfs local,id=autopkgtest,path=/x,security_model=none,mount_tag=autopkgtest "
+		"-device virtio-serial -chardev socket,path=/x/hvc0,server=on,wait=off,id=hvc0 "
+		"-device virtconsole,chardev=hvc0 -serial unix:/x/ttyS0,server=on,wait=off "
+		"-drive index=0,file=x,format=qcow2,cache=unsafe,if=virtio,discard=unmap,readonly "
+		"-drive if=pflash,format=raw,unit=0,read-only=on,file=x -enable-kvm "
+		"-cpu kvm64,+vmx,+lahf_lm",
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
+		struct err *e = NULL;
+		struct cmdline c;
+
+		if (parse_quietly(&c, false, words[i], &e) != CMD_RUN)
+			fail_msg("%s", err_msg(e));
+		cmdline_free(&c);
+	}
+}
+
 /* Engines that are not there yet: the translator, and the warning has something to say. */
 static void test_engines(void **state)
 {
@@ -314,7 +361,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_good),	cmocka_unit_test(test_bad),
 		cmocka_unit_test(test_help),	cmocka_unit_test(test_friendly),
-		cmocka_unit_test(test_engines),
+		cmocka_unit_test(test_tools), cmocka_unit_test(test_engines),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -37,6 +37,12 @@ static void specs(void **state)
 	assert_false(x86_cpuid_has(m, X86_FEAT_KVM_PV_EOI));
 	assert_true(x86_cpuid_has(m, X86_FEAT_INVTSC));
 	x86_cpuid_destroy(m);
+	/* Understood, but never there. */
+	m = make("kvm64,+vmx,+lahf_lm,svm=on");
+	assert_true(x86_cpuid_has(m, X86_FEAT_LAHF_LM));
+	x86_cpuid_destroy(m);
+	assert_true(x86_cpuid_asks_nested("kvm64,+vmx"));
+	assert_false(x86_cpuid_asks_nested("kvm64,-vmx"));
 	/* What needs a missing feature goes with it. */
 	m = make("max,-xsave");
 	assert_false(x86_cpuid_has(m, X86_FEAT_AVX));

@@ -250,6 +250,37 @@ static void ioapic_level(void **state)
 	assert_false(ioredir_low(r, 20) & 0x4000);
 }
 
+/* A second one: its pins are GSI 24 and on, and an EOI reaches both. */
+static void ioapic_second(void **state)
+{
+	struct rig *r = *state;
+	struct irq_line a, b = gsi_source(r->gsi, 20);
+
+	assert_false(gsi_has_room(r->gsi, 24));
+	gsi_add_ioapic(r->gsi, ioapic_create_second(&r->t->env, r->apics));
+	assert_true(gsi_has_room(r->gsi, 47));
+	assert_false(gsi_has_room(r->gsi, 48));
+	a = gsi_source(r->gsi, 24 + 7);
+	apics_on(r);
+	ioredir(r, 20, UINT64_C(1) << 56 | 0x8000 | 0x51);
+	wr32(r->t, IOAPIC2_BASE, 0x11 + 2 * 7);
+	wr32(r->t, IOAPIC2_BASE + 0x10, 2u << 24);
+	wr32(r->t, IOAPIC2_BASE, 0x10 + 2 * 7);
+	wr32(r->t, IOAPIC2_BASE + 0x10, 0x8000 | 0x41);
+	drive(r->t, a, true);
+	drive(r->t, b, true);
+	assert_int_equal(apics_intr_ack(r->apics, 2), 0x41);
+	assert_int_equal(apics_intr_ack(r->apics, 1), 0x51);
+	drive(r->t, a, false);
+	drive(r->t, b, false);
+	assert_true(rd32(r->t, IOAPIC2_BASE + 0x10) & 0x4000);
+	awr(r, 2, 0xb0, 0);
+	assert_false(rd32(r->t, IOAPIC2_BASE + 0x10) & 0x4000);
+	assert_true(ioredir_low(r, 20) & 0x4000); /* another vector */
+	awr(r, 1, 0xb0, 0);
+	assert_false(ioredir_low(r, 20) & 0x4000);
+}
+
 static void ioapic_edge(void **state)
 {
 	struct rig *r = *state;
@@ -482,7 +513,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		T(pic_priorities), T(pic_level_mask_spurious), T(pic_poll_rotate_special),
-		T(ioapic_level), T(ioapic_edge), T(lapic_priorities), T(lapic_ipi), T(x2apic),
+		T(ioapic_level), T(ioapic_second), T(ioapic_edge), T(lapic_priorities), T(lapic_ipi), T(x2apic),
 		T(lapic_timer), T(pv), T(msi_window),
 	};
 

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "back/char/chardev.h"
+#include "dev/acpi/ged.h"
 #include "dev/char/debugcon.h"
 #include "dev/char/uart.h"
 #include "dev/fwcfg.h"
@@ -383,12 +384,37 @@ static void devices_by_name(void **state)
 	assert_int_equal(r->t->exit_status, 33);
 }
 
+static void event_device(void **state)
+{
+	struct rig *r = *state;
+	struct ged *g = ged_create(&r->t->env, wire(&r->irq));
+
+	lock_take(&r->t->lock);
+	ged_power_button(g);
+	lock_drop(&r->t->lock);
+	assert_int_equal(r->irq.rises, 1);
+	assert_false(r->irq.level);
+	assert_int_equal(rd32(r->t, GED_BASE), GED_EVENT_POWER);
+	assert_int_equal(rd32(r->t, GED_BASE), 0);
+	mem_write(r->t->env.mem, GPA(GED_SLEEP_CONTROL), 5 << 2, 1); /* no SLP_EN */
+	mem_write(r->t->env.mem, GPA(GED_SLEEP_CONTROL), 3 << 2 | 0x20, 1); /* S3 */
+	mem_write(r->t->env.mem, GPA(GED_RESET), 0x41, 1);
+	assert_int_equal(r->t->poweroffs, 0);
+	assert_int_equal(r->t->resets, 0);
+	mem_write(r->t->env.mem, GPA(GED_SLEEP_CONTROL), 5 << 2 | 0x20, 1);
+	assert_int_equal(r->t->poweroffs, 1);
+	mem_write(r->t->env.mem, GPA(GED_RESET), GED_RESET_VALUE, 1);
+	assert_int_equal(r->t->resets, 1);
+	assert_int_equal(mem_read(r->t->env.mem, GPA(GED_SLEEP_STATUS), 1), 0);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		T(uart_registers), T(uart_transmit), T(uart_receive), T(debug_console),
 		T(keyboard_controller), T(fw_cfg_items), T(fw_cfg_dma), T(fw_cfg_refreshed), T(devices_by_name),
+		T(event_device),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
