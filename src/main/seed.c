@@ -234,17 +234,26 @@ static uint64_t hash(const struct bytes *b)
 	return h;
 }
 
-/* NAME of --name as a host's name, if it can be. */
-static void put_hostname(struct bytes *b, const char *name)
+/* Can NAME of --name be a host's name? */
+static bool is_hostname(const char *name)
 {
 	if (!name || !*name || strlen(name) > 63 || !isalnum((unsigned char)*name))
-		return;
+		return false;
 	for (const char *p = name; *p; p++)
 		if (!isalnum((unsigned char)*p) && *p != '-')
-			return;
-	bytes_str(b, "local-hostname: ");
-	quoted(b, name);
-	bytes_str(b, "\n");
+			return false;
+	return true;
+}
+
+/* Where the name is known, and in /etc/hosts, so that sudo need not look for it. */
+static void put_hostname(struct bytes *meta, struct bytes *user, const char *name)
+{
+	if (!is_hostname(name))
+		return;
+	bytes_str(meta, "local-hostname: ");
+	quoted(meta, name);
+	bytes_str(meta, "\n");
+	bytes_str(user, "manage_etc_hosts: localhost\n");
 }
 
 static void make_image(struct seed *s, const struct maker *m)
@@ -258,10 +267,10 @@ static void make_image(struct seed *s, const struct maker *m)
 	put_keys(&user, m, "");
 	bytes_str(&user, "disable_root: false\n");
 	put_mounts(&user, m->c);
+	put_hostname(&meta, &user, m->c->cfg.name);
 	id = xasprintf("instance-id: doppel-%016llx\n", (unsigned long long)hash(&user));
 	bytes_str(&meta, id);
 	free(id);
-	put_hostname(&meta, m->c->cfg.name);
 	files[0] = (struct iso_file){"meta-data", "META_DAT", meta.p, (uint32_t)meta.len};
 	files[1] = (struct iso_file){"user-data", "USER_DAT", user.p, (uint32_t)user.len};
 	iso_build(&s->image, LABEL, files, ARRAY_SIZE(files));

@@ -129,6 +129,7 @@ static void test_seed(void **state)
 	assert_true(contains(&s, "-- '/it'\\\\''s mine' '/it'\\\\''s mine'\"]\n"));
 	assert_true(contains(&s, "instance-id: doppel-"));
 	assert_true(contains(&s, "local-hostname: \"box-1\"\n"));
+	assert_true(contains(&s, "\nmanage_etc_hosts: localhost\n"));
 	assert_non_null(s.credential);
 	assert_memory_equal(s.credential,
 			    "io.systemd.credential.binary:ssh.authorized_keys.root=", 53);
