@@ -232,7 +232,7 @@ static void test_madt(void **state)
 /* Sleep and reset of a hardware-reduced board, its interrupts, its slots in the order of the block. */
 static void test_reduced(void **state)
 {
-	static const char *const names[] = { "VR23", "VR03", "VR00" };
+	static const char names[][5] = { "VR23", "VR03", "VR00" };
 	struct acpi_tables t;
 	const uint8_t *f, *m, *d, *p;
 	unsigned ioapics = 0, overrides = 0;
