@@ -446,6 +446,8 @@ static void rep_count(struct gen *g)
 	if (c->d.addrsize == 4 && !c->mode32)
 		n |= rng_u64(&g->r) << 32;
 	c->in.gpr[X86_RCX] = n;
+	if (c->d.addrsize == 8 && one_in(g, 3)) /* they may overlap */
+		c->in.gpr[X86_RSI] = c->in.gpr[X86_RDI] + rng_below(&g->r, 129) - 64;
 }
 
 static bool image_operand(struct gen *g, const struct target *t)

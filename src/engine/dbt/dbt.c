@@ -366,6 +366,7 @@ static void frame_init(struct dbt_cpu *v)
 	v->f.not_if = ~(uint64_t)RFLAGS_IF;
 	v->f.not_ac = ~(uint64_t)RFLAGS_AC;
 	v->f.not_df = ~(uint64_t)RFLAGS_DF;
+	v->f.df = RFLAGS_DF;
 	v->f.arith = RFLAGS_ARITH;
 	v->f.not_arith = ~(RFLAGS_ARITH | no);
 	v->mode = UINT32_MAX;

@@ -62,6 +62,7 @@ struct dbt_frame {
 	_Alignas(32) uint8_t copy[32];
 	uint64_t tsc_add; /* guest's TSC minus the host's */
 	uint64_t not_if, not_ac, not_df; /* all bits but that one, for pext and pdep */
+	uint64_t df; /* that one only */
 	uint64_t arith, not_arith; /* of RFLAGS, likewise; RF and VM are in neither */
 	struct dbt_view { /* of the two supervisor views, for STAC and CLAC */
 		uint64_t r, w, untag;

@@ -31,6 +31,17 @@ static xlate_fn *const handlers[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
 #undef XLATE
 };
 
+/* Who translates it; NULL: it is copied or interpreted. */
+static xlate_fn *handler(const struct x86_decoded *d)
+{
+	xlate_fn *fn = handlers[d->insn.mnemonic];
+
+	if (d->insn.meta.category == ZYDIS_CATEGORY_STRINGOP)
+		return d->rep || d->repne ? NULL : fn;
+	/* MOVSD and CMPSD are also names of SSE2 instructions. */
+	return fn == xl_movs || fn == xl_cmps ? NULL : fn;
+}
+
 static void xl_nop(struct xlate *x, const struct xinsn *i)
 {
 }
@@ -123,7 +134,7 @@ static bool ends_block(const struct xinsn *i)
 	case ZYDIS_MNEMONIC_IRETQ:
 		return true;
 	default:
-		return !handlers[i->d.insn.mnemonic] && !i->copy;
+		return !handler(&i->d) && !i->copy;
 	}
 }
 
@@ -208,7 +219,7 @@ static unsigned look_ahead(struct xlate *x, int64_t off)
 		    !mark(x, (unsigned)off, (unsigned)off + X86_INSN_MAX) ||
 		    decode_at(x, &d, (unsigned)off) != X86_DECODE_OK)
 			break;
-		if (!handlers[d.insn.mnemonic] && !xl_can_copy(x, &d))
+		if (!handler(&d) && !xl_can_copy(x, &d))
 			break;
 		live |= flags_read(&d) & open;
 		open &= ~flags_kill(&d);
@@ -261,7 +272,7 @@ static unsigned live_after_block(struct xlate *x)
 {
 	const struct xinsn *i = &x->in[x->n - 1];
 
-	if (i->bad || (!handlers[i->d.insn.mnemonic] && !i->copy))
+	if (i->bad || (!handler(&i->d) && !i->copy))
 		return FLAGS_ALL;
 	if (is_transfer(&i->d))
 		return live_after_branch(x, i);
@@ -277,7 +288,7 @@ static void find_live(struct xlate *x)
 	for (unsigned n = x->n; n-- > 0;) {
 		struct xinsn *i = &x->in[n];
 
-		if (exact || i->bad || (!handlers[i->d.insn.mnemonic] && !i->copy)) {
+		if (exact || i->bad || (!handler(&i->d) && !i->copy)) {
 			live = FLAGS_ALL;
 		} else {
 			if (i->d.insn.meta.category == ZYDIS_CATEGORY_COND_BR && live != FLAGS_ALL)
@@ -294,7 +305,7 @@ static bool can_park(const struct xlate *x)
 {
 	for (unsigned n = 0; n + 1 < x->n; n++) {
 		const struct xinsn *i = &x->in[n];
-		xlate_fn *fn = handlers[i->d.insn.mnemonic];
+		xlate_fn *fn = handler(&i->d);
 
 		if (i->bad || !flags_apart(&i->d) ||
 		    (fn ? fn != xl_nop && fn != xl_lea && fn != xl_push && fn != xl_pop : !i->copy))
@@ -312,7 +323,7 @@ static bool keeps_t1(xlate_fn *fn)
 
 static void write_one(struct xlate *x, const struct xinsn *i)
 {
-	xlate_fn *fn = i->bad ? xl_exit : handlers[i->d.insn.mnemonic];
+	xlate_fn *fn = i->bad ? xl_exit : handler(&i->d);
 
 	x->i = i;
 	if (!fn)

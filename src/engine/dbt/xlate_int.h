@@ -232,6 +232,9 @@ bool xl_gpr_op(const struct xinsn *i, unsigned n); /* a general register? */
 /* xl_load_operand - a slot from i's memory operand into reg; false: not to be done here. */
 bool xl_load_operand(struct xlate *x, const struct xinsn *i, unsigned reg);
 
+/* --- xlate_string.c --- */
+xlate_fn xl_movs, xl_stos, xl_lods, xl_scas, xl_cmps;
+
 /* --- xlate_flow.c --- */
 xlate_fn xl_jcc, xl_jmp, xl_call, xl_ret, xl_jcxz, xl_loop;
 void xl_goto(struct xlate *x, int32_t target);

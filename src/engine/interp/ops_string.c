@@ -3,9 +3,9 @@
  * String instructions (SDM 2 MOVS, STOS, LODS, SCAS, CMPS, INS, OUTS; SDM 1 7.3.9.1).
  *
  * Registers are committed after each element or piece, so that a fault leaves exactly the completed
- * iterations behind and RIP at the instruction, which is how the processor restarts it.  REP MOVS
- * and REP STOS going up run page by page with the host's own string instructions; between pieces,
- * waiting events interrupt.  Under single-step one iteration is one step (SDM 3A 17.3.1.4).
+ * iterations behind and RIP at the instruction, which is how the processor restarts it.  REP MOVS,
+ * and REP STOS going up, run page by page; between pieces, waiting events interrupt.  Under
+ * single-step one iteration is one step (SDM 3A 17.3.1.4).
  *
  * insn: src = element size, seg = segment of the source, imm = enum string_op.
  */
@@ -201,6 +201,27 @@ static uint64_t movs_span(struct x86_cpu *c, const struct insn *i, uint64_t mask
 	return n;
 }
 
+static uint64_t movs_span_down(struct x86_cpu *c, const struct insn *i, uint64_t mask, uint64_t n)
+{
+	uint64_t avail, avail2, below;
+	const uint8_t *p = x86_span(c, src_lin(c, i, mask), X86_READ, &avail);
+	uint8_t *q;
+
+	if (!p || avail < i->src)
+		return 0;
+	q = x86_span(c, dst_lin(c, i, mask, true), X86_WRITE, &avail2);
+	if (!q || avail2 < i->src)
+		return 0;
+	below = (PAGE_SIZE - (avail > avail2 ? avail : avail2)) / i->src;
+	n = min_u64(n, below + 1);
+	below = (n - 1) * i->src;
+	if (q < p && (uint64_t)(p - q) < n * i->src) /* what is written is to be read again */
+		return 0;
+	memmove(q - below, p - below, n * i->src);
+	advance(c, mask, true, true, -(int64_t)(n * i->src));
+	return n;
+}
+
 static uint64_t stos_span(struct x86_cpu *c, const struct insn *i, uint64_t mask, uint64_t n)
 {
 	uint64_t avail, k, v = c->s.gpr[X86_RAX];
@@ -227,16 +248,18 @@ static uint64_t stos_span(struct x86_cpu *c, const struct insn *i, uint64_t mask
 	return n;
 }
 
-/* Pieces need a segment without limits: what else could fault in the middle is only the page. */
+/* Pieces need a segment without limits: what else could fault in the middle is only the page, where
+ * 32-bit addresses do not wrap either, unless a segment's base moves them. */
 static uint64_t span(struct x86_cpu *c, const struct insn *i, uint64_t mask, uint64_t n)
 {
-	if (c->s.rflags & RFLAGS_DF || mask == 0xffff || n < 2 || c->align_check ||
-	    !flat_seg(c, X86_ES))
+	bool down = c->s.rflags & RFLAGS_DF;
+
+	if (mask == 0xffff || n < 2 || c->align_check || !flat_seg(c, X86_ES))
 		return 0;
-	if (i->imm == STR_STOS)
+	if (i->imm == STR_STOS && !down)
 		return stos_span(c, i, mask, n);
-	if (i->imm == STR_MOVS && flat_seg(c, i->seg))
-		return movs_span(c, i, mask, n);
+	if (i->imm == STR_MOVS && flat_seg(c, i->seg) && (mask == UINT64_MAX || i->seg < X86_FS))
+		return down ? movs_span_down(c, i, mask, n) : movs_span(c, i, mask, n);
 	return 0;
 }
 
