@@ -5,14 +5,32 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 #include "base/err.h"
 #include "base/hugemap.h"
 #include "mem/mem_int.h"
 
+/* A file that is nowhere, so that engines can map pieces of it again; -1: not here. */
+static int ram_file(uint64_t size)
+{
+	struct rlimit limit;
+	int fd;
+
+	if (getrlimit(RLIMIT_FSIZE, &limit) < 0 || limit.rlim_cur < size)
+		return -1; /* to ask would be the end of us, by SIGXFSZ */
+	fd = memfd_create("guest-ram", MFD_CLOEXEC);
+	if (fd >= 0 && ftruncate(fd, (off_t)size) < 0) {
+		close(fd);
+		fd = -1;
+	}
+	return fd;
+}
+
 static int mem_alloc_ram(struct mem *m, struct err **e)
 {
-	m->ram = hugemap(-1, m->ram_size, PROT_READ | PROT_WRITE);
+	m->ram_fd = ram_file(m->ram_size);
+	m->ram = hugemap(m->ram_fd, m->ram_size, PROT_READ | PROT_WRITE);
 	if (m->ram == MAP_FAILED) {
 		m->ram = NULL;
 		return err_set(e, errno, "cannot map %lu MiB of guest RAM: %s", m->ram_size / MiB,
@@ -62,6 +80,8 @@ void mem_destroy(struct mem *m)
 		munmap(m->pages, m->ram_size / PAGE_SIZE * sizeof(*m->pages));
 	if (m->ram)
 		munmap(m->ram, m->ram_size);
+	if (m->ram_fd >= 0)
+		close(m->ram_fd);
 	mem_map_fini(m);
 	lock_fini(&m->code_lock);
 	free(m);
@@ -84,6 +104,11 @@ uint64_t mem_ram_left(const struct mem *m)
 uint8_t *mem_ram_base(const struct mem *m)
 {
 	return m->ram;
+}
+
+int mem_ram_fd(const struct mem *m)
+{
+	return m->ram_fd;
 }
 
 uint64_t mem_ram_size(const struct mem *m)
@@ -262,8 +287,8 @@ void *mem_dma_ptr(struct mem *m, gpa a, uint64_t len)
 	return m->ram + r.ram_off + (a.v - r.base);
 }
 
-/* RAM is private anonymous memory: its pages are gone with MADV_DONTNEED, and come back empty.  Huge pages
- * of the host go whole when the range has all of one, and are split by it otherwise. */
+/* Pages of the file are gone with MADV_REMOVE, those of private memory (where there are no such files)
+ * with MADV_DONTNEED, and come back empty. */
 void mem_discard_ram(struct mem *m, uint64_t ram_off, uint64_t len)
 {
 	uint64_t start = align_up(ram_off, PAGE_SIZE), end;
@@ -271,7 +296,8 @@ void mem_discard_ram(struct mem *m, uint64_t ram_off, uint64_t len)
 	if (!range_fits(ram_off, len, m->ram_size))
 		return;
 	end = align_down(ram_off + len, PAGE_SIZE);
-	if (start < end && !madvise(m->ram + start, end - start, MADV_DONTNEED))
+	if (start < end &&
+	    !madvise(m->ram + start, end - start, m->ram_fd < 0 ? MADV_DONTNEED : MADV_REMOVE))
 		mem_written(m, start, end - start);
 }
 

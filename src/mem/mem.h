@@ -68,6 +68,8 @@ uint64_t mem_ram_alloc(struct mem *m, uint64_t size);
 uint64_t mem_ram_left(const struct mem *m);
 uint8_t *mem_ram_base(const struct mem *m);
 uint64_t mem_ram_size(const struct mem *m);
+/* mem_ram_fd - the file that RAM is, at RAM offsets, to map pieces of it elsewhere; -1: it is none.  mem's. */
+int mem_ram_fd(const struct mem *m);
 
 /*
  * Map a piece; where pieces overlap, the higher priority wins, then the later mapped.  base and size

@@ -32,6 +32,7 @@ struct mem_space {
 struct mem {
 	struct log *log;
 	uint8_t *ram;
+	int ram_fd; /* or -1 */
 	uint64_t ram_size, ram_used;
 	struct mem_space phys, port;
 

@@ -38,6 +38,7 @@ struct x86_tlb_ops {
 struct x86_place {
 	uint8_t *host;	  /* the page, or NULL when it is not RAM */
 	uint64_t ram_off; /* of the page */
+	uint64_t gpa;	  /* likewise */
 	bool read, write, exec; /* direct accesses are allowed (a write: as long as not protected) */
 	bool user, global;	/* of the page tables */
 	uint8_t shift;		/* log2 of the guest's page size */
@@ -47,6 +48,10 @@ struct x86_place {
  * (and nothing has happened), or is not canonical. */
 bool x86_tlb_try(struct x86_cpu *c, uint64_t va, enum x86_access access, enum x86_view view,
 		 struct x86_place *out);
+
+/* x86_still_mapped - with paging on: would a user access to va go to the guest-physical page, to be written to
+ * if `write`, and change nothing in the page tables?  va is canonical; on the vCPU's thread. */
+bool x86_still_mapped(struct x86_cpu *c, uint64_t va, uint64_t page, bool write);
 
 /* Slow paths: TLB miss, page crossing, MMIO, code pages, watchpoints.  size 1, 2, 4 or 8. */
 uint64_t x86_ld_slow(struct x86_cpu *c, uint64_t va, unsigned size, enum x86_view view);

@@ -10,6 +10,7 @@ struct x86_walk {
 	uint64_t gpa;	/* of the address itself */
 	uint32_t error; /* why it failed: #PF error code */
 	uint8_t shift;	/* log2 of the page size */
+	bool accessed; /* all A bits are set */
 	bool user, write, nx;
 	bool global, dirty;
 };

@@ -311,6 +311,7 @@ bool x86_tlb_try(struct x86_cpu *c, uint64_t va, enum x86_access access, enum x8
 	}
 	*out = (struct x86_place){
 		.ram_off = x.info->ram_off,
+		.gpa = x.info->gpa,
 		.read = e->rd == page,
 		.write = e->wr == page,
 		.exec = e->ex == page,

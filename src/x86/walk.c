@@ -99,7 +99,7 @@ static uint64_t page_base(const struct walker *k, uint64_t entry, unsigned shift
  * right. */
 static bool walk_down(struct walker *k, uint64_t table, unsigned level, struct x86_walk *w)
 {
-	w->user = w->write = true;
+	w->user = w->write = w->accessed = true;
 	w->nx = false;
 	k->n = 0;
 	for (;; level--) {
@@ -115,6 +115,7 @@ static bool walk_down(struct walker *k, uint64_t table, unsigned level, struct x
 		w->error = PF_P | PF_RSVD;
 		if (entry & level_reserved(k, level, shift))
 			return false;
+		w->accessed &= !!(entry & PTE_A);
 		w->user &= !!(entry & PTE_U);
 		w->write &= !!(entry & PTE_W);
 		w->nx |= k->size == 8 && (entry & PTE_NX);
@@ -248,6 +249,15 @@ bool walk_peek(struct x86_cpu *c, uint64_t va, struct x86_walk *w)
 		return true;
 	}
 	return walk_tables(&k, w);
+}
+
+bool x86_still_mapped(struct x86_cpu *c, uint64_t va, uint64_t page, bool write)
+{
+	struct walker k = { .c = c, .va = va };
+	struct x86_walk w;
+
+	return walk_tables(&k, &w) && w.accessed && w.user && w.gpa - page < PAGE_SIZE &&
+	       (!write || (w.write && w.dirty));
 }
 
 bool x86_load_pdptes(struct x86_cpu *c, uint64_t cr3, uint64_t out[4])

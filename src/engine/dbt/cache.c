@@ -115,6 +115,7 @@ void cache_reset(struct dbt_cpu *v)
 	k->generation++;
 	v->stats.flushes++;
 	jump_clear(v);
+	windows_forget(v);
 	symbols_reset(v);
 }
 

@@ -144,9 +144,13 @@ static void after_exit(struct dbt_cpu *v, enum dbt_exit why)
 	switch (why) {
 	case DBT_EXIT_POLL:
 		insn_rip(v);
+		windows_look(v);
 		break;
 	case DBT_EXIT_FAULT:
 		insn_rip(v);
+		if (v->missed != NO_PAGE)
+			windows_missed(v, v->missed);
+		v->missed = NO_PAGE;
 		interp_one(&v->in);
 		break;
 	case DBT_EXIT_JUMP:
@@ -303,10 +307,11 @@ static void dbt_stats(struct engine_vm *vm, void (*emit)(void *opaque, const cha
 			 "cpu %u: blocks %lu, insns %lu, code bytes %lu, cache flushes %lu, "
 			 "links %lu, unlinks %lu, stale %lu, pages raised %lu, jump misses %lu, "
 			 "table fills %lu, table flushes %lu, table resets %lu, CR3 loads %lu, "
-			 "host faults %lu",
+			 "windows %lu, fills %lu, misses %lu, host faults %lu",
 			 n, s->blocks, s->insns, s->bytes, s->flushes, s->links, s->unlinks,
 			 s->stale, s->pages_raised, s->jump_misses, s->fills, s->lst_flushes,
-			 s->lst_resets, s->spaces, s->host_faults);
+			 s->lst_resets, s->spaces, s->windows, s->window_fills, s->window_misses,
+			 s->host_faults);
 		emit(opaque, line);
 		snprintf(line, sizeof(line),
 			 "cpu %u: exits: poll %lu, fault %lu, link %lu, jump %lu, return %lu; "
@@ -317,11 +322,12 @@ static void dbt_stats(struct engine_vm *vm, void (*emit)(void *opaque, const cha
 		emit(opaque, line);
 		snprintf(line, sizeof(line),
 			 "cpu %u: memory: code %zu and cold code %zu of %zu KiB, blocks %zu KiB, "
-			 "tables %u KiB of %zu GiB reserved, address spaces %u",
+			 "tables %u KiB of %zu GiB reserved, address spaces %u, "
+			 "pages in windows %u of %u",
 			 n, v->cache.hot.used / 1024,
 			 (v->cache.cold.used - v->cache.hot.end) / 1024, v->cache.size / 1024,
 			 v->cache.arena_used / 1024, v->lst.touched * 4, v->lst.map_size >> 30,
-			 v->lst.n_spaces);
+			 v->lst.n_spaces, v->pool.mapped, v->pool.mapped_max);
 		emit(opaque, line);
 		stats_insns(s, n, emit, opaque);
 	}
@@ -340,6 +346,7 @@ static void cpu_destroy(struct dbt_cpu *v)
 	if (!v)
 		return;
 	symbols_fini(v);
+	windows_destroy(v);
 	lst_destroy(v);
 	cache_destroy(v);
 	xlate_free(v->xlate);
@@ -370,6 +377,7 @@ static void frame_init(struct dbt_cpu *v)
 	v->f.arith = RFLAGS_ARITH;
 	v->f.not_arith = ~(RFLAGS_ARITH | no);
 	v->mode = UINT32_MAX;
+	v->missed = NO_PAGE;
 }
 
 static int cpu_create(struct dbt_vm *dv, unsigned index, struct err **e)
@@ -391,6 +399,8 @@ static int cpu_create(struct dbt_vm *dv, unsigned index, struct err **e)
 	frame_init(v);
 	dbt_fpu_init(v);
 	r = lst_create(v, dv->in.vm.n_cpus, e);
+	if (!r)
+		windows_create(v, dv->in.vm.n_cpus);
 	if (!r)
 		r = cache_create(v, cache_size(v, dv->in.vm.n_cpus), e);
 	if (!r)

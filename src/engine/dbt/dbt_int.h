@@ -31,6 +31,7 @@ struct dbt_cpu;
 #define RR 15 /* read table of the view in use */
 /* Host register of each guest register, or NO_REG: it is in struct x86_state. */
 extern const uint8_t dbt_host_reg[16];
+#define HIGH_FIRST X86_R11
 
 /* --- the frame --- */
 /* Devices run on it too: a chain of a virtqueue takes 16 KiB there, a frame in libslirp as much again. */
@@ -38,18 +39,21 @@ extern const uint8_t dbt_host_reg[16];
 
 #define SPANS_MAX 8 /* of a block */
 
+/* What code names most comes first: displacements of up to 127 take a byte. */
 struct dbt_frame {
 	uint64_t code_base; /* linear page of the running block */
-	uint64_t vpn_mask; /* for pext: linear address bits 47..12 */
-	uint64_t span[SPANS_MAX]; /* of the running block: host addresses */
-	uint64_t lst_w; /* write table of the view in use */
-	uint64_t lst_x; /* execute table likewise */
+	uint64_t region_mask; /* for pext: linear address bits 47..36 */
+	uint64_t vpn_mask; /* 47..12 */
+	uint64_t high[5]; /* R11 to R15, which have no host register, while translated code runs */
+	uint64_t lst_x; /* execute table of the view in use */
+	uint64_t lst_w; /* write table likewise */
 	uint64_t jump_untag; /* minus the tag of jump cache entries that are valid now */
-	uint64_t low_mask[7]; /* [n]: low n bits */
 	uint32_t flags; /* arithmetic flags across a branch, as in x86_cpu.fl */
 	uint32_t info; /* of an exit: INFO_* */
-	uint32_t reason; /* enum dbt_exit */
 	uint64_t tmp; /* scratch of one instruction */
+	uint64_t span[SPANS_MAX]; /* of the running block: host addresses, or distances to them */
+	uint64_t lst_r; /* read table likewise: RR too, unless there are windows */
+	uint64_t low_mask[7]; /* [n]: low n bits */
 	uint64_t target; /* of an indirect jump that missed */
 	uint64_t resume; /* where a helper's stub goes on */
 	uint64_t fdp; /* linear address of the last x87 memory operand */
@@ -96,11 +100,61 @@ struct lst_list {
 	unsigned n;
 };
 
+/* --- windows (window.c) --- */
+#define WINDOWS_MAX 64 /* of a vCPU */
+#define WINDOW_SHIFT 36
+#define WINDOW_REGIONS (1u << (48 - WINDOW_SHIFT))
+#define WINDOW_CHECKED 65536
+
+struct dbt_windows { /* of an address space */
+	uint64_t delta[WINDOW_REGIONS]; /* from linear to host addresses, by region: bits 47..36 */
+	bool shown[WINDOW_REGIONS]; /* by a window; else delta leads to nothing */
+	bool on;
+	unsigned usual; /* the region of the last page that was mapped */
+	struct dbt_window_pool *pool;
+	bool stale; /* what is mapped must be looked at before it is used again */
+	struct dbt_shown { /* a page that is mapped */
+		uint64_t index, gpa, ram_off;
+		bool write;
+	} *shown_page;
+	unsigned mapped; /* how many */
+	uint64_t opened; /* when, for LRU */
+	unsigned fills, calm, wait; /* since the last look; calm looks in a row; how many it takes */
+	uint64_t blocks; /* translated before the program came */
+};
+
+struct dbt_window_pool {
+	void *map;
+	size_t map_size;
+	uint8_t *lists; /* of what is mapped, one a space */
+	size_t lists_size;
+	int fd; /* guest RAM */
+	bool always; /* under stress: whatever it costs */
+	uint8_t *nothing; /* a region's size where nothing ever is */
+	unsigned n, mapped, mapped_max;
+	uint64_t clock, looked, blocks; /* blocks: translated when it was looked */
+	struct dbt_window {
+		uint8_t *at;
+		struct dbt_windows *of; /* NULL: free */
+		unsigned region;
+	} window[WINDOWS_MAX];
+	struct dbt_missed { /* instructions that found nothing which could be mapped */
+		uint64_t ram_off;
+		unsigned n;
+	} missed[256];
+	uint64_t checked[WINDOW_CHECKED / 64]; /* those that did so often, by a hash */
+};
+struct dbt_region_site { /* in code, distances from here */
+	int32_t back; /* where to go on: behind the load of the distance */
+	uint8_t neg, guesses; /* neg: it is the negative */
+} __attribute__((packed));
+
 struct lst_tab { /* one pair of tables: reads and writes, of one view and address space */
 	uint64_t *r, *w; /* delta from linear to host address by page number, 0: not known */
 	uint64_t *touched, *big; /* bit per 512 entries: used; made from larger pages */
 	bool huge; /* something larger than those */
 	struct lst_list ng, g; /* filled entries: not global; global */
+	struct dbt_windows *windows; /* that follow this table, or NULL */
 };
 
 struct lst_code { /* one execute table: RAM page number + 1, 0: not known */
@@ -112,6 +166,7 @@ struct lst_space {
 	uint16_t pcid;
 	uint64_t used; /* for LRU */
 	struct lst_tab user, su; /* su: supervisor with user pages; its upper half is sup's */
+	struct dbt_windows windows;
 	struct lst_code code;
 	uint32_t epoch; /* raised when code may have moved */
 };
@@ -185,7 +240,7 @@ struct tb_line { /* of the hash of blocks: a cache line */
 
 struct dbt_stats {
 	uint64_t blocks, insns, bytes, flushes, links, unlinks, fills, jump_misses, stale,
-		pages_raised;
+		pages_raised, windows, window_fills, window_misses;
 	uint64_t by_insn[ZYDIS_MNEMONIC_MAX_VALUE +
 			 1]; /* run by the interpreter: what is not translated */
 	uint64_t in_place, calls, lst_flushes, lst_resets, spaces, host_faults,
@@ -207,6 +262,12 @@ struct dbt_stubs {
 	const uint8_t *align[2][STUB_SIZES];
 	/* called: T1 such that [T0 + T1] is a copy of the 16 [1]: 32 bytes at T0 */
 	const uint8_t *cross[2];
+	/* called, with struct dbt_region_site behind: T1 = the distance for the address in that host
+	 * register; guess it for the site from now on, or know better */
+	struct {
+		const uint8_t *guess, *know;
+	} region[16];
+	int32_t know_after_guess; /* the distance between them, the same for all */
 	/* called, with the link's offset in the arena behind.  [1]: flags are in the frame */
 	const uint8_t *link[2];
 	const uint8_t *jump; /* called: T0 = target */
@@ -225,6 +286,8 @@ static inline unsigned stub_size(unsigned size)
 #define DBT_STRESS_NO_LINK BIT(2)
 #define DBT_STRESS_ONE_INSN BIT(3)
 #define DBT_STRESS_EXACT_FLAGS BIT(4)
+#define DBT_STRESS_WINDOWS BIT(5)
+#define DBT_STRESS_NO_WINDOWS BIT(6)
 
 #define DBT_SYMBOLS_PERF BIT(0)
 #define DBT_SYMBOLS_GDB BIT(1)
@@ -258,6 +321,8 @@ struct dbt_cpu {
 	struct fpu_guest fpu;
 	uint64_t fip_loaded, fdp_loaded; /* when guest state came into the registers */
 	struct lst lst;
+	struct dbt_window_pool pool;
+	uint64_t missed; /* the instruction that found nothing in a window, or NO_PAGE */
 	struct dbt_cache cache;
 	struct xlate *xlate;
 	const struct tb *entered; /* while translated code runs: what the run loop entered */
@@ -288,6 +353,22 @@ static inline struct dbt_cpu *dbt_of(struct x86_cpu *c)
 	return container_of(c, struct dbt_cpu, in.cpu);
 }
 
+static inline unsigned window_region(uint64_t va)
+{
+	return (unsigned)(va >> WINDOW_SHIFT) % WINDOW_REGIONS;
+}
+
+static inline const struct dbt_cpu *dbt_of_const(const struct x86_cpu *c)
+{
+	return container_of(c, const struct dbt_cpu, in.cpu);
+}
+
+/* Does the address space in use have windows? */
+static inline bool windows_on(const struct dbt_cpu *v)
+{
+	return v->lst.space[v->lst.cur].windows.on;
+}
+
 /* Memory operands in translated code: a field of the frame, of the vCPU, of the jump cache. */
 #define FRAME(field) em_base(X86_RSP, (int32_t)offsetof(struct dbt_frame, field))
 #define FRAME_OFF(field)                                        \
@@ -306,6 +387,8 @@ static inline struct dbt_cpu *dbt_of(struct x86_cpu *c)
 #define DBT_MODE_CPL0 BIT(20)
 #define DBT_MODE_TSC BIT(21) /* RDTSC may be inline */
 #define DBT_MODE_SMAP BIT(22)
+#define DBT_MODE_WINDOWS BIT(15) /* the address space has windows (64-bit user code) */
+#define DBT_MODE_USER64 (X86_MODE_CPL3 | X86_MODE_CS64)
 uint32_t dbt_mode(const struct x86_cpu *c);
 
 /* --- run.c: what translated code calls to go on by itself; general registers only --- */
@@ -335,6 +418,8 @@ int lst_create(struct dbt_cpu *v, unsigned n_cpus, struct err **e);
 void lst_destroy(struct dbt_cpu *v);
 /* lst_fill - make an access to va fast; false: it needs the interpreter. */
 bool lst_fill(struct dbt_cpu *v, uint64_t va, bool write);
+/* lst_restore - enter what is in a window and not in the table of user accesses; false: no room. */
+bool lst_restore(struct dbt_cpu *v, uint64_t index, uint64_t ram_off, bool write);
 /* lst_exec - RAM page number of va's page for execution in the mode of v->mode, or NO_PAGE: not
  * known, and not to be had without raising or outside of RAM. */
 uint64_t lst_exec(struct dbt_cpu *v, uint64_t va);
@@ -343,6 +428,33 @@ void lst_view(struct dbt_cpu *v);
 /* lst_epoch - changes when code may have moved, in what v->mode sees. */
 uint32_t lst_epoch(const struct dbt_cpu *v);
 extern const struct x86_tlb_ops dbt_tlb_ops;
+
+/* --- window.c: user memory by the host's page tables --- */
+void windows_create(struct dbt_cpu *v, unsigned n_cpus); /* none where that cannot be */
+void windows_destroy(struct dbt_cpu *v);
+/* windows_map - an entry of the space's table was set (was: another one before); windows_drop - n of them
+ * were cleared or narrowed (all in one chunk); windows_clear - all were, for good; windows_stale - all were,
+ * but most are likely to come again: windows_check makes those that do, before user code runs. */
+void windows_map(struct dbt_windows *w, uint64_t index, const struct x86_place *p, bool was);
+void windows_drop(struct dbt_windows *w, uint64_t index, unsigned n);
+void windows_clear(struct dbt_windows *w);
+void windows_stale(struct dbt_windows *w);
+void windows_check(struct dbt_cpu *v);
+/* windows_new_space - another program is in it, for all we know. */
+void windows_new_space(struct dbt_cpu *v, struct dbt_windows *w);
+void windows_close(struct dbt_windows *w); /* the space has none any more */
+void windows_look(struct dbt_cpu *v); /* now and then, in the run loop: open or close them */
+/* windows_fault - a host address could not be accessed: true when it can be now.  In the handler. */
+bool windows_fault(struct dbt_cpu *v, uint64_t host, bool write);
+/* windows_missed - an instruction found nothing that could be mapped, in the run loop; windows_checked -
+ * has it so often that it is to use the shadow tables? */
+void windows_missed(struct dbt_cpu *v, uint64_t ram_off);
+/* windows_guess - translated code that guessed an address' region has one that is elsewhere: its site is
+ * behind the call that led here, frame.resume; sets that to where to go on, and frame.cross to the distance
+ * from linear to host addresses. */
+void windows_guess(struct dbt_cpu *v, uint64_t va);
+bool windows_checked(const struct dbt_cpu *v, uint64_t ram_off);
+void windows_forget(struct dbt_cpu *v); /* which instructions those were */
 
 /* --- cache.c --- */
 int cache_create(struct dbt_cpu *v, size_t size, struct err **e);

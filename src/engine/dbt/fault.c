@@ -26,6 +26,14 @@ static void pass_on(int sig, siginfo_t *info, void *context)
 			before[n].sa_sigaction(sig, info, context);
 }
 
+/* A page that is not in a window yet: map it, and the instruction is done again. */
+static bool mapped(struct dbt_cpu *v, const siginfo_t *info, const greg_t *regs)
+{
+	if (info->si_code != SEGV_MAPERR && info->si_code != SEGV_ACCERR)
+		return false;
+	return windows_fault(v, (uint64_t)info->si_addr, regs[REG_ERR] & PF_W);
+}
+
 static void handler(int sig, siginfo_t *info, void *context)
 {
 	ucontext_t *uc = context;
@@ -39,6 +47,13 @@ static void handler(int sig, siginfo_t *info, void *context)
 	if (!b) {
 		pass_on(sig, info, context);
 		return;
+	}
+	if (sig == SIGSEGV && (b->mode & DBT_MODE_WINDOWS)) {
+		if (mapped(v, info, regs)) {
+			v->stats.window_fills++;
+			return;
+		}
+		v->missed = b->ram_page[0] << PAGE_SHIFT | insn;
 	}
 	v->f.info = insn;
 	v->stats.host_faults++;

@@ -14,9 +14,17 @@
 #define MXCSR_HOST 0x1f80u
 #define ALL (XCR0_X87 | XCR0_SSE | XCR0_AVX)
 
+/* Is it where translated code has found an operand: in RAM, or in a window? */
+static bool is_operand(const struct dbt_cpu *v, uint64_t host)
+{
+	const struct mem *m = v->in.cpu.vm->mem;
+
+	return host - (uint64_t)mem_ram_base(m) < mem_ram_size(m) ||
+	       host - (uint64_t)v->pool.map < v->pool.map_size;
+}
+
 static void guest_pointers(struct dbt_cpu *v, struct x86_xsave *x)
 {
-	uint8_t *ram = mem_ram_base(v->in.cpu.vm->mem);
 	unsigned insn;
 	struct tb *b;
 
@@ -27,7 +35,7 @@ static void guest_pointers(struct dbt_cpu *v, struct x86_xsave *x)
 	if (!b)
 		return; /* no x87 instruction was executed here */
 	x->fip = v->f.x87_base + insn;
-	if (x->fdp == v->fdp_loaded || x->fdp - (uint64_t)ram >= mem_ram_size(v->in.cpu.vm->mem))
+	if (x->fdp == v->fdp_loaded || !is_operand(v, x->fdp))
 		return;
 	x->fdp = v->f.fdp;
 	/* A memory operand was encoded with other registers. */

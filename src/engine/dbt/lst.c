@@ -53,6 +53,11 @@ static uint64_t index_of(uint64_t va)
 	return (va >> PAGE_SHIFT) & (PAGES - 1);
 }
 
+static uint64_t va_of(uint64_t index)
+{
+	return (uint64_t)((int64_t)(index << (PAGE_SHIFT + 16)) >> 16);
+}
+
 /* --- making tables --- */
 static void *carve(uint8_t **p, uint64_t size)
 {
@@ -193,6 +198,8 @@ void lst_destroy(struct dbt_cpu *v)
 /* --- flushing --- */
 static void list_clear(struct lst_tab *t, struct lst_list *l)
 {
+	if (l->n && t->windows)
+		windows_stale(t->windows);
 	for (unsigned n = 0; n < l->n; n++)
 		t->r[l->e[n].index] = t->w[l->e[n].index] = 0;
 	l->n = 0;
@@ -215,6 +222,8 @@ static void space_flush(struct lst_space *s, bool all)
 	code_clear(&s->code, &s->code.ng);
 	if (!all)
 		return;
+	if (s->user.windows)
+		windows_clear(s->user.windows);
 	list_clear(&s->user, &s->user.g);
 	list_clear(&s->su, &s->su.g);
 	code_clear(&s->code, &s->code.g);
@@ -253,9 +262,12 @@ static bool bit_test(const uint64_t *map, uint64_t n)
 
 static void chunk_clear(struct lst_tab *t, uint64_t chunk)
 {
+	unsigned pages = 1u << (CHUNK_SHIFT - PAGE_SHIFT);
 	uint64_t at = chunk << (CHUNK_SHIFT - PAGE_SHIFT);
 
-	for (unsigned n = 0; n < 1u << (CHUNK_SHIFT - PAGE_SHIFT); n++)
+	if (t->windows)
+		windows_drop(t->windows, at, pages);
+	for (unsigned n = 0; n < pages; n++)
 		t->r[at + n] = t->w[at + n] = 0;
 }
 
@@ -268,10 +280,13 @@ static void tab_flush_page(struct lst_tab *t, uint64_t index)
 			if (bit_test(t->touched, n))
 				chunk_clear(t, n);
 	} else if (bit_test(t->touched, chunk)) {
-		if (bit_test(t->big, chunk))
+		if (bit_test(t->big, chunk)) {
 			chunk_clear(t, chunk);
-		else
-			t->r[index] = t->w[index] = 0;
+			return;
+		}
+		if (t->windows && (t->r[index] | t->w[index]))
+			windows_drop(t->windows, index, 1);
+		t->r[index] = t->w[index] = 0;
 	}
 }
 
@@ -324,6 +339,12 @@ static struct lst_space *space_of(struct lst *l, uint16_t pcid)
 	return NULL;
 }
 
+static void space_is_new(struct dbt_cpu *v, struct lst_space *s)
+{
+	if (s->user.windows)
+		windows_new_space(v, s->user.windows);
+}
+
 static void space(struct x86_cpu *c, uint16_t pcid, bool keep)
 {
 	struct dbt_cpu *v = dbt_of(c);
@@ -339,8 +360,10 @@ static void space(struct x86_cpu *c, uint16_t pcid, bool keep)
 				s = &l->space[n];
 		s->pcid = pcid;
 		space_flush(s, true);
+		space_is_new(v, s);
 	} else if (!keep) {
 		space_flush(s, false);
+		space_is_new(v, s);
 	}
 	s->used = ++l->clock;
 	l->cur = (unsigned)(s - l->space);
@@ -363,9 +386,17 @@ static void flush_pcid(struct x86_cpu *c, uint16_t pcid, const uint64_t *va)
 
 static void list_protect(struct lst_tab *t, struct lst_list *l, uint64_t ram_page)
 {
-	for (unsigned n = 0; n < l->n; n++)
-		if (ram_page == NO_PAGE || l->e[n].ram_page == ram_page)
-			t->w[l->e[n].index] = 0;
+	if (l->n && t->windows && ram_page == NO_PAGE)
+		windows_clear(t->windows);
+	for (unsigned n = 0; n < l->n; n++) {
+		uint64_t index = l->e[n].index;
+
+		if (ram_page != NO_PAGE && l->e[n].ram_page != ram_page)
+			continue;
+		if (t->windows && t->w[index])
+			windows_drop(t->windows, index, 1);
+		t->w[index] = 0;
+	}
 }
 
 static void tab_protect(struct lst_tab *t, uint64_t ram_page)
@@ -447,6 +478,22 @@ static void tab_set(struct dbt_cpu *v, struct lst_tab *t, uint64_t va, const str
 	tab_note(&v->lst, t, index, p->shift);
 	t->r[index] = p->read ? delta : 0;
 	t->w[index] = p->write ? delta : 0;
+	if (t->windows)
+		windows_map(t->windows, index, p, old);
+}
+
+bool lst_restore(struct dbt_cpu *v, uint64_t index, uint64_t ram_off, bool write)
+{
+	struct lst_tab *t = &v->lst.space[v->lst.cur].user;
+	uint64_t host = (uint64_t)mem_ram_base(v->in.cpu.vm->mem) + ram_off;
+	uint64_t delta = host - va_of(index);
+
+	if (!(t->r[index] | t->w[index]) && !list_add(&t->ng, index, ram_off >> PAGE_SHIFT))
+		return false;
+	tab_note(&v->lst, t, index, PAGE_SHIFT);
+	t->r[index] = delta;
+	t->w[index] = write ? delta : 0;
+	return true;
 }
 
 /* The table that holds entries of va for a view, or NULL when none may. */
@@ -524,6 +571,8 @@ void lst_view(struct dbt_cpu *v)
 	struct lst_space *s = &v->lst.space[v->lst.cur];
 	struct lst_tab *t = &s->user;
 
+	if (v->mode & DBT_MODE_WINDOWS)
+		windows_check(v);
 	if (DBT_VIEW(v->mode) != X86_VIEW_USER) {
 		v->f.view[0].r = (uint64_t)v->lst.sup.r;
 		v->f.view[0].w = (uint64_t)v->lst.sup.w;
@@ -531,7 +580,8 @@ void lst_view(struct dbt_cpu *v)
 		v->f.view[1].w = (uint64_t)s->su.w;
 		t = DBT_VIEW(v->mode) == X86_VIEW_SUPER ? &v->lst.sup : &s->su;
 	}
-	v->f.view_r = (uint64_t)t->r;
+	v->f.view_r = v->mode & DBT_MODE_WINDOWS ? (uint64_t)s->windows.delta : (uint64_t)t->r;
+	v->f.lst_r = (uint64_t)t->r;
 	v->f.lst_w = (uint64_t)t->w;
 	v->f.lst_x = (uint64_t)code_of(v)->x;
 }

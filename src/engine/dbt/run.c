@@ -34,6 +34,8 @@ uint32_t dbt_mode(const struct x86_cpu *c)
 		m |= DBT_MODE_FSGS;
 	if (x86_cpl(s) == 0)
 		m |= DBT_MODE_CPL0;
+	if ((m & DBT_MODE_USER64) == DBT_MODE_USER64 && windows_on(dbt_of_const(c)))
+		m |= DBT_MODE_WINDOWS;
 	if (s->cr4 & CR4_SMAP)
 		m |= DBT_MODE_SMAP;
 	if ((x86_cpl(s) == 0 || !(s->cr4 & CR4_TSD)) && !vclock_manual(c->vm->clock))

@@ -12,7 +12,8 @@ static const struct {
 } names[] = {
 	{"small-cache", DBT_STRESS_SMALL_CACHE}, {"flush", DBT_STRESS_FLUSH},
 	{"no-link", DBT_STRESS_NO_LINK},	 {"one-insn", DBT_STRESS_ONE_INSN},
-	{"exact-flags", DBT_STRESS_EXACT_FLAGS},
+	{"exact-flags", DBT_STRESS_EXACT_FLAGS}, {"windows", DBT_STRESS_WINDOWS},
+	{"no-windows", DBT_STRESS_NO_WINDOWS},
 };
 
 static int parse(const char *list, unsigned *out, struct err **e)
@@ -27,7 +28,7 @@ static int parse(const char *list, unsigned *out, struct err **e)
 		if (n == ARRAY_SIZE(names))
 			return err_set(e, EINVAL,
 				       "no stress '%.*s' (small-cache, flush, no-link, one-insn, "
-				       "exact-flags)",
+				       "exact-flags, windows, no-windows)",
 				       (int)len, list);
 		*out |= names[n].bit;
 		list += len + (list[len] == '+');

@@ -17,6 +17,11 @@ static struct emem gpr(unsigned guest)
 	return em_base(X86_RSP, FRAME_OFF(in.cpu.s.gpr) + 8 * (int32_t)guest);
 }
 
+static struct emem high(unsigned n)
+{
+	return em_base(X86_RSP, (int32_t)offsetof(struct dbt_frame, high) + 8 * (int32_t)n);
+}
+
 /* Uses RAX after it is stored. */
 static void store_guest(struct code *a)
 {
@@ -27,10 +32,18 @@ static void store_guest(struct code *a)
 	e8(a, 0x0f), e8(a, 0x90), e8(a, 0xc0); /* seto al */
 	e8(a, 0x66);
 	e_rm(a, 0, 0x89, X86_RAX, CPU(fl));
+	for (unsigned n = 0; n < 5; n++) {
+		e_load(a, X86_RAX, high(n));
+		e_store(a, gpr(HIGH_FIRST + n), X86_RAX);
+	}
 }
 
 static void load_guest(struct code *a)
 {
+	for (unsigned n = 0; n < 5; n++) {
+		e_load(a, X86_RAX, gpr(HIGH_FIRST + n));
+		e_store(a, high(n), X86_RAX);
+	}
 	e_0f_rm(a, 0, 0xb7, X86_RAX, CPU(fl)); /* movzx */
 	e8(a, 0x04), e8(a, 0x7f); /* add al, 0x7f: OF = bit 0 */
 	e8(a, 0x9e); /* sahf */
@@ -146,6 +159,42 @@ static void emit_fill(struct code *a, const void *fn, bool cross, const uint8_t 
 	e_patch(a, slow, insn); /* after whose store_guest */
 }
 
+/* The window of the address in register ea, which is in another region than was guessed. */
+static void emit_guess(struct code *a, unsigned ea)
+{
+	pop(a, T2);
+	e_store(a, FRAME(resume), T2);
+	e_rr(a, 1, 0x8b, T0, ea); /* of one length for all */
+	store_guest(a);
+	e_mov(a, X86_RSI, T0);
+	call_c(a, windows_guess);
+	load_guest(a);
+	e_load(a, T1, FRAME(cross));
+	e_jmp_mem(a, FRAME(resume));
+}
+
+static void emit_know(struct code *a, unsigned ea)
+{
+	pop(a, T2);
+	e_rm(a, 1, 0x63, T1, em_base(T2, 0)); /* movsxd */
+	e_lea(a, 1, T2, em_sum(T2, T1));
+	e_pext(a, T1, ea, FRAME(region_mask));
+	e_load(a, T1, em_index(RR, T1, 3, 0));
+	e_jmp_reg(a, T2);
+}
+
+static void emit_regions(struct code *a, struct dbt_stubs *s)
+{
+	for (unsigned n = 0; n < 16; n++) {
+		s->region[n].guess = e_here(a);
+		emit_guess(a, n);
+		s->region[n].know = e_here(a);
+		emit_know(a, n);
+		bug_on(!code_room(a));
+	}
+	s->know_after_guess = (int32_t)(s->region[0].know - s->region[0].guess);
+}
+
 /* Does an access of that size at T0 end in another page?  Its last byte's offset less (size - 1) is
  * negative then.  Changes no flags; RR is free until it is loaded again. */
 static void emit_align(struct code *a, unsigned size, bool saved, const uint8_t *insn)
@@ -233,6 +282,7 @@ void stubs_emit(struct dbt_cpu *v)
 	s->cross[1] = e_here(&a);
 	emit_fill(&a, jump_cross32, true, stored);
 	emit_aligns(&a, s, insn);
+	emit_regions(&a, s);
 	for (unsigned saved = 0; saved < 2; saved++) {
 		s->link[saved] = e_here(&a);
 		pop(&a, T2);

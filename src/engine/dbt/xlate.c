@@ -321,11 +321,18 @@ static bool keeps_t1(xlate_fn *fn)
 	return fn == xl_copy || fn == xl_push || fn == xl_pop || fn == xl_jcc || fn == xl_nop;
 }
 
+void xl_turn_to(struct xlate *x, const struct xinsn *i)
+{
+	x->i = i;
+	x->by_window = x->windows &&
+		       !windows_checked(x->v, (x->ram_off & ~(PAGE_SIZE - 1)) + i->off);
+}
+
 static void write_one(struct xlate *x, const struct xinsn *i)
 {
 	xlate_fn *fn = i->bad ? xl_exit : handler(&i->d);
 
-	x->i = i;
+	xl_turn_to(x, i);
 	if (!fn)
 		fn = i->copy ? xl_copy : xl_exit;
 	if (!keeps_t1(fn) || x->tb->ram_page[1] != NO_PAGE)
@@ -416,6 +423,7 @@ static bool try_block(struct xlate *x)
 	uint8_t *map;
 
 	x->mode = x->v->mode;
+	x->windows = x->mode & DBT_MODE_WINDOWS;
 	do {
 		x->tb = new_tb(x);
 		if (!x->tb)

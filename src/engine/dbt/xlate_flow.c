@@ -345,6 +345,17 @@ static void to_stub_and_back(struct xlate *x, struct cold *c, const uint8_t *stu
 	e32(&x->a, (uint32_t)(c->back - data));
 }
 
+static void cold_region(struct xlate *x, struct cold *c)
+{
+	struct code *a = &x->a;
+	const uint8_t *site;
+
+	e_call_to(a, x->v->cache.stub.region[c->ea].guess);
+	site = e_here(a);
+	e32(a, (uint32_t)(c->back - site));
+	e8(a, c->neg), e8(a, 0);
+}
+
 static void cold_link(struct xlate *x, struct cold *c)
 {
 	struct dbt_cache *k = &x->v->cache;
@@ -380,7 +391,7 @@ static void cold_one(struct xlate *x, struct cold *c)
 	/* Stubs take flags from the host's.  COLD_ALIGN goes on in the middle, where they are
 	 * saved. */
 	if (c->saved && c->kind != COLD_ALIGN && c->kind != COLD_LINK && c->kind != COLD_MISS &&
-	    c->kind != COLD_PARK)
+	    c->kind != COLD_PARK && c->kind != COLD_REGION)
 		stub_load_flags(&x->a);
 	switch (c->kind) {
 	case COLD_FILL:
@@ -388,6 +399,9 @@ static void cold_one(struct xlate *x, struct cold *c)
 		break;
 	case COLD_ALIGN:
 		to_stub_and_back(x, c, x->v->cache.stub.align[!c->saved][stub_size(c->size)]);
+		break;
+	case COLD_REGION:
+		cold_region(x, c);
 		break;
 	case COLD_CROSS:
 		to_stub_and_back(x, c, x->v->cache.stub.cross[c->size == 32]);

@@ -59,6 +59,7 @@ enum cold_kind {
 	COLD_FILL, /* no entry in the shadow table */
 	COLD_ALIGN, /* not aligned: goes on unless it crosses a page */
 	COLD_CROSS, /* a vector read that crosses a page: goes on with a copy of the operand */
+	COLD_REGION, /* not in the region that was guessed: finds its window, and guesses anew */
 	COLD_EXIT, /* to the interpreter */
 	COLD_POLL,
 	COLD_LINK, /* direct branch inside the page, not linked yet */
@@ -70,7 +71,7 @@ enum cold_kind {
 struct cold {
 	enum cold_kind kind;
 	uint8_t *jump; /* rel32 field that leads here */
-	uint8_t *check; /* COLD_LINK: imm32 of the check of the page, or NULL */
+	uint8_t *check; /* COLD_LINK: imm32 of the check of the page, or NULL; COLD_REGION: the region */
 	const uint8_t *back;
 	int32_t target;
 	uint32_t info, mode;
@@ -113,6 +114,8 @@ struct xlate {
 	uint32_t mode;
 	bool code64;
 	bool apart; /* no spans: DBT_MODE_APART */
+	bool windows; /* the address space has windows ... */
+	bool by_window; /* ... and the present instruction's accesses go by them */
 	bool parked; /* flags are in the frame all through the block */
 	bool flags_saved; /* they are in the frame, for a branch */
 	bool x87_noted; /* x87_base is this block's page */
@@ -137,6 +140,7 @@ typedef void xlate_fn(struct xlate *x, const struct xinsn *i);
 /* --- xlate.c --- */
 struct cold *xl_cold(struct xlate *x, enum cold_kind kind, uint8_t *jump);
 void xl_exit(struct xlate *x, const struct xinsn *i); /* leave to the interpreter; ends the block */
+void xl_turn_to(struct xlate *x, const struct xinsn *i); /* i is the one being translated */
 /* May code for the present instruction change the host's flags? */
 static inline bool xl_dead(const struct xlate *x)
 {
@@ -148,7 +152,8 @@ static inline unsigned xl_next(const struct xinsn *i)
 }
 static inline struct emem xl_home(unsigned guest)
 {
-	return em_base(X86_RSP, FRAME_OFF(in.cpu.s.gpr) + 8 * (int32_t)guest);
+	return em_base(X86_RSP, (int32_t)offsetof(struct dbt_frame, high) +
+					8 * (int32_t)(guest - HIGH_FIRST));
 }
 static inline struct emem xl_low_mask(unsigned n)
 {
@@ -176,6 +181,15 @@ static inline void xl_begin(struct xlate *x)
 	x->in_t1 = -1;
 }
 
+/* xl_window - after it [ea + T1] is the host address in the window of ea's region; so are others less
+ * than 4 GiB away, if they are in that region. */
+void xl_window(struct xlate *x, unsigned ea, unsigned region);
+/* xl_near - is i's memory operand a register plus a displacement so small that the register tells its
+ * region?  Not for what needs the operand's own address. */
+bool xl_near(const struct xinsn *i);
+/* xl_guess_region - where what is at host register ea is likely to be. */
+unsigned xl_guess_region(const struct xlate *x, unsigned ea);
+
 /* xl_translate - the second half of it: for an address that is known to lie in a page with all that
  * is accessed by way of it. */
 void xl_translate(struct xlate *x, unsigned ea, bool write);
@@ -199,6 +213,8 @@ bool xl_spanned(const struct xlate *x, const struct xaccess *a);
 bool xl_span_leads(const struct xlate *x, const struct xaccess *a);
 int32_t xl_span_start(const struct xlate *x, const struct xaccess *a);
 struct emem xl_span_member(struct xlate *x, const struct xaccess *a, unsigned temp);
+/* xl_span_window - xl_window for an access from host register reg, sharing it with others of its span. */
+void xl_span_window(struct xlate *x, const struct xaccess *a, unsigned reg, unsigned region);
 struct emem xl_span_lead(struct xlate *x, const struct xaccess *a, unsigned ea, unsigned temp);
 
 /* --- xlate_copy.c --- */

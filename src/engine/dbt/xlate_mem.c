@@ -9,8 +9,19 @@
  *	test T1, T1; jz			cold: fill the entry, try again
  *
  * When arithmetic flags are live, pext and jrcxz take the place of test and jcc.
+ *
+ * Where the address space has windows (window.c), the region that the address will be in is guessed, so
+ * that the access need not wait for what it takes to find out (for [address + displacement] too):
+ *
+ *	pext T1, address, [region_mask]
+ *	cmp T1, region; jne		cold: guess again
+ *	mov T1, [RR + region*8]
  */
 #include "engine/dbt/xlate_int.h"
+
+/* Displacements from a pointer are less: it lies in the region of what it points at.  If it does not,
+ * the access faults and is the interpreter's. */
+#define NEAR 65536
 
 static bool flat_segment(const struct xlate *x, unsigned seg, bool write)
 {
@@ -165,16 +176,63 @@ static void check_alignment(struct xlate *x, unsigned ea, unsigned size, unsigne
 	c->back = e_here(&x->a);
 }
 
+/* The region of a base register's value when the block is translated; of what was mapped last, if that
+ * shows nothing. */
+unsigned xl_guess_region(const struct xlate *x, unsigned ea)
+{
+	const struct dbt_windows *w = &x->v->lst.space[x->v->lst.cur].windows;
+
+	for (unsigned g = 0; g < 16; g++) {
+		unsigned region = window_region(x->c->s.gpr[g]);
+
+		if (dbt_host_reg[g] == ea && w->shown[region])
+			return region;
+	}
+	return w->usual;
+}
+
+void xl_window(struct xlate *x, unsigned ea, unsigned region)
+{
+	bool dead = xl_dead(x);
+	struct code *a = &x->a;
+	uint8_t *check, *jump, *ok;
+	struct cold *c;
+
+	e_pext(a, T1, ea, FRAME(region_mask));
+	if (dead) {
+		e_rr(a, 0, 0x81, 7, T1); /* cmp */
+		e32(a, region);
+		check = a->p - 4;
+		jump = e_jcc(a, CC_NZ);
+	} else {
+		e_lea(a, 1, T1, em_base(T1, INT32_MIN)); /* always with a disp32 */
+		check = a->p - 4;
+		put_le32(check, -region);
+		ok = e_jrcxz(a);
+		jump = e_jmp(a);
+		e_patch8(a, ok);
+	}
+	e_load(a, T1, em_base(RR, INT32_MIN)); /* always with a disp32 */
+	put_le32(a->p - 4, region * 8);
+	c = xl_cold(x, COLD_REGION, jump);
+	c->ea = (uint8_t)ea;
+	c->check = check;
+	c->neg = !dead;
+	c->back = e_here(a);
+}
+
 void xl_translate(struct xlate *x, unsigned ea, bool write)
 {
 	struct code *a = &x->a;
 	uint8_t *miss, *over, *none;
 	struct cold *c;
 
+	unsigned table = write || x->windows ? T2 : RR;
+
 	e_pext(a, T1, ea, FRAME(vpn_mask));
-	if (write)
-		e_load(a, T2, FRAME(lst_w));
-	e_load(a, T1, em_index(write ? T2 : RR, T1, 3, 0));
+	if (table == T2)
+		e_load(a, T2, write ? FRAME(lst_w) : FRAME(lst_r));
+	e_load(a, T1, em_index(table, T1, 3, 0));
 	if (xl_dead(x)) {
 		e_test(a, T1);
 		miss = e_jcc(a, CC_Z);
@@ -195,6 +253,10 @@ void xl_access(struct xlate *x, unsigned ea, unsigned size, unsigned how)
 {
 	struct cold *cross = NULL;
 
+	if (x->by_window && !(how & XL_WHOLE)) {
+		xl_window(x, ea, xl_guess_region(x, ea));
+		return;
+	}
 	if (how & (XL_ALIGNED | XL_INSIDE))
 		;
 	else if (size >= 16 && !(how & XL_WHOLE))
@@ -217,12 +279,44 @@ static bool is_inside(const struct xlate *x, const struct xinsn *i, unsigned siz
 	return how & XL_WHOLE ? !(off % size) : off + size <= PAGE_SIZE;
 }
 
+bool xl_near(const struct xinsn *i)
+{
+	const ZydisDecodedOperandMem *o = &i->d.op[i->d.mem].mem;
+	int64_t disp = o->disp.value;
+
+	if (i->d.addrsize != 8 || o->segment >= ZYDIS_REGISTER_FS ||
+	    o->index != ZYDIS_REGISTER_NONE || o->base == ZYDIS_REGISTER_NONE || !xl_may_span(&i->d))
+		return false;
+	if (o->base == ZYDIS_REGISTER_RIP)
+		return disp + xl_next(i) == (int32_t)(disp + xl_next(i));
+	return disp <= NEAR && disp >= -NEAR;
+}
+
+static struct emem near_operand(struct xlate *x, const struct xinsn *i)
+{
+	const ZydisDecodedOperandMem *o = &i->d.op[i->d.mem].mem;
+	unsigned reg = T0;
+
+	if (o->base == ZYDIS_REGISTER_RIP) {
+		e_load(&x->a, T0, FRAME(code_base));
+		xl_span_window(x, &i->operand, T0, window_region(x->lin));
+		return em_index(T0, T1, 0, (int32_t)(o->disp.value + xl_next(i)));
+	}
+	reg = xl_in_reg(x, o->base, T0);
+	xl_span_window(x, &i->operand, reg, xl_guess_region(x, reg));
+	return em_index(reg, T1, 0, (int32_t)o->disp.value);
+}
+
 bool xl_operand(struct xlate *x, const struct xinsn *i, unsigned size, unsigned how, unsigned temp,
 		struct emem *m)
 {
 	bool spanned = xl_spanned(x, &i->operand);
 	unsigned ea;
 
+	if (x->by_window && !(how & XL_WHOLE) && xl_near(i)) {
+		*m = near_operand(x, i);
+		return true;
+	}
 	if (spanned && !xl_span_leads(x, &i->operand)) {
 		*m = xl_span_member(x, &i->operand, temp);
 		return true;

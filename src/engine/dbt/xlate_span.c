@@ -13,12 +13,17 @@
  * A span that crosses a page leads to another translation of the code from the leader on, in which
  * every access is on its own (DBT_MODE_APART).
  *
+ * Where there are windows, a span is what is reached from one register, near enough to share the distance
+ * to the host's addresses: the leader keeps that.  An access that is not in the same region then is
+ * outside of the window, and faults.
+ *
  * Within a block no entry of the tables changes but from unknown to known: flushes, changes of the
  * view and of what may be written happen between blocks, or (STAC, CLAC, SWAPGS) end all spans.
  */
 #include "engine/dbt/xlate_int.h"
 
 #define SPAN_SIZE 512 /* the longer, the more of them cross pages */
+#define WINDOW_SPAN (1 << 20)
 
 struct value { /* number plus displacement */
 	uint16_t n;
@@ -61,14 +66,14 @@ static struct value plus(struct scan *s, struct value v, int64_t by)
 }
 
 /* --- accesses --- */
-static bool joins(const struct span *s, const struct span_key *k, const struct xaccess *a,
-		  bool write)
+static bool joins(const struct xlate *x, const struct span *s, const struct span_key *k,
+		  const struct xaccess *a, bool write)
 {
 	int32_t lo = a->disp < s->lo ? a->disp : s->lo;
 	int32_t end = a->disp + a->size > s->end ? a->disp + a->size : s->end;
 
 	return s->key.base == k->base && s->key.index == k->index && s->key.scale == k->scale &&
-	       (s->write || !write) && end - lo <= SPAN_SIZE;
+	       (s->write || !write) && end - lo <= (x->windows ? WINDOW_SPAN : SPAN_SIZE);
 }
 
 static void add(struct xlate *x, struct xaccess *a, const struct span_key *k, unsigned size,
@@ -77,8 +82,9 @@ static void add(struct xlate *x, struct xaccess *a, const struct span_key *k, un
 	struct span *s = NULL;
 
 	a->size = (uint8_t)size;
+	write |= x->windows; /* which show both */
 	for (unsigned n = 0; n < x->n_spans; n++)
-		if (joins(&x->span[n], k, a, write) && (!s || x->span[n].write))
+		if (joins(x, &x->span[n], k, a, write) && (!s || x->span[n].write))
 			s = &x->span[n];
 	if (!s) {
 		if (x->n_spans == SPANS_MAX)
@@ -109,6 +115,8 @@ static void add_operand(struct scan *s, struct xinsn *i)
 	struct span_key k;
 
 	if (d->addrsize != 8 || m->segment >= ZYDIS_REGISTER_FS || !small(disp))
+		return;
+	if (s->x->windows && !xl_near(i))
 		return;
 	if (m->base == ZYDIS_REGISTER_RIP)
 		base = (struct value){s->pc, (int32_t)xl_next(i)};
@@ -257,7 +265,7 @@ static struct emem span_home(unsigned n)
 
 bool xl_spanned(const struct xlate *x, const struct xaccess *a)
 {
-	return a->span >= 0 && x->span[a->span].n > 1;
+	return !x->windows && a->span >= 0 && x->span[a->span].n > 1;
 }
 
 bool xl_span_leads(const struct xlate *x, const struct xaccess *a)
@@ -294,4 +302,21 @@ struct emem xl_span_lead(struct xlate *x, const struct xaccess *a, unsigned ea, 
 	s->ready = true;
 	x->in_t1 = temp == T1 ? a->span : -1;
 	return em_base(temp, a->disp);
+}
+
+void xl_span_window(struct xlate *x, const struct xaccess *a, unsigned reg, unsigned region)
+{
+	struct span *s = a->span >= 0 && x->span[a->span].n > 1 ? &x->span[a->span] : NULL;
+
+	if (s && s->ready) {
+		if (x->in_t1 != a->span)
+			e_load(&x->a, T1, span_home((unsigned)a->span));
+	} else {
+		xl_window(x, reg, region);
+		if (s) {
+			e_store(&x->a, span_home((unsigned)a->span), T1);
+			s->ready = true;
+		}
+	}
+	x->in_t1 = s ? a->span : -1;
 }

@@ -45,6 +45,10 @@ static struct emem access_slot(struct xlate *x, const struct xinsn *i, unsigned 
 
 	if (spanned && !xl_span_leads(x, &i->slot))
 		return xl_span_member(x, &i->slot, T1);
+	if (x->by_window) {
+		xl_span_window(x, &i->slot, reg, xl_guess_region(x, reg));
+		return em_index(reg, T1, 0, disp);
+	}
 	xl_begin(x);
 	disp += spanned ? xl_span_start(x, &i->slot) : 0;
 	if (!x->code64 || disp)
@@ -217,7 +221,7 @@ static void push_run(struct xlate *x, const struct xinsn *i, unsigned n)
 	int32_t bytes = (int32_t)(n * xl_slot(x));
 	struct emem m;
 
-	if (run_spanned(x, i, n)) {
+	if (x->by_window || run_spanned(x, i, n)) {
 		m = xl_push_access(x, i); /* the highest one */
 		m.disp -= bytes - (int32_t)xl_slot(x);
 	} else {
@@ -253,7 +257,7 @@ static void pop_run(struct xlate *x, const struct xinsn *i, unsigned n, bool ret
 
 	if (ret)
 		xl_save_flags(x);
-	if (run_spanned(x, i, slots)) {
+	if (x->by_window || run_spanned(x, i, slots)) {
 		m = xl_pop_access(x, i);
 	} else {
 		xl_begin(x);
@@ -279,7 +283,7 @@ unsigned xl_stack_run(struct xlate *x, unsigned at)
 	unsigned n = 0, left = x->n - at;
 	bool ret;
 
-	x->i = i;
+	xl_turn_to(x, i);
 	if (x->apart)
 		return 0;
 	while (n < left && push_in_run(x, &i[n]))

@@ -1,0 +1,461 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Windows: user memory of a guest's program, mapped by the host's own page tables.
+ *
+ * A window is 2^36 bytes of host addresses that show as much of an address space, its page tables
+ * followed by the host's: a page is mapped when it is first accessed, readable, and writable if
+ * writes need not be noticed.  An access then takes a distance from a table, by bits 47..36 of the
+ * address, and nothing else: no check whether there is a page, or whether it crosses into another
+ * one. What is not there faults on the host; the handler (fault.c) maps it and goes on, or has the
+ * interpreter run the instruction, which raises what it must.
+ *
+ * That costs microseconds a page where an entry of a shadow table costs a fraction of one.  So only
+ * programs get windows that run for long and touch few new pages: it is looked at each timer
+ * interrupt.
+ *
+ * Which pages are mapped follows the space's table for user accesses (lst.c): what has no entry
+ * there is not in a window.  So whatever clears or narrows an entry does so here, and nothing else
+ * is needed.
+ *
+ * No address leads out: distances of regions without a window lead to a region of the host where
+ * nothing ever is, so does what is up to 4 GiB outside of a window, and an address that is not
+ * canonical makes none that is.
+ *
+ * Threads: as lst.c.
+ */
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include "engine/dbt/dbt_int.h"
+
+#define REGION BIT(WINDOW_SHIFT)
+#define GUARD (4 * GiB) /* below and above: displacements are less */
+#define ROOM (REGION + 2 * GUARD)
+#define RESERVE_MAX BIT(45) /* of all vCPUs */
+
+/* Programs' habits, by looks at them (timer interrupts). */
+#define LOOK_CYCLES 1500000 /* or more between two looks */
+#define CALM 40 /* new pages between looks that do not matter */
+#define SETTLED 25 /* new blocks, likewise: with windows all are translated again */
+#define CHECKS 32 /* of what is mapped: they cost as much as a new page */
+#define BUSY 120 /* that windows cost more than they gain */
+#define WAIT 10 /* calm looks before there are windows */
+#define WAIT_MAX 256
+#define MUCH_CODE 2000 /* blocks of the program, for each of which it is one look more */
+
+#define GUESSES 4 /* of an instruction's region */
+#define MISSES 16 /* of an instruction: from then on it goes by the shadow tables */
+
+/* Where a page of the space is shown, or NULL: no window has it. */
+static uint8_t *place_of(const struct dbt_windows *w, uint64_t index)
+{
+	uint64_t va = index << PAGE_SHIFT;
+	unsigned region = (unsigned)(va >> WINDOW_SHIFT);
+
+	return w->shown[region] ? (uint8_t *)(va + w->delta[region]) : NULL;
+}
+
+/* --- windows --- */
+static void set_delta(struct dbt_windows *w, unsigned region, const uint8_t *at)
+{
+	w->shown[region] = at != NULL;
+	w->delta[region] =
+		(uint64_t)(at ? at : w->pool->nothing) - ((uint64_t)region << WINDOW_SHIFT);
+}
+
+/* Show nothing there. */
+static void blank(uint8_t *at, size_t size)
+{
+	/* The number of mappings is bounded (mapped_max), and nothing else is taken. */
+	bug_on(mmap(at, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED,
+		    -1, 0) == MAP_FAILED);
+}
+
+void windows_clear(struct dbt_windows *w)
+{
+	struct dbt_window_pool *p = w->pool;
+
+	w->stale = false;
+	if (!w->mapped)
+		return;
+	for (unsigned n = 0; n < p->n; n++)
+		if (p->window[n].of == w)
+			blank(p->window[n].at, REGION);
+	p->mapped -= w->mapped;
+	w->mapped = 0;
+}
+
+void windows_close(struct dbt_windows *w)
+{
+	struct dbt_window_pool *p = w->pool;
+
+	if (!w->on)
+		return;
+	windows_clear(w);
+	for (unsigned n = 0; n < p->n; n++) {
+		if (p->window[n].of != w)
+			continue;
+		p->window[n].of = NULL;
+		set_delta(w, p->window[n].region, NULL);
+	}
+	w->on = false;
+	w->calm = 0;
+}
+
+/* One that is free, or that another space has had for longest. */
+static struct dbt_window *take_window(struct dbt_windows *w)
+{
+	struct dbt_window_pool *p = w->pool;
+	struct dbt_window *oldest = NULL;
+
+	for (unsigned n = 0; n < p->n; n++) {
+		struct dbt_window *c = &p->window[n];
+
+		if (!c->of)
+			return c;
+		if (c->of != w && (!oldest || c->of->opened < oldest->of->opened))
+			oldest = c;
+	}
+	if (oldest)
+		windows_close(oldest->of);
+	return oldest;
+}
+
+static uint8_t *show(struct dbt_windows *w, uint64_t index)
+{
+	unsigned region = (unsigned)(index >> (WINDOW_SHIFT - PAGE_SHIFT));
+	struct dbt_window *c;
+
+	if (!w->shown[region]) {
+		c = take_window(w);
+		if (!c)
+			return NULL;
+		c->of = w;
+		c->region = region;
+		set_delta(w, region, c->at);
+	}
+	return place_of(w, index);
+}
+
+/* --- pages --- */
+static uint64_t sign_extended(uint64_t index)
+{
+	return (uint64_t)((int64_t)(index << (PAGE_SHIFT + 16)) >> 16);
+}
+
+static void forget(struct dbt_windows *w, struct dbt_shown *s)
+{
+	w->pool->mapped--;
+	*s = w->shown_page[--w->mapped];
+}
+
+/* The pages of [index, index + n) that are mapped, the newest first: from `last` down. */
+static struct dbt_shown *find(struct dbt_windows *w, uint64_t index, unsigned n,
+			      struct dbt_shown *last)
+{
+	for (struct dbt_shown *s = last; s > w->shown_page;)
+		if ((--s)->index - index < n)
+			return s;
+	return NULL;
+}
+
+void windows_drop(struct dbt_windows *w, uint64_t index, unsigned n)
+{
+	struct dbt_shown *s = w->shown_page + w->mapped;
+
+	for (unsigned left = n; left && (s = find(w, index, n, s)); left--) {
+		blank(place_of(w, s->index), PAGE_SIZE);
+		forget(w, s);
+	}
+}
+
+/* Room in the list of what is mapped, for a page that may be there already; NULL: there is none. */
+static struct dbt_shown *enter(struct dbt_windows *w, uint64_t index, bool was)
+{
+	struct dbt_shown *s = was ? find(w, index, 1, w->shown_page + w->mapped) : NULL;
+
+	if (s)
+		return s;
+	if (w->pool->mapped == w->pool->mapped_max)
+		windows_clear(w);
+	if (w->pool->mapped == w->pool->mapped_max)
+		return NULL; /* others have it all */
+	w->pool->mapped++;
+	return &w->shown_page[w->mapped++];
+}
+
+static void map_page(struct dbt_windows *w, uint64_t index, const struct dbt_shown *page, bool was)
+{
+	int prot = PROT_READ | (page->write ? PROT_WRITE : 0);
+	uint8_t *at = show(w, index);
+	struct dbt_shown *s;
+
+	if (!at)
+		return;
+	s = enter(w, index, was);
+	if (!s) {
+		windows_close(w);
+		return;
+	}
+	*s = *page;
+	w->usual = window_region(index << PAGE_SHIFT);
+	if (mmap(at, PAGE_SIZE, prot, MAP_SHARED | MAP_FIXED | MAP_POPULATE, w->pool->fd,
+		 (off_t)page->ram_off) == MAP_FAILED)
+		windows_close(w);
+}
+
+void windows_map(struct dbt_windows *w, uint64_t index, const struct x86_place *p, bool was)
+{
+	struct dbt_shown page = {index, p->gpa, p->ram_off, p->write};
+
+	w->fills++;
+	if (w->on && p->read)
+		map_page(w, index, &page, was);
+	else if (w->on && was)
+		windows_drop(w, index, 1);
+}
+
+void windows_stale(struct dbt_windows *w)
+{
+	w->stale = w->mapped;
+}
+
+void windows_check(struct dbt_cpu *v)
+{
+	struct dbt_windows *w = v->lst.space[v->lst.cur].user.windows;
+	const struct mem_page *pages = mem_pages(v->in.cpu.vm->mem);
+
+	if (!w->stale)
+		return;
+	w->stale = false;
+	w->fills += w->mapped / CHECKS;
+	for (unsigned n = w->mapped; n-- > 0;) {
+		struct dbt_shown *s = &w->shown_page[n];
+
+		if (x86_still_mapped(&v->in.cpu, sign_extended(s->index), s->gpa, s->write) &&
+		    (!s->write || mem_page_fast_write(&pages[s->ram_off >> PAGE_SHIFT])) &&
+		    lst_restore(v, s->index, s->ram_off, s->write))
+			continue;
+		blank(place_of(w, s->index), PAGE_SIZE);
+		forget(w, s);
+	}
+}
+
+/* --- who gets them --- */
+/* What has been touched is likely to be needed, and shows which regions there are. */
+static void open_list(struct dbt_cpu *v, const struct lst_tab *t, const struct lst_list *l)
+{
+	for (unsigned n = 0; n < l->n && t->windows->on; n++) {
+		uint64_t index = l->e[n].index;
+
+		if (t->r[index])
+			lst_fill(v, sign_extended(index), t->w[index] != 0);
+	}
+}
+
+static void open_windows(struct dbt_cpu *v, struct lst_tab *t)
+{
+	struct dbt_windows *w = t->windows;
+
+	v->stats.windows++;
+	w->on = true;
+	w->opened = ++v->pool.clock;
+	open_list(v, t, &t->ng);
+	open_list(v, t, &t->g);
+	w->fills = 0;
+}
+
+void windows_look(struct dbt_cpu *v)
+{
+	struct lst_tab *t = &v->lst.space[v->lst.cur].user;
+	struct dbt_windows *w = t->windows;
+	uint64_t now = __builtin_ia32_rdtsc();
+	unsigned fills;
+	bool calm;
+
+	if (!w || (v->mode & DBT_MODE_USER64) != DBT_MODE_USER64 ||
+	    now - v->pool.looked < LOOK_CYCLES)
+		return;
+	v->pool.looked = now;
+	fills = w->fills;
+	calm = fills <= CALM && v->stats.blocks - v->pool.blocks <= SETTLED;
+	w->fills = 0;
+	v->pool.blocks = v->stats.blocks;
+	if (w->on && fills > BUSY && !v->pool.always) {
+		windows_close(w);
+		w->wait = (unsigned)min_u64(2 * w->wait, WAIT_MAX);
+	} else if (!w->on) {
+		w->calm = calm ? w->calm + 1 : 0;
+		if (w->calm >= w->wait + (v->stats.blocks - w->blocks) / MUCH_CODE ||
+		    v->pool.always)
+			open_windows(v, t);
+	}
+}
+
+void windows_new_space(struct dbt_cpu *v, struct dbt_windows *w)
+{
+	windows_close(w);
+	w->blocks = v->stats.blocks;
+	w->calm = w->fills = 0;
+	w->wait = WAIT;
+	w->on = w->pool->always;
+}
+
+/* --- faults --- */
+bool windows_fault(struct dbt_cpu *v, uint64_t host, bool write)
+{
+	struct dbt_windows *w = v->lst.space[v->lst.cur].user.windows;
+	struct fpu_guest *live = fpu_live;
+	bool done;
+
+	if (!(v->mode & DBT_MODE_WINDOWS))
+		return false;
+	for (unsigned n = 0; n < v->pool.n; n++) {
+		const struct dbt_window *c = &v->pool.window[n];
+
+		if (c->of != w || host - (uint64_t)c->at >= REGION)
+			continue;
+		/* The signal's frame keeps the guest's vector state: it is not in the registers
+		 * now. */
+		fpu_live = NULL;
+		done = lst_fill(v, host - w->delta[c->region], write);
+		fpu_live = live;
+		return done && w->on;
+	}
+	return false;
+}
+
+static unsigned hash(uint64_t ram_off, unsigned size)
+{
+	return (unsigned)(ram_off * UINT64_C(0x9e3779b97f4a7c15) >> 32) % size;
+}
+
+void windows_missed(struct dbt_cpu *v, uint64_t ram_off)
+{
+	struct dbt_window_pool *p = &v->pool;
+	struct dbt_missed *m = &p->missed[hash(ram_off, ARRAY_SIZE(p->missed))];
+	unsigned bit = hash(ram_off, WINDOW_CHECKED);
+
+	v->stats.window_misses++;
+	if (m->ram_off != ram_off)
+		*m = (struct dbt_missed){ram_off, 0};
+	if (++m->n < MISSES)
+		return;
+	m->n = 0;
+	p->checked[bit / 64] |= BIT(bit % 64);
+	cache_invalidate(v, ram_off >> PAGE_SHIFT);
+}
+
+/* With others that have the same hash. */
+bool windows_checked(const struct dbt_cpu *v, uint64_t ram_off)
+{
+	unsigned bit = hash(ram_off, WINDOW_CHECKED);
+
+	return v->pool.checked[bit / 64] & BIT(bit % 64);
+}
+
+void windows_forget(struct dbt_cpu *v)
+{
+	memset(v->pool.missed, 0, sizeof(v->pool.missed));
+	memset(v->pool.checked, 0, sizeof(v->pool.checked));
+}
+
+/* --- guesses --- */
+/* Where in the code of a site, back from its end, the region and the offset of its distance are. */
+static const uint8_t region_at[2] = {17, 18};
+#define OFFSET_AT 4
+
+void windows_guess(struct dbt_cpu *v, uint64_t va)
+{
+	const struct dbt_windows *w = &v->lst.space[v->lst.cur].windows;
+	uint8_t *call = (uint8_t *)(v->f.resume - (uint64_t)v->cache.rx), *end;
+	struct dbt_region_site *s = (struct dbt_region_site *)call;
+	unsigned region = window_region(va);
+
+	v->f.resume += (uint64_t)(int64_t)s->back;
+	v->f.cross = w->delta[region];
+	if (s->guesses++ < GUESSES) {
+		end = (uint8_t *)(v->f.resume - (uint64_t)v->cache.rx);
+		put_le32(end - region_at[s->neg], s->neg ? -region : region);
+		put_le32(end - OFFSET_AT, region * 8);
+	} else { /* the call goes to the stub behind this one */
+		put_le32(call - 4, get_le32(call - 4) + (uint32_t)v->cache.stub.know_after_guess);
+	}
+}
+
+/* --- making --- */
+/* Pages that all vCPUs may map: each of them makes two mappings more at most, itself and what is
+ * between it and the next one.  A fourth of the process's are for other uses. */
+static unsigned mapped_max(void)
+{
+	FILE *f = fopen("/proc/sys/vm/max_map_count", "re");
+	unsigned n = 65530;
+
+	if (f) {
+		if (fscanf(f, "%u", &n) != 1)
+			n = 0;
+		fclose(f);
+	}
+	return n / 8 * 3;
+}
+
+/* The windows, and lists of what is mapped; *at is the first window's guard. */
+static bool reserve(struct dbt_window_pool *p, unsigned n, unsigned n_spaces, uint8_t **at)
+{
+	size_t list = align_up(p->mapped_max * sizeof(struct dbt_shown), PAGE_SIZE);
+
+	p->lists_size = list * n_spaces;
+	p->lists = mmap(NULL, p->lists_size, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (p->lists == MAP_FAILED) {
+		p->lists = NULL;
+		return false;
+	}
+	p->map_size = n * ROOM;
+	*at = mmap(NULL, p->map_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+		   0);
+	if (*at == MAP_FAILED)
+		return false;
+	p->map = *at;
+	madvise(p->map, p->map_size, MADV_DONTDUMP);
+	return true;
+}
+
+void windows_create(struct dbt_cpu *v, unsigned n_cpus)
+{
+	unsigned n = (unsigned)min_u64(RESERVE_MAX / n_cpus / ROOM, WINDOWS_MAX + 1);
+	struct dbt_window_pool *p = &v->pool;
+	uint8_t *at;
+
+	v->f.region_mask = bits_set(0, 47, WINDOW_SHIFT, ~UINT64_C(0));
+	p->fd = mem_ram_fd(v->in.cpu.vm->mem);
+	p->mapped_max = mapped_max() / n_cpus;
+	/* A program has four at least: its own, that of libraries, its stack's, the lowest. */
+	if (p->fd < 0 || n < 4 + 1 || !p->mapped_max || (v->stress & DBT_STRESS_NO_WINDOWS) ||
+	    !reserve(p, n, v->lst.n_spaces, &at))
+		return;
+	p->always = v->stress & DBT_STRESS_WINDOWS;
+	p->nothing = at + GUARD;
+	for (p->n = 0; p->n < n - 1; p->n++)
+		p->window[p->n].at = at + (p->n + 1) * ROOM + GUARD;
+	for (unsigned k = 0; k < v->lst.n_spaces; k++) {
+		struct dbt_windows *w = &v->lst.space[k].windows;
+
+		w->pool = p;
+		w->shown_page =
+			(struct dbt_shown *)(p->lists + k * (p->lists_size / v->lst.n_spaces));
+		w->wait = WAIT;
+		w->on = p->always;
+		v->lst.space[k].user.windows = w;
+		for (unsigned r = 0; r < WINDOW_REGIONS; r++)
+			set_delta(w, r, NULL);
+	}
+}
+
+void windows_destroy(struct dbt_cpu *v)
+{
+	if (v->pool.map)
+		munmap(v->pool.map, v->pool.map_size);
+	if (v->pool.lists)
+		munmap(v->pool.lists, v->pool.lists_size);
+}
