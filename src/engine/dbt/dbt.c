@@ -400,8 +400,6 @@ static int cpu_create(struct dbt_vm *dv, unsigned index, struct err **e)
 	dbt_fpu_init(v);
 	r = lst_create(v, dv->in.vm.n_cpus, e);
 	if (!r)
-		windows_create(v, dv->in.vm.n_cpus);
-	if (!r)
 		r = cache_create(v, cache_size(v, dv->in.vm.n_cpus), e);
 	if (!r)
 		symbols_stubs(v);
@@ -438,6 +436,9 @@ static int dbt_vm_init(struct engine_vm **out, const struct engine_config *cfg, 
 		dv->symbols = symbols;
 	for (unsigned n = 0; !r && n < cfg->n_cpus; n++)
 		r = cpu_create(dv, n, e);
+	/* Of the addresses that are left. */
+	for (unsigned n = 0; !r && n < cfg->n_cpus; n++)
+		windows_create(dv->cpus[n], cfg->n_cpus);
 	if (r) {
 		dbt_vm_fini((struct engine_vm *)dv);
 		return r;

@@ -101,7 +101,7 @@ struct lst_list {
 };
 
 /* --- windows (window.c) --- */
-#define WINDOWS_MAX 64 /* of a vCPU */
+#define WINDOWS_MAX 32 /* of a vCPU */
 #define WINDOW_SHIFT 36
 #define WINDOW_REGIONS (1u << (48 - WINDOW_SHIFT))
 #define WINDOW_CHECKED 65536

@@ -31,7 +31,7 @@
 #define REGION BIT(WINDOW_SHIFT)
 #define GUARD (4 * GiB) /* below and above: displacements are less */
 #define ROOM (REGION + 2 * GUARD)
-#define RESERVE_MAX BIT(45) /* of all vCPUs */
+#define RESERVE_MAX BIT(44) /* of all vCPUs */
 
 /* Programs' habits, by looks at them (timer interrupts). */
 #define LOOK_CYCLES 1500000 /* or more between two looks */
