@@ -9,6 +9,7 @@ import subprocess
 
 from harness import ROOT, Linux, case, check, check_equal, emulator, tmp
 from modules import initrd
+from qmp import Qmp
 
 SEABIOS = "/usr/share/seabios/bios-256k.bin"
 OVMF = "/usr/share/ovmf/OVMF.fd"
@@ -113,6 +114,32 @@ def services(machine, options, what):
     g.expect(r"services ok\n", 60)
     g.popen.terminate()
     g.wait(20)
+
+
+def press_qmp(monitor):
+    monitor.run("send-key", keys=[{"type": "qcode", "data": "x"}])
+
+
+def press_hmp(monitor):
+    check_equal(monitor.hmp("sendkey shift-a"), "", "answer to sendkey")
+
+
+@case("ata/services-key-qmp", "pc", press_qmp, "x2d", cost=10)
+@case("ata/services-key-hmp", "q35", press_hmp, "A1e", cost=10)
+def services_key(machine, press, want):
+    """INT 16h returns character and scan code of a key that a monitor presses."""
+    check(os.path.exists(SEABIOS), f"{SEABIOS} (package seabios) is needed")
+    g = emulator("-machine", machine, "-m", "128M", "-bios", SEABIOS, "-serial", "stdio",
+                 "-drive", f"file={boot_sector(2)},format=raw",
+                 "-qmp", f"unix:{tmp('qmp')},server=on,wait=off")
+    monitor = Qmp(tmp("qmp"))
+    g.expect(r"press\n", 120)
+    press(monitor)
+    check_equal(g.expect(r"key (\w+)\n|services failed[^\n]*\n", 60)[1], want.encode(),
+                "character and scan code")
+    g.expect(r"services ok\n", 60)
+    monitor.run("quit")
+    g.check_exit(0, 20)
 
 
 def rescue_iso():

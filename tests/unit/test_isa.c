@@ -157,6 +157,45 @@ static void uart_transmit(void **state)
 	assert_int_equal(inb(r->t, COM1 + 2), 0x02);
 }
 
+/* What lies in the FIFO goes out as one piece: when it is full, when the guest looks, or by itself. */
+static void uart_gathers(void **state)
+{
+	struct rig *r = *state;
+	char buf[64];
+
+	connect_line(r);
+	uart(r);
+	outb(r->t, COM1 + 2, 0x01);
+	for (const char *s = "Password: "; *s; s++)
+		outb(r->t, COM1, (uint8_t)*s);
+	assert_int_equal(read(r->fd, buf, sizeof(buf)), -1);
+	assert_int_equal(inb(r->t, COM1 + 5), 0x60);
+	assert_int_equal(read(r->fd, buf, sizeof(buf)), 10);
+	for (unsigned i = 0; i < 16; i++)
+		outb(r->t, COM1, (uint8_t)('a' + i));
+	assert_int_equal(read(r->fd, buf, sizeof(buf)), 16);
+	outb(r->t, COM1 + 4, 0x08);
+	outb(r->t, COM1 + 1, 0x02);
+	assert_int_equal(inb(r->t, COM1 + 2), 0xc2);
+	outb(r->t, COM1, 'x');
+	assert_false(r->irq.level);
+	line_read(r, buf, 1);
+	assert_true(r->irq.level);
+	outb(r->t, COM1, 'y'); /* waits when the guest resets, and when the machine ends */
+	lock_take(&r->t->lock);
+	dev_reset_all(&r->t->env);
+	lock_drop(&r->t->lock);
+	line_read(r, buf, 1);
+	assert_int_equal(buf[0], 'y');
+	outb(r->t, COM1 + 2, 0x01);
+	outb(r->t, COM1, 'z');
+	lock_take(&r->t->lock);
+	dev_destroy_all(&r->t->env);
+	lock_drop(&r->t->lock);
+	line_read(r, buf, 1);
+	assert_int_equal(buf[0], 'z');
+}
+
 static void uart_receive(void **state)
 {
 	struct rig *r = *state;
@@ -412,7 +451,7 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(uart_registers), T(uart_transmit), T(uart_receive), T(debug_console),
+		T(uart_registers), T(uart_transmit), T(uart_gathers), T(uart_receive), T(debug_console),
 		T(keyboard_controller), T(fw_cfg_items), T(fw_cfg_dma), T(fw_cfg_refreshed), T(devices_by_name),
 		T(event_device),
 	};
