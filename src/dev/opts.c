@@ -122,6 +122,7 @@ static int set(struct value *v, const char *s, struct err **e)
 	case PROP_AUTO:
 		return parse_switch(p, s, &v->num, e);
 	case PROP_ENUM:
+		v->str = xstrdup(s);
 		return parse_enum(p, s, &v->num, e);
 	case PROP_MAC:
 		v->str = xstrdup(s);

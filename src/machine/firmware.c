@@ -8,6 +8,9 @@
 static const char *const known_dirs[] = {"/usr/share/seabios", "/usr/share/qemu", "/usr/share/OVMF",
 					 "/usr/lib/ipxe/qemu", NULL};
 
+/* Where other distributions have them: directories with colons between, in place of known_dirs. */
+#define DIRS_VARIABLE "DOPPEL_FIRMWARE_PATH"
+
 static bool is_file(const char *path)
 {
 	struct stat st;
@@ -27,6 +30,16 @@ static char *find_in(const char *const *dirs, const char *name)
 	return NULL;
 }
 
+static char *find_in_list(const char *list, const char *name)
+{
+	char *copy = xstrdup(list), *save = NULL, *path = NULL;
+
+	for (char *dir = strtok_r(copy, ":", &save); dir && !path; dir = strtok_r(NULL, ":", &save))
+		path = find_in((const char *const[]){dir, NULL}, name);
+	free(copy);
+	return path;
+}
+
 char *firmware_find(const char *const *dirs, const char *name)
 {
 	char *path;
@@ -34,5 +47,8 @@ char *firmware_find(const char *const *dirs, const char *name)
 	if (is_file(name) || strchr(name, '/'))
 		return xstrdup(name);
 	path = find_in(dirs, name);
-	return path ? path : find_in(known_dirs, name);
+	if (path)
+		return path;
+	return getenv(DIRS_VARIABLE) ? find_in_list(getenv(DIRS_VARIABLE), name)
+				     : find_in(known_dirs, name);
 }

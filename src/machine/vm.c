@@ -11,12 +11,14 @@
 #include "dev/fwcfg.h"
 #include "dev/irq/apic.h"
 #include "dev/registry.h"
+#include "machine/boot/boot.h"
 #include "machine/firmware.h"
 #include "machine/smbios.h"
 #include "machine/vm_int.h"
 #include "x86/cpuid.h"
 
 #define RAM_MIN MiB
+#define FV_SIGNATURE_OFFSET 0x28
 
 static void request_reset(void *opaque)
 {
@@ -72,10 +74,6 @@ static int check_config(struct vm *vm, const struct vm_config *cfg, struct err *
 		return err_set(e, EINVAL, "guest RAM must be at least 1 MiB");
 	if (cfg->mem_size > 1024 * GiB * 1024)
 		return err_set(e, EINVAL, "guest RAM cannot be larger than 1 PiB");
-	if (cfg->kernel && (cfg->bios || cfg->pflash[0]))
-		return err_set(
-			e, EINVAL,
-			"a kernel is started without firmware: give a kernel or a BIOS, not both");
 	if (!cfg->kernel && !cfg->bios && !cfg->pflash[0])
 		return err_set(e, EINVAL, "nothing to start: give a kernel or a BIOS");
 	if (!cfg->kernel && (cfg->initrd || (cfg->append && *cfg->append)))
@@ -102,6 +100,25 @@ static int check_smbios(const struct vm *vm, const struct vm_config *cfg, struct
 	return smbios_check(&s, e);
 }
 
+/* A kernel is started without firmware, or by firmware that takes it out of fw_cfg: that is EFI's, not
+ * a BIOS.  Its images begin with a firmware volume (PI 1.7 volume 3, 3.2.1). */
+static int check_loader(const struct vm *vm, const struct vm_config *cfg, struct err **e)
+{
+	char sign[4] = "";
+	int r = 0;
+
+	if (cfg->pflash[0])
+		r = block_pread(cfg->pflash[0], FV_SIGNATURE_OFFSET, sign, sizeof(sign));
+	else if (cfg->bios)
+		r = image_read(&vm->firmware, FV_SIGNATURE_OFFSET, sign, sizeof(sign), NULL);
+	else
+		return 0;
+	if (r || memcmp(sign, "_FVH", 4))
+		return err_set(e, EINVAL,
+			       "this firmware does not start kernels: give a kernel without it, or EFI firmware");
+	return 0;
+}
+
 static int open_images(struct vm *vm, const struct vm_config *cfg, struct err **e)
 {
 	int r = 0;
@@ -112,7 +129,7 @@ static int open_images(struct vm *vm, const struct vm_config *cfg, struct err **
 		r = image_open(&vm->initrd, "initrd", cfg->initrd, e);
 	if (!r && cfg->bios)
 		r = image_open(&vm->firmware, "firmware", cfg->bios, e);
-	return r;
+	return r || !cfg->kernel ? r : check_loader(vm, cfg, e);
 }
 
 static int create_engine(struct vm *vm, const struct vm_config *cfg, struct err **e)
@@ -216,7 +233,10 @@ static int create_devices(struct vm *vm, const struct vm_config *cfg, struct err
 	for (size_t i = 0; i < cfg->n_fw_items; i++)
 		fwcfg_add_file(vm->pc.fwcfg, cfg->fw_items[i].name, cfg->fw_items[i].data,
 			       cfg->fw_items[i].len);
-	return r;
+	return vm->pc.firmware && cfg->kernel ? boot_fw_items(&vm->kernel,
+							      vm->initrd.fd >= 0 ? &vm->initrd : NULL,
+							      vm->cmdline, vm->pc.fwcfg, e)
+					      : 0;
 }
 
 static int create_event(struct vm *vm, struct err **e)

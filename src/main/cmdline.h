@@ -37,6 +37,7 @@ struct cmdline {
 	struct cmd_list fw_cfgs, smbios;
 	struct cmd_use user; /* --user */
 	struct cmd_list ssh_keys;
+	const char *pflash[2]; /* -machine pflash0=, pflash1=: names of -blockdev nodes; NULL: none */
 	const char *vga_driver; /* NULL: no display adapter */
 	bool vga_given, snapshot;
 	unsigned disks; /* images that were named without an option */

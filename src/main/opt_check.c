@@ -36,6 +36,8 @@ static bool has_disks(const struct cmdline *c)
 
 static bool has_pflash(const struct cmdline *c)
 {
+	if (c->pflash[0])
+		return true;
 	for (size_t i = 0; i < c->drives.n; i++)
 		if (strstr(c->drives.use[i].arg, "if=pflash"))
 			return true;

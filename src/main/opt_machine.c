@@ -173,6 +173,19 @@ static int machine_parts(struct kvlist *l, struct vm_board_opts *b, struct err *
 	return r;
 }
 
+/* The nodes that are flash memories. */
+static void machine_flash(struct cmdline *c, struct kvlist *l)
+{
+	static const char *const keys[] = {"pflash0", "pflash1"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+		const char *node = kv_get(l, keys[i]);
+
+		if (node)
+			c->pflash[i] = *node ? cmdline_own(c, xstrdup(node)) : NULL;
+	}
+}
+
 int opt_machine(struct cmdline *c, const struct cmd_use *use, struct err **e)
 {
 	struct kvlist l = {0};
@@ -201,6 +214,7 @@ int opt_machine(struct cmdline *c, const struct cmd_use *use, struct err **e)
 		r = machine_absent_parts(&l, e);
 	if (!r)
 		r = machine_parts(&l, &c->cfg.board, e);
+	machine_flash(c, &l);
 	if (!r)
 		r = kv_finish(&l, e);
 	kv_free(&l);

@@ -197,6 +197,26 @@ static int add_drives(struct parts *p, const struct cmdline *c, struct backs *bs
 	return r;
 }
 
+/* -machine pflash0=NODE: blame what is wrong on that option. */
+static int add_flash_nodes(struct parts *p, const struct cmdline *c, struct backs *bs,
+			   struct err **e)
+{
+	int r = 0;
+
+	for (unsigned i = 0; i < 2 && !r; i++) {
+		if (!c->pflash[i])
+			continue;
+		if (p->pflash[i])
+			r = err_set(e, EBUSY, "flash unit %u is taken by a drive", i);
+		p->pflash[i] = backs_drive(bs, c->pflash[i]);
+		if (!r && !p->pflash[i])
+			r = err_set(e, ENOENT, "pflash%u: there is no node '%s'", i, c->pflash[i]);
+		if (r)
+			cmd_blame(e, &c->machine);
+	}
+	return r;
+}
+
 int parts_make(struct parts *p, const struct cmdline *c, struct backs *b, struct err **e)
 {
 	const struct backs_part *list;
@@ -213,7 +233,9 @@ int parts_make(struct parts *p, const struct cmdline *c, struct backs *b, struct
 	n = backs_folders(b, &list);
 	for (size_t i = 0; i < n; i++)
 		add(p, c, list[i].driver, list[i].props);
-	return r ? r : add_drives(p, c, b, e);
+	if (!r)
+		r = add_drives(p, c, b, e);
+	return r ? r : add_flash_nodes(p, c, b, e);
 }
 
 void parts_free(struct parts *p)

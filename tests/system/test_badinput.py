@@ -144,6 +144,27 @@ rejected("chardev-in-use", ["-chardev", "null,id=a", "-serial", "chardev:a",
                             "-serial", "chardev:a"], ["a"], qemu=False)
 
 
+# Firmware.
+rejected("kernel-with-bios", ["-bios", "/usr/share/seabios/bios.bin", "-kernel", KERNEL],
+         ["firmware does not start kernels"], qemu=False)
+rejected("flash-node-unknown", ["-machine", "pflash0=nowhere"], ["pflash0", "nowhere"], qemu=False)
+rejected("flash-unit-twice", lambda: [
+    "-blockdev", f"driver=file,node-name=n,filename={sparse(1 << 20)}", "-drive",
+    f"if=pflash,format=raw,file={file_of(bytes(1 << 20))}", "-machine", "pflash0=n"],
+         ["pflash0", "taken"], qemu=False)
+rejected("disk-policy-word", ["-device", "virtio-blk-pci,drive=d,rerror=enospc"],
+         ["rerror", "enospc"], qemu=False)
+
+
+@case("badinput/firmware-not-installed", cost=1)
+def firmware_not_installed():
+    doppel_only("QEMU has directories of its own")
+    for machine, name in (("pc", "bios-256k.bin"), ("microvm", "bios-microvm.bin")):
+        check_rejected(["env", f"DOPPEL_FIRMWARE_PATH={tmp('')}:/nonexistent"] + EMULATOR +
+                       base_options() + ["-machine", machine],
+                       [f"firmware '{name}' is not installed (Debian package seabios)", "-bios"])
+
+
 @case("badinput/unknown-accelerator", cost=1)
 def unknown_accelerator():
     check_rejected(EMULATOR + ["-nodefaults", "-display", "none", "-accel", "warp"], ["warp"])

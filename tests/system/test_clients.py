@@ -75,6 +75,7 @@ Package: doppel-tested
 Architecture: all
 Description: tests only
 """,
+    "debian/files": "",		# it is built, so no package has to be fetched for building it
     "debian/tests/control": """Tests: plain
 Depends:
 

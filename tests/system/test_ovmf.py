@@ -4,7 +4,7 @@
 import os
 import shutil
 
-from harness import BOOT_TIMEOUT, case, check, emulator, tmp
+from harness import BOOT_TIMEOUT, Linux, case, check, emulator, tmp
 from screen import Screen
 
 CODE = "/usr/share/OVMF/OVMF_CODE_4M.fd"
@@ -77,6 +77,30 @@ def single_file():
     to_shell(guest)
     guest.popen.terminate()
     guest.wait(20)
+
+
+def nodes(variables):
+    """The same as flash, by nodes and properties of the machine."""
+    return ["-blockdev", f"driver=file,node-name=code-file,read-only=on,filename={CODE}",
+            "-blockdev", "driver=raw,node-name=code,read-only=on,file=code-file",
+            "-blockdev", f"driver=raw,node-name=vars,file.driver=file,file.filename={variables}",
+            "-machine", "pflash0=code,pflash1=vars"]
+
+
+@case("ovmf/kernel-flash", "pc", flash, cost=15)
+@case("ovmf/kernel-nodes", "q35", nodes, cost=15)
+def kernel(machine, options):
+    """Firmware takes kernel, initrd and command line out of fw_cfg; a reset does so again."""
+    variables = fresh_variables()
+    before = os.stat(variables).st_mtime_ns
+    guest = Linux(machine=machine, append="tag=by-firmware", options=options(variables))
+    for _ in range(2):
+        guest.expect("EFI v", BOOT_TIMEOUT)
+        guest.wait_for_shell()
+        check("tag=by-firmware" in guest.run("cat /proc/cmdline"), "another command line")
+        guest.run("[ -d /sys/firmware/efi ]")
+        guest.send("reboot -f\n")
+    check(os.stat(variables).st_mtime_ns != before, "variables are not those of the file")
 
 
 @case("ovmf/read-only-variables", cost=20)

@@ -343,7 +343,7 @@ static void expect_written(struct rig *r, unsigned i, uint64_t sector)
  * the machine goes on. */
 static void held(uint64_t f)
 {
-	struct rig *r = blk_open("drive=d", ",werror=stop", f), *s;
+	struct rig *r = blk_open("drive=d,werror=stop", "", f), *s;
 	struct rlimit old, low;
 	struct state_buf a = {0};
 	unsigned errors = 0;

@@ -221,6 +221,12 @@ struct block_policy {
 };
 void block_policy(const struct block *b, struct block_policy *out);
 
+/* block_set_errors - what failed reads and writes come to: a word that -drive takes, or NULL or "auto":
+ * as it is.  For devices that have such properties. */
+void block_set_errors(struct block *b, const char *rerror, const char *werror);
+#define BLOCK_RERRORS "auto|report|ignore|stop"
+#define BLOCK_WERRORS "auto|report|ignore|enospc|stop"
+
 struct block_snapshot {
 	char *id, *name;
 	uint64_t vm_state_size, date_s, date_ns, vm_clock_ns, disk_size;

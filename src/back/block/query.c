@@ -40,6 +40,27 @@ void block_policy(const struct block *b, struct block_policy *out)
 	}
 }
 
+static int error_word(const char *word, int as_it_is)
+{
+	static const char *const words[] = {
+		[ERRORS_REPORT] = "report",
+		[ERRORS_IGNORE] = "ignore",
+		[ERRORS_ENOSPC] = "enospc",
+		[ERRORS_STOP] = "stop",
+	};
+
+	for (size_t i = 0; word && i < ARRAY_SIZE(words); i++)
+		if (!strcmp(word, words[i]))
+			return (int)i;
+	return as_it_is;
+}
+
+void block_set_errors(struct block *b, const char *rerror, const char *werror)
+{
+	b->policy.rerror = error_word(rerror, b->policy.rerror);
+	b->policy.werror = error_word(werror, b->policy.werror);
+}
+
 struct block_node *block_root(const struct block *b)
 {
 	return b->root;

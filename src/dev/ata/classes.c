@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "back/block/block.h"
 #include "base/err.h"
 #include "dev/ata/ata_int.h"
 #include "dev/bootindex.h"
@@ -70,6 +71,8 @@ static int create(const struct dev_place *p, const struct dev_opts *o, bool atap
 		}
 	}
 	rc = ata_dev_create(b, p->place, &cfg, *p->id ? p->id : atapi ? "ide-cd" : "ide-hd", e);
+	if (!rc && cfg.block)
+		block_set_errors(cfg.block, dev_opt_str(o, "rerror"), dev_opt_str(o, "werror"));
 	if (rc && cfg.boot_path) {
 		dev_bootindex_remove(p->env, cfg.boot_path);
 		free(cfg.boot_path);
@@ -94,6 +97,9 @@ static const struct dev_prop drive_props[] = {
 	{"model", "model, 40 characters", NULL, PROP_STR},
 	{"ver", "firmware revision, 8 characters", NULL, PROP_STR},
 	{"wwn", "64-bit world-wide name", "0", PROP_UINT},
+	{"rerror", "what a failed read comes to (auto: as the drive says)", "auto", PROP_ENUM, 0,
+	 BLOCK_RERRORS},
+	{"werror", "what a failed write comes to", "auto", PROP_ENUM, 0, BLOCK_WERRORS},
 	{"logical_block_size", "512", "512", PROP_SIZE},
 	{"physical_block_size", "bytes that are written at once", NULL, PROP_SIZE},
 	{0},

@@ -458,6 +458,9 @@ static const struct dev_prop blk_props[] = {
 	{"drive", "the disk", NULL, PROP_DRIVE},
 	{"serial", "serial number, up to 20 characters", NULL, PROP_STR},
 	{"bootindex", "place in the boot order", NULL, PROP_UINT, INT32_MAX},
+	{"rerror", "what a failed read comes to (auto: as the drive says)", "auto", PROP_ENUM, 0,
+	 BLOCK_RERRORS},
+	{"werror", "what a failed write comes to", "auto", PROP_ENUM, 0, BLOCK_WERRORS},
 	{"logical_block_size", "smallest unit of access", "512", PROP_SIZE, 32 * KiB},
 	{"physical_block_size", "unit that is written without reading (default: the disk's)", NULL,
 	 PROP_SIZE, 2 * MiB},
@@ -574,6 +577,7 @@ static int blk_create(const struct dev_place *p, const struct dev_opts *o, struc
 		free(b);
 		return rc;
 	}
+	block_set_errors(b->block, dev_opt_str(o, "rerror"), dev_opt_str(o, "werror"));
 	block_info(b->block, &b->info);
 	from_opts(b, o);
 	virtio_init(&b->v, &blk_ops, p->env, p->id, (unsigned)dev_opt_num(o, "num-queues"),

@@ -43,6 +43,12 @@ int boot_load(const struct boot_config *cfg, struct x86_state *bsp, struct err *
 /* boot_detect - which protocol an image offers; -EINVAL with *e when none that we know. */
 int boot_detect(const struct image *kernel, enum boot_kind *out, struct err **e);
 
+/* boot_fw_items - instead: let firmware start a Linux kernel (bzImage) that it finds in fw_cfg.  The files are
+ * read now.  0, or -errno with *e. */
+struct fwcfg;
+int boot_fw_items(const struct image *kernel, const struct image *initrd, const char *cmdline,
+		  struct fwcfg *fw, struct err **e);
+
 #define BOOT_BDA 0x400u
 #define BOOT_GDT 0x800u
 #define BOOT_STACK 0x2000u

@@ -6,9 +6,11 @@
  * at the load address.
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include "base/base.h"
 #include "base/err.h"
+#include "dev/fwcfg.h"
 #include "machine/boot/boot_int.h"
 
 /* Offsets in the file and, from 0x1f1 on, the same in boot_params. */
@@ -165,4 +167,49 @@ int boot_linux(const struct boot_config *cfg, struct x86_state *s, struct err **
 	s->rip = h.load + (h.entry64 ? 0x200 : 0);
 	s->gpr[X86_RSI] = BOOT_INFO;
 	return boot_write(cfg, BOOT_INFO, params, sizeof(params), e);
+}
+
+/* Two items: the size in bytes, and [off, off + len) of a file. */
+static int add_part(struct fwcfg *fw, uint16_t size_key, uint16_t data_key, const struct image *im,
+		    uint64_t off, uint64_t len, struct err **e)
+{
+	void *data;
+	int r;
+
+	if (len > INT32_MAX)
+		return err_set(e, EFBIG, "%s '%s' is too large for firmware", im->what, im->path);
+	data = xzalloc(len);
+	r = image_read(im, off, data, len, e);
+	if (!r) {
+		fwcfg_add_u32(fw, size_key, (uint32_t)len);
+		fwcfg_add_key(fw, data_key, data, (uint32_t)len);
+	}
+	free(data);
+	return r;
+}
+
+int boot_fw_items(const struct image *kernel, const struct image *initrd, const char *cmdline,
+		  struct fwcfg *fw, struct err **e)
+{
+	uint32_t line = (uint32_t)strlen(cmdline) + 1;
+	struct linux_header h;
+	enum boot_kind kind;
+	int r = boot_detect(kernel, &kind, e);
+
+	if (!r && kind != BOOT_LINUX)
+		r = header_error(kernel, e, "is not a bzImage, the only kind that firmware starts");
+	if (!r)
+		r = read_header(kernel, &h, e);
+	if (!r)
+		r = add_part(fw, FW_CFG_SETUP_SIZE, FW_CFG_SETUP_DATA, kernel, 0, h.setup_size, e);
+	if (!r)
+		r = add_part(fw, FW_CFG_KERNEL_SIZE, FW_CFG_KERNEL_DATA, kernel, h.setup_size,
+			     h.payload, e);
+	if (!r && initrd)
+		r = add_part(fw, FW_CFG_INITRD_SIZE, FW_CFG_INITRD_DATA, initrd, 0, initrd->size, e);
+	if (r)
+		return r;
+	fwcfg_add_u32(fw, FW_CFG_CMDLINE_SIZE, line);
+	fwcfg_add_key(fw, FW_CFG_CMDLINE_DATA, cmdline, line);
+	return 0;
 }
