@@ -43,6 +43,13 @@ void hmp_nmi(struct hmp_call *h)
 	plain(h, "inject-nmi");
 }
 
+void hmp_not_yet(struct hmp_call *h)
+{
+	while (hmp_word(h))
+		;
+	hmp_error(h, "saving, loading and migrating a machine is not there yet");
+}
+
 void hmp_cpu(struct hmp_call *h)
 {
 	uint64_t n;

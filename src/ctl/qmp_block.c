@@ -203,7 +203,7 @@ static struct json_object *drive_json(struct block *b)
 	if (p.attached)
 		obj_str(o, "io-status", s.held ? "failed" : "ok");
 	obj_str(o, "device", block_id(b));
-	obj_bool(o, "locked", false);
+	obj_bool(o, "locked", p.tray_locked);
 	obj_bool(o, "removable", p.removable);
 	if (root)
 		json_object_object_add(o, "inserted", node_json(root, b));

@@ -10,13 +10,19 @@
 struct netdev_search {
 	const char *id;
 	struct netdev *found;
-	unsigned users; /* of kind "user" */
+	unsigned users; /* of that name, or of kind "user" */
+	bool card; /* a card has that name */
 };
 
 static void search_step(void *arg, struct netdev *nd)
 {
 	struct netdev_search *s = arg;
 
+	/* By the back end's name before a card's. */
+	if (s->id && !strcmp(netdev_card(nd), s->id) && !s->users) {
+		s->found = nd;
+		s->card = true;
+	}
 	if (s->id ? !strcmp(netdev_id(nd), s->id) : !strcmp(netdev_kind(nd), "user")) {
 		s->found = nd;
 		s->users++;
@@ -29,7 +35,7 @@ struct netdev *ctl_netdev(struct ctl *c, const char *id)
 
 	if (c->cfg.each_netdev)
 		c->cfg.each_netdev(c->cfg.opaque, search_step, &s);
-	return s.users == 1 ? s.found : NULL;
+	return s.users == 1 || (!s.users && s.card) ? s.found : NULL;
 }
 
 int qmp_set_link(struct qmp_call *call)

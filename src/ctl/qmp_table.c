@@ -241,7 +241,7 @@ int qmp_query_qmp_schema(struct qmp_call *call)
 {
 	static const char *const events[] = {
 		"SHUTDOWN",	     "RESET", "STOP", "RESUME", "POWERDOWN", "BLOCK_IO_ERROR",
-		"DEVICE_TRAY_MOVED",
+		"DEVICE_TRAY_MOVED", "BALLOON_CHANGE",
 	};
 	struct json_object *list = json_object_new_array();
 

@@ -10,7 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include "dev/virtio/balloon.h"
 #include "machine/vm_int.h"
+
+#define BALLOON_INTERVAL_NS INT64_C(1000000000)
 
 struct event_node {
 	struct event_node *next;
@@ -155,4 +158,40 @@ const char *vm_state_name(enum vm_state state)
 	};
 
 	return names[state];
+}
+
+static void balloon_tell(void *opaque)
+{
+	struct vm *vm = opaque;
+	uint64_t bytes;
+
+	if (!balloon_actual(&vm->env, vm->ram.below_4g + vm->ram.above_4g, &bytes))
+		return;
+	vm->balloon_told = vclock_now(vm->clock);
+	vm_emit(vm, "BALLOON_CHANGE",
+		(struct vm_event_arg[]){VM_INT("actual", (int64_t)bytes)}, 1);
+}
+
+/* A guest changes it in many small steps, or all the time: at most one event a second, and the last value
+ * is always told. */
+static void balloon_changed(void *opaque)
+{
+	struct vm *vm = opaque;
+	int64_t next = vm->balloon_told + BALLOON_INTERVAL_NS;
+
+	if (vm->balloon_timer && !timer_armed(vm->balloon_timer))
+		timer_arm(vm->balloon_timer, next);
+}
+
+void events_balloon(struct vm *vm)
+{
+	vm->balloon_told = -BALLOON_INTERVAL_NS;
+	vm->balloon_timer = timer_new(vm->loop, vm->clock, &vm->dev_lock, balloon_tell, vm);
+	balloon_on_change(&vm->env, balloon_changed, vm);
+}
+
+void events_balloon_fini(struct vm *vm)
+{
+	timer_destroy(vm->balloon_timer);
+	vm->balloon_timer = NULL;
 }

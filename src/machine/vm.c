@@ -226,6 +226,7 @@ static int create_devices(struct vm *vm, const struct vm_config *cfg, struct err
 	lock_take(&vm->dev_lock);
 	for (size_t i = 0; i < cfg->n_devices && !r; i++)
 		r = dev_create(&slots, cfg->devices[i].driver, cfg->devices[i].props, e);
+	events_balloon(vm);
 	lock_drop(&vm->dev_lock);
 	if (r)
 		return r;
@@ -417,6 +418,7 @@ void vm_destroy(struct vm *vm)
 	if (vm->blocks)
 		blocks_set_error_hook(vm->blocks, NULL, NULL);
 	keys_fini(vm);
+	events_balloon_fini(vm);
 	dev_destroy_all(&vm->env);
 	lock_drop(&vm->dev_lock);
 	if (vm->mem)

@@ -94,6 +94,8 @@ struct vm {
 	struct vcpu *cpus;
 
 	struct keys *keys; /* NULL until one is pressed */
+	struct timer *balloon_timer; /* until BALLOON_CHANGE may be told again; dev_lock */
+	int64_t balloon_told; /* vclock */
 	struct vm_debug_hook hook;
 	bool restart; /* go on after the reset that has been requested */
 	unsigned quick_deaths; /* triple faults in a row, each soon after a reset */
@@ -127,6 +129,10 @@ void vm_report(struct vm *vm, unsigned cpu, const char *why);
 void events_init(struct vm *vm);
 void events_fini(struct vm *vm);
 void events_flush(struct vm *vm);
+/* events_balloon - BALLOON_CHANGE from now on, if there is a balloon; events_balloon_fini: before the device lock
+ * goes. */
+void events_balloon(struct vm *vm);
+void events_balloon_fini(struct vm *vm);
 
 /* keys.c: before the loop and the device lock go. */
 void keys_fini(struct vm *vm);

@@ -72,6 +72,11 @@ int opt_none(struct cmdline *c, const struct cmd_use *use, struct err **e)
 	return 0;
 }
 
+int opt_not_yet(struct cmdline *c, const struct cmd_use *use, struct err **e)
+{
+	return err_set(e, ENOTSUP, "saving, loading and migrating a machine is not there yet");
+}
+
 int opt_serial(struct cmdline *c, const struct cmd_use *use, struct err **e)
 {
 	if (c->serials.n == 4)

@@ -114,6 +114,8 @@ rejected("device-port-in-use", ["-device", "isa-debug-exit,iobase=0x70"], ["rtc"
 
 # Names.
 rejected("unknown-option", ["-frobnicate"], ["-frobnicate"])
+rejected("incoming", ["-incoming", "tcp:0:4444"], ["-incoming", "not there yet"], qemu=False)
+rejected("loadvm", ["-loadvm", "yesterday"], ["-loadvm", "not there yet"], qemu=False)
 rejected("unknown-device", ["-device", "frobnicator"], ["frobnicator"])
 rejected("unknown-device-property", ["-device", "isa-debug-exit,colour=red"], ["colour"])
 rejected("bad-device-property", ["-device", "isa-debug-exit,iobase=here"], ["here"], qemu=False)

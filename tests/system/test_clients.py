@@ -6,8 +6,7 @@ import fcntl
 import os
 import shutil
 
-from harness import (BUILD, EMULATOR, GUEST, ROOT, Failed, Process, accel, case, check,
-                     check_equal, log_tail, run_to_end, tmp)
+from harness import EMULATOR, GUEST, ROOT, Process, case, check, check_equal, run_to_end, tmp
 from test_disk import free_port, image
 
 EMULATOR_NAME = "qemu-system-x86_64"
@@ -120,10 +119,16 @@ def source_package():
 def autopkgtest():
     """A package's tests in a testbed; one needs a reboot, one is to fail, and does so by itself."""
     need("autopkgtest", "autopkgtest")
-    guest = Process(with_emulator(
+    command = with_emulator(
         "autopkgtest", "--no-built-binaries", "-o", tmp("out"), source_package(), "--", "qemu",
-        "-q", EMULATOR_NAME, "--timeout-reboot", "300", "--qemu-options", ROOT_SHELL, image()))
-    status = guest.wait(900)
+        "-q", EMULATOR_NAME, "--timeout-reboot", "300", "--qemu-options", ROOT_SHELL, image())
+    # It takes pieces of what a terminal says for whole lines and waits for ever when, on a busy host, two
+    # arrive as one: status 16. That is so with QEMU, too.
+    for _ in range(3):
+        shutil.rmtree(tmp("out"), ignore_errors=True)
+        status = Process(command).wait(900)
+        if status != 16:
+            break
     check_equal(status, 4, "autopkgtest's exit status (4: a test failed)")
     with open(tmp("out/summary"), encoding="utf-8") as f:
         results = dict(line.split(None, 1) for line in f.read().splitlines())

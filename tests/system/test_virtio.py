@@ -9,6 +9,7 @@ import time
 
 from harness import IS_QEMU, Linux, case, check, check_equal, tmp
 from modules import initrd
+from qmp import Qmp
 
 MODULES = ["virtio_pci", "virtio_mmio", "virtio_blk", "virtio_console", "virtio-rng", "virtio_balloon"]
 MIB = 1 << 20
@@ -206,8 +207,9 @@ def resident(pid):
 def balloon(machine, props):
     path = tmp("monitor.sock")
     guest = boot("-device", f"virtio-balloon-pci,guest-stats-polling-interval=1{props}",
-                 "-monitor", f"unix:{path},server=on,wait=off", machine=machine, memory="512M")
-    monitor = Monitor(path)
+                 "-monitor", f"unix:{path},server=on,wait=off",
+                 "-qmp", f"unix:{path}.qmp,server=on,wait=off", machine=machine, memory="512M")
+    monitor, qmp = Monitor(path), Qmp(path + ".qmp")
     check("actual=512" in monitor.run("info balloon"), "the guest does not have all")
     # Memory that the guest has used, and frees.
     guest.run("mkdir -p /mnt; mount -t tmpfs -o size=400M none /mnt; dd if=/dev/zero of=/mnt/x bs=1M count=300 "
@@ -220,6 +222,11 @@ def balloon(machine, props):
         time.sleep(0.2)
     info = monitor.run("info balloon")
     check("actual=200" in info, f"the balloon does not fill: {info}")
+    told = []
+    while not told or told[-1] != 200 * MIB:
+        told.append(qmp.event("BALLOON_CHANGE")["data"]["actual"])
+    # The driver gives 1 MiB at a time.
+    check(told == sorted(told, reverse=True) and len(told) < 100, f"told of: {told}")
     after = resident(guest.pid)
     check(after < before - 150, f"{before} MiB resident before, {after} after")
     time.sleep(1.5)

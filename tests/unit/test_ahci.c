@@ -637,6 +637,7 @@ static void tray(void **state)
 {
 	struct rig *r = *state;
 	uint8_t *p = ram(r, DATA);
+	struct block_policy policy;
 	struct err *e = NULL;
 
 	PACKET(r, 0, 0x00);
@@ -662,15 +663,23 @@ static void tray(void **state)
 	assert_int_equal(sense(r), 0x062800);
 	PACKET(r, 0, 0x00);
 	assert_int_equal(sense(r), 0);
-	/* The monitor takes it away, and brings another. */
+	/* The monitor takes it away, which opens the tray, and brings another. */
+	PACKET(r, 0, 0x1e, 0, 0, 0, 1);
 	lock_take(&r->t->lock);
-	assert_int_equal(block_eject(r->cd, false, NULL), 0);
+	block_policy(r->cd, &policy);
+	assert_true(policy.tray_locked && !policy.tray_open);
+	assert_int_equal(block_eject(r->cd, true, NULL), 0);
+	block_policy(r->cd, &policy);
+	assert_true(!policy.tray_locked && policy.tray_open);
 	lock_drop(&r->t->lock);
 	PACKET(r, 0, 0x00);
 	assert_int_equal(sense(r), 0x062800);
 	PACKET(r, 8, 0x25);
-	assert_int_equal(sense(r) >> 8, 0x023a);
+	assert_int_equal(sense(r), 0x023a02);
+	PACKET(r, 0, 0x1b, 0, 0, 0, 3); /* the guest closes it */
 	lock_take(&r->t->lock);
+	block_policy(r->cd, &policy);
+	assert_false(policy.tray_open);
 	assert_int_equal(block_change(r->cd, r->disk_path + 0, "raw", 1, false, &e) == 0 || e, 1);
 	lock_drop(&r->t->lock);
 	err_free(&e);

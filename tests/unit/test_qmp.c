@@ -522,6 +522,15 @@ static void test_net(void **state)
 	tell(f, "{'execute':'set_link','arguments':{'name':'n0','up':false}}");
 	expect_return(f);
 	assert_false(netdev_link(f->net));
+	/* By the card that is plugged in, too. */
+	if (netdev_attach(f->net, &(struct net_front){.lock = vm_devices(f->vm)->lock, .name = "card"}, NULL))
+		fail_msg("there is a card");
+	tell(f, "{'execute':'set_link','arguments':{'name':'card','up':true}}");
+	expect_return(f);
+	assert_true(netdev_link(f->net));
+	netdev_detach(f->net);
+	expect_error(f, "{'execute':'set_link','arguments':{'name':'card','up':true}}",
+		     "DeviceNotFound", "Device 'card' not found");
 	expect_error(f, "{'execute':'set_link','arguments':{'name':'x','up':true}}",
 		     "DeviceNotFound", "Device 'x' not found");
 	expect_error(f, "{'execute':'set_link','arguments':{'name':'n0'}}", "GenericError",

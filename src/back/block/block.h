@@ -216,7 +216,7 @@ struct block_policy {
 	enum { ERRORS_REPORT, ERRORS_IGNORE, ERRORS_ENOSPC, ERRORS_STOP } rerror, werror;
 	bool direct, no_flush, writeback; /* cache modes */
 	bool detect_zeroes, detect_unmap;
-	bool tray_open, removable, attached;
+	bool tray_open, tray_locked, removable, attached;
 	const char *qdev;
 };
 void block_policy(const struct block *b, struct block_policy *out);

@@ -214,6 +214,7 @@ int block_eject(struct block *b, bool force, struct err **e)
 		return r;
 	block_cancel_held(b);
 	drive_set_root(b, NULL);
+	b->policy.tray_open = b->front.lock != NULL; /* nobody closes that of no device */
 	media_told(b);
 	return 0;
 }

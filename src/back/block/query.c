@@ -33,6 +33,8 @@ void block_policy(const struct block *b, struct block_policy *out)
 	*out = b->policy;
 	out->removable = b->place.cdrom;
 	out->attached = b->front.lock != NULL;
+	out->tray_locked = out->attached && b->front.tray_locked &&
+			   b->front.tray_locked(b->front.opaque);
 	out->qdev = b->front.name ? b->front.name : "";
 	if (b->root) {
 		out->detect_zeroes = b->root->detect_zeroes;

@@ -61,6 +61,7 @@ struct net_front {
 	void (*link)(void *opaque, bool up); /* set_link, a peer that went; may be NULL */
 	void *opaque;
 	unsigned mtu; /* of the guest's interface; 0: 1500 */
+	const char *name; /* id of the card; NULL or "": none.  Lives as long */
 };
 
 struct netdev_stats {
@@ -83,6 +84,7 @@ int netdev_attach(struct netdev *nd, const struct net_front *f, struct err **e);
 void netdev_detach(struct netdev *nd);
 bool netdev_attached(const struct netdev *nd);
 const char *netdev_id(const struct netdev *nd);
+const char *netdev_card(const struct netdev *nd); /* id of the card, "" for none */
 const char *netdev_kind(const struct netdev *nd);
 bool netdev_link(const struct netdev *nd);
 /* netdev_set_link - pull the cable out, or put it back (monitor's set_link). */

@@ -68,6 +68,11 @@ int netdev_attach(struct netdev *nd, const struct net_front *f, struct err **e)
 	return 0;
 }
 
+const char *netdev_card(const struct netdev *nd)
+{
+	return nd->attached && nd->front.name ? nd->front.name : "";
+}
+
 static void queue_clear(struct netdev *nd)
 {
 	while (nd->q) {

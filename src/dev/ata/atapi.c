@@ -53,6 +53,8 @@ void atapi_media_changed(void *opaque)
 	if (d->info.has_medium && d->tray_open) {
 		d->tray_open = false;
 		block_set_tray_open(d->blk, false);
+	} else if (!d->info.has_medium) {
+		d->tray_open = true; /* ejected */
 	}
 	d->event = d->info.has_medium ? 2 : 3;
 	attend(d, SENSE_MEDIUM_CHANGED);

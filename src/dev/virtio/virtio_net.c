@@ -557,6 +557,7 @@ int vnet_start(struct vnet *n, struct err **e)
 		.link = vnet_link,
 		.opaque = n,
 		.mtu = n->mtu,
+		.name = n->v.id,
 	};
 	int r = netdev_attach(n->nd, &front, e);
 
