@@ -114,4 +114,4 @@ struct telnet {
 size_t telnet_filter(struct telnet *t, uint8_t *buf, size_t len);
 
 extern const struct chardev_kind chardev_null, chardev_file, chardev_stdio, chardev_pty,
-	chardev_pipe, chardev_socket, chardev_ringbuf, chardev_memory, chardev_vc;
+	chardev_pipe, chardev_socket, chardev_udp, chardev_ringbuf, chardev_memory, chardev_vc;

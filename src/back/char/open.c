@@ -11,7 +11,7 @@
 
 static const struct chardev_kind *const kinds[] = {
 	&chardev_stdio, &chardev_null,	  &chardev_file,   &chardev_pty, &chardev_pipe,
-	&chardev_socket, &chardev_ringbuf, &chardev_memory, &chardev_vc,
+	&chardev_socket, &chardev_udp, &chardev_ringbuf, &chardev_memory, &chardev_vc,
 };
 
 void chardev_kinds_help(void)
@@ -123,6 +123,35 @@ static int spec_socket(struct kvlist *l, const char *rest, bool unix_socket, str
 	return 0;
 }
 
+/* "[HOST]:PORT@[ADDR]:PORT" in halves of host and port, of which each may be in brackets. */
+static int spec_udp(struct kvlist *l, const char *rest, struct err **e)
+{
+	static const char *const keys[2][2] = {{"host", "port"}, {"localaddr", "localport"}};
+	char *copy = xstrdup(rest), *half[2] = {copy, strchr(copy, '@')};
+	int r = 0;
+
+	if (half[1])
+		*half[1]++ = 0;
+	for (unsigned i = 0; i < 2 && half[i] && !r; i++) {
+		char *colon = strrchr(half[i], ':'), *host = half[i];
+
+		if (!colon) {
+			r = err_set(e, EINVAL, "'udp:%s' is not 'udp:HOST:PORT[@ADDR:PORT]'", rest);
+			break;
+		}
+		*colon = 0;
+		if (*host == '[' && colon > host && colon[-1] == ']') {
+			colon[-1] = 0;
+			host++;
+		}
+		if (*host)
+			kv_add(l, keys[i][0], host);
+		kv_add(l, keys[i][1], colon + 1);
+	}
+	free(copy);
+	return r;
+}
+
 /* The kind that a -serial style spec names, its options into l; NULL with *e. */
 static const char *spec_parse(struct kvlist *l, const char *spec, struct err **e)
 {
@@ -142,9 +171,11 @@ static const char *spec_parse(struct kvlist *l, const char *spec, struct err **e
 		kv_add(l, "telnet", "on");
 		return spec_socket(l, spec + 7, false, e) ? NULL : "socket";
 	}
+	if (!strncmp(spec, "udp:", 4))
+		return spec_udp(l, spec + 4, e) ? NULL : "udp";
 	err_set(e, EINVAL,
 		"'%s' is not a character back end (stdio, mon:stdio, null, pty, vc, file:PATH, "
-		"pipe:PATH, unix:PATH, tcp:HOST:PORT, telnet:HOST:PORT)",
+		"pipe:PATH, unix:PATH, tcp:HOST:PORT, telnet:HOST:PORT, udp:HOST:PORT)",
 		spec);
 	return NULL;
 }
