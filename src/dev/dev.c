@@ -66,6 +66,15 @@ void dev_destroy_all(struct dev_env *env)
 		free(n);
 	}
 	env->names = NULL;
+	for (struct dev_plugged *p = env->plugged, *next; p; p = next) {
+		next = p->next;
+		free(p->driver);
+		free(p->id);
+		free(p->bus);
+		free(p->props);
+		free(p);
+	}
+	env->plugged = NULL;
 	dev_bootindex_free(env);
 }
 
@@ -82,6 +91,26 @@ const char *dev_name_add(struct dev_env *env, const char *id)
 	n->next = env->names;
 	env->names = n;
 	return n->id;
+}
+
+void dev_plugged_add(struct dev_env *env, const char *driver, const char *id, const char *bus,
+		     const char *props)
+{
+	struct dev_plugged **tail = &env->plugged, *p = xzalloc(sizeof(*p));
+	const struct dev *newest = env->devs;
+
+	while (newest && newest->next)
+		newest = newest->next;
+	*p = (struct dev_plugged){
+		.driver = xstrdup(driver),
+		.id = xstrdup(id),
+		.bus = bus ? xstrdup(bus) : NULL,
+		.props = xstrdup(props),
+		.dev = newest,
+	};
+	while (*tail)
+		tail = &(*tail)->next;
+	*tail = p;
 }
 
 void dev_bus_add(struct dev_env *env, const char *name, enum bus_kind kind, void *bus,

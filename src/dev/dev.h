@@ -44,6 +44,7 @@ struct dev_env {
 	void *msi_opaque;
 	struct dev_bus *buses; /* those that -device can plug into: dev/class.h */
 	struct dev_name *names; /* ids of -device */
+	struct dev_plugged *plugged; /* devices made by name, newest last */
 	struct dev_boot *boot; /* what to boot from: dev/bootindex.h */
 	struct display *displays; /* what shows something: back/display/display.h */
 	struct virtio_balloon *balloon; /* NULL: none; dev/virtio/balloon.h */
@@ -66,6 +67,15 @@ struct dev {
 	struct dev *next;
 };
 
+/* A device that was made by name, as it was asked for (info qtree). */
+struct dev_plugged {
+	struct dev_plugged *next;
+	char *driver, *id; /* id "": none was given */
+	char *bus;	   /* NULL: none */
+	char *props;	   /* "k=v,k=v", those that were given, without id and bus */
+	const struct dev *dev;
+};
+
 /* dev_add - enter a fully constructed device into env's list; id outlives it.  dev_reset_all,
  * dev_destroy_all (newest first): lock held / no vCPU running. */
 void dev_add(struct dev *d, const struct dev_ops *ops, const char *id, struct dev_env *env);
@@ -73,4 +83,7 @@ void dev_reset_all(struct dev_env *env);
 void dev_destroy_all(struct dev_env *env);
 /* dev_name_add - keep a device's id as long as env has devices; NULL when there is one of that name. */
 const char *dev_name_add(struct dev_env *env, const char *id);
+/* dev_plugged_add - strings are copied; dev is the newest.  They go with env's devices. */
+void dev_plugged_add(struct dev_env *env, const char *driver, const char *id, const char *bus,
+		     const char *props);
 void dev_quiesce_none(struct dev *d); /* for devices that need nothing */

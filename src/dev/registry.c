@@ -5,10 +5,12 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/base.h"
 #include "base/err.h"
+#include "base/kvjson.h"
 #include "base/kvlist.h"
 #include "dev/opts.h"
 
@@ -146,6 +148,26 @@ static int find_place(const struct request *r, struct dev_place *p, struct err *
 	}
 }
 
+static void note(struct dev_env *env, const struct request *r, const struct dev_place *p)
+{
+	struct kvlist given = {0};
+	char *text;
+
+	for (size_t i = 0; i < r->kv.n; i++)
+		if (strcmp(r->kv.kv[i].key, "id") && strcmp(r->kv.kv[i].key, "bus"))
+			kv_add(&given, r->kv.kv[i].key, r->kv.kv[i].val);
+	text = kv_text(&given, NULL);
+	dev_plugged_add(env, r->c->name, p->id,
+			r->c->bus == BUS_ISA ? "isa.0" : p->bus ? p->bus->name : NULL, text);
+	free(text);
+	kv_free(&given);
+}
+
+const char *dev_bus_kind(const struct dev_bus *b)
+{
+	return kinds[b->kind].name ? kinds[b->kind].name : "";
+}
+
 static int create(const struct dev_slots *s, const struct request *r, struct err **e)
 {
 	struct dev_place p = {.env = s->env, .gsi = s->gsi, .id = ""};
@@ -158,7 +180,11 @@ static int create(const struct dev_slots *s, const struct request *r, struct err
 		if (!p.id)
 			rc = err_set(e, EEXIST, "there is another device '%s'", r->id);
 	}
-	return rc ? rc : r->c->create(&p, r->opts, e);
+	if (!rc)
+		rc = r->c->create(&p, r->opts, e);
+	if (!rc)
+		note(s->env, r, &p);
+	return rc;
 }
 
 static int with_request(const struct dev_slots *s, const char *driver, const char *props,

@@ -25,6 +25,8 @@ int dev_prop_check(const char *driver, const char *prop, struct err **e);
 const struct dev_class *dev_class_find(const char *name);
 /* dev_class_nth - from 0 on, in no order; NULL: there are no more. */
 const struct dev_class *dev_class_nth(unsigned i);
+/* dev_bus_kind - "PCI", "IDE", ... */
+const char *dev_bus_kind(const struct dev_bus *b);
 /* dev_help - `-device help` (driver NULL) or `-device DRIVER,help` to stdout; -EINVAL for an
  * unknown one. */
 int dev_help(const char *driver, struct err **e);

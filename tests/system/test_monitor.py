@@ -313,6 +313,35 @@ def memory():
         check(f.read() == image, "pmemsave wrote something else")
 
 
+@case("monitor/qtree", cost=2)
+def qtree():
+    """Devices are on the buses that they were put on, with what they were given."""
+    doppel_only("QEMU shows all properties")
+    with open(tmp("disk"), "wb") as f:
+        f.truncate(1 << 20)
+    process, qmp = machine(
+        EMULATOR + base_options(), "-machine", "q35", "-m", "64M", "-S", "-bios", assemble_bios(HALT),
+        "-device", "pcie-root-port,id=port", "-device", "ahci,id=sata,bus=port",
+        "-drive", f"file={tmp('disk')},format=raw,if=none,id=d",
+        "-device", "ide-hd,drive=d,bus=sata.3,id=disk,werror=stop", "-device", "isa-debug-exit")
+    tree, bus = {}, None
+    for line in qmp.hmp("info qtree").splitlines():
+        words = line.split()
+        if words[0] == "bus:":
+            bus = tree.setdefault(words[1], [])
+        elif not line.startswith("  type"):
+            bus.append(" ".join(words))
+    check('dev: hpet, id "hpet"' in tree["main-system-bus"], f"no HPET: {tree}")
+    check_equal(tree["pcie.0"], ['dev: pcie-root-port, id "port"'], "pcie.0")
+    check_equal(tree["port"], ['dev: ahci, id "sata"'], "port")
+    check_equal(tree["sata.3"], ['dev: ide-hd, id "disk"', 'drive = "d"', 'werror = "stop"'], "sata.3")
+    check_equal(tree["isa.0"], ['dev: isa-debug-exit, id ""'], "isa.0")
+    check_equal(tree["ide.5"], [], "ide.5")
+    check("ide.6" not in tree, "the second controller's buses have two names")
+    qmp.run("quit")
+    process.check_exit(0, 20)
+
+
 @case("monitor/guest-shutdown", cost=60)
 def guest_shutdown():
     """A guest that powers off: with -no-shutdown the machine stays, and only a reset helps."""

@@ -804,7 +804,11 @@ static void classes(void **state)
 	assert_int_equal(rig_device(r, "ide-cd", "bus=ide.2"), 0);
 	assert_int_equal(pr(r, 2, 0x28), 0x133); /* it was plugged in */
 	assert_int_equal(rig_device(r, "ahci", "id=more"), 0);
-	assert_int_equal(rig_device(r, "ide-cd", "bus=ide.6"), 0);
+	assert_int_equal(rig_device(r, "ide-cd", "bus=ide.6"), -ENOENT);
+	assert_int_equal(rig_device(r, "ide-cd", "bus=more.5,rerror=enospc"), -EINVAL);
+	assert_int_equal(rig_device(r, "ide-cd", "bus=more.5,rerror=stop"), 0);
+	assert_int_equal(rig_device(r, "ahci", ""), 0);
+	assert_int_equal(rig_device(r, "ide-cd", "bus=ide.12"), 0); /* the number counts them all */
 }
 
 int main(void)

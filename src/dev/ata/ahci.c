@@ -324,6 +324,7 @@ void ahci_create_at(struct pci_place *pl, unsigned n_ports)
 	struct ahci *h = xzalloc(sizeof(*h));
 
 	bug_on(!n_ports || n_ports > AHCI_PORTS_MAX);
+	h->bus_id = pl->id && *pl->id ? pl->id : NULL;
 	pci_dev_init_at(&h->pci, pl, &ahci_id, &ahci_ops);
 	init(h, n_ports);
 }

@@ -55,6 +55,7 @@ struct ahci_port {
 
 struct ahci {
 	struct pci_dev pci;
+	const char *bus_id; /* names its buses; NULL: they are the board's */
 	unsigned n_ports;
 	uint32_t ghc, is;
 	uint32_t index; /* of the index/data pair */

@@ -572,7 +572,7 @@ void ahci_port_init(struct ahci_port *p, struct ahci *h, unsigned n)
 	p->h = h;
 	p->n = n;
 	p->slot = AHCI_SLOTS;
-	ata_bus_init(&p->bus, &h->pci, "pci8086,2922", n, 1, &ahci_host, p);
+	ata_bus_init(&p->bus, &h->pci, "pci8086,2922", h->bus_id, n, 1, &ahci_host, p);
 	p->bus.plugged = plugged;
 }
 

@@ -505,20 +505,17 @@ static int bus_place(void *opaque, const char *addr, unsigned *place, struct err
 	return 0;
 }
 
-/* next_index - the lowest number that no bus has. */
 static unsigned next_index(struct dev_env *env)
 {
-	char name[16];
+	unsigned n = 0;
 
-	for (unsigned i = 0;; i++) {
-		snprintf(name, sizeof(name), "ide.%u", i);
-		if (!dev_bus_find(env, name))
-			return i;
-	}
+	for (const struct dev_bus *b = env->buses; b; b = b->next)
+		n += b->kind == BUS_IDE || b->kind == BUS_SATA;
+	return n;
 }
 
-void ata_bus_init(struct ata_bus *b, struct pci_dev *pci, const char *fw_name, unsigned channel,
-		  unsigned n_units, const struct ata_host *ops, void *host)
+void ata_bus_init(struct ata_bus *b, struct pci_dev *pci, const char *fw_name, const char *id,
+		  unsigned channel, unsigned n_units, const struct ata_host *ops, void *host)
 {
 	*b = (struct ata_bus){
 		.env = pci->dev.env,
@@ -530,7 +527,7 @@ void ata_bus_init(struct ata_bus *b, struct pci_dev *pci, const char *fw_name, u
 		.fw_name = fw_name,
 		.channel = channel,
 	};
-	snprintf(b->name, sizeof(b->name), "ide.%u", b->index);
+	b->name = id ? xasprintf("%s.%u", id, channel) : xasprintf("ide.%u", b->index);
 	dev_bus_add(b->env, b->name, n_units == 1 ? BUS_SATA : BUS_IDE, b, bus_place);
 }
 
@@ -538,4 +535,5 @@ void ata_bus_fini(struct ata_bus *b)
 {
 	bug_on(b->unit[0] || b->unit[1]);
 	dev_bus_remove(b->env, b);
+	free(b->name);
 }

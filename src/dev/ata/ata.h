@@ -125,13 +125,13 @@ struct ata_bus {
 	struct ata_dev *unit[2];
 	/* A drive came (or went: no drive) at run time or before; may be NULL. */
 	void (*plugged)(void *host, unsigned unit);
-	char name[16];
+	char *name; /* owned */
 };
 
-/* ata_bus_init - enter a bus for -device, "ide.N" with the next free number; ata_bus_fini: drives
- * are gone before. */
-void ata_bus_init(struct ata_bus *b, struct pci_dev *pci, const char *fw_name, unsigned channel,
-		  unsigned n_units, const struct ata_host *ops, void *host);
+/* ata_bus_init - enter a bus for -device: "ID.CHANNEL", or with id NULL "ide.N", where N counts all buses;
+ * ata_bus_fini: drives are gone before. */
+void ata_bus_init(struct ata_bus *b, struct pci_dev *pci, const char *fw_name, const char *id,
+		  unsigned channel, unsigned n_units, const struct ata_host *ops, void *host);
 void ata_bus_fini(struct ata_bus *b);
 
 struct ata_config {

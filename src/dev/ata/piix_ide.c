@@ -650,7 +650,7 @@ static void channel_init(struct piix_ide *p, unsigned n, struct gsi *gsi)
 					    .opaque = ch,
 					    .lock = env->lock,
 					    .size = 1};
-	ata_bus_init(&ch->bus, &p->pci, "ide", n, 2, &piix_host, ch);
+	ata_bus_init(&ch->bus, &p->pci, "ide", NULL, n, 2, &piix_host, ch);
 }
 
 struct piix_ide *piix_ide_create(struct pci_bus *bus, uint8_t devfn, struct gsi *gsi)
