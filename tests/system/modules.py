@@ -3,11 +3,12 @@
 for."""
 
 import functools
-import gzip
 import io
 import os
 import re
+import shutil
 import stat
+import subprocess
 import sys
 
 from harness import GUEST, INITRD, ROOT, check, tmp
@@ -55,12 +56,17 @@ def closure(kernel, wanted):
     return list(done.items())
 
 
-def initrd(kernel, wanted, params=None, files=()):
-    """The x86-64 initramfs with these modules in /modules, and /modules/load, which loads them with
-    {module: parameters} and fails if one will not be; and with (name, path) files."""
+def archive(kernel, wanted, params=None, files=()):
+    """A cpio archive of these modules in /modules, and /modules/load, which loads them with
+    {module: parameters} and fails if one will not be; and of (name, path) files."""
     out, params = io.BytesIO(), params or {}
     cpio, order = Cpio(out), closure(kernel, wanted)
-    cpio.add("modules", stat.S_IFDIR | 0o755)
+    folders = {"modules"}
+    for name, _ in files:
+        while name := os.path.dirname(name):
+            folders.add(name)
+    for name in sorted(folders):
+        cpio.add(name, stat.S_IFDIR | 0o755)
     for name, data in order:
         cpio.add(f"modules/{name}.ko", stat.S_IFREG | 0o644, data)
     load = "#!/bin/sh\nstatus=0\n" + "".join(
@@ -71,7 +77,23 @@ def initrd(kernel, wanted, params=None, files=()):
         with open(path, "rb") as f:
             cpio.add(name, stat.S_IFREG | 0o755, f.read())
     cpio.finish()
+    return out.getvalue()
+
+
+def initrd(kernel, wanted, params=None, files=()):
+    """The x86-64 initramfs with what archive() has in it, which is not worth compressing."""
     path = tmp("initrd")
     with open(path, "wb") as f, open(INITRD, "rb") as base:
-        f.write(base.read() + gzip.compress(out.getvalue(), 1))
+        f.write(base.read())
+        f.write(b"\0" * (-f.tell() % 512))	# an archive starts at a multiple of four
+        f.write(archive(kernel, wanted, params, files))
     return path
+
+
+def program(name):
+    """[(name, path)] for archive(): a program of this machine's, and the libraries it needs."""
+    path = shutil.which(name)
+    check(path, f"there is no {name} (tools/install-deps check)")
+    out = subprocess.run(["ldd", path], check=True, stdout=subprocess.PIPE, text=True).stdout
+    libraries = re.findall(r"(?m)(?:=> |^\s+)(/\S+) \(", out)
+    return [(f"bin/{name}", path)] + [(library[1:], library) for library in libraries]
