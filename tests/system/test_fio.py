@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """fio with verify on every kind of disk, and disks whose machine is killed while fio writes.
 
-A machine has two disks of a kind, raw and qcow2. For the kill, a disk is cut into regions. fio runs jobs
-that fill a region each, flush, and say so on the console; so is said when a job begins, so that a region is
-known to have what its last job wrote unless another one had begun. Every block carries its place, its
-job's seed and a checksum (--verify), so that no older or foreign block passes for it. When
-enough is told the machine is killed; it starts again with the same images, reads what is
+A machine has two disks of a kind, raw and qcow2. For the kill, a disk is cut into regions. fio runs
+jobs that fill a region each, flush, and say so on the console; they say so, too, when they begin, so
+that a region is known to have what its last job wrote unless another one had begun. Every block
+carries its place, its job's seed and a checksum (--verify), so that no older or foreign block passes
+for it. When enough is told the machine is killed; it starts again with the same images, reads what is
 known, goes on to write, and is killed again.
 """
 
