@@ -6,7 +6,7 @@
 
 static uint8_t *bytes_room(struct bytes *b, size_t n)
 {
-	if (b->cap - b->len < n) {
+	if (!b->p || b->cap - b->len < n) {
 		b->cap = b->cap * 2 + n + 64;
 		b->p = xrealloc(b->p, b->cap);
 	}

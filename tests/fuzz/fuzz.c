@@ -18,6 +18,7 @@ static struct {
 	_Atomic uint64_t started; /* seconds; 0: no case runs */
 	_Atomic(const char *) phase;
 	bool verbose;
+	const char *seeds; /* where cases are written */
 	FILE *chatter; /* what the code under test says on stderr */
 } now;
 
@@ -187,12 +188,92 @@ static void prepare(const struct fuzz *f)
 	pthread_detach(t);
 }
 
-static uint64_t number(int argc, char **argv, const char *opt, uint64_t otherwise)
+static void write_seed(const uint8_t *data, size_t size)
+{
+	char path[512];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/%016llx", now.seeds,
+		 (unsigned long long)atomic_load(&now.seed));
+	f = fopen(path, "wb");
+	if (!f || fwrite(data, 1, size, f) != size || fclose(f))
+		fuzz_fail(__FILE__, __LINE__, "a seed can be written", "%s", path);
+}
+
+void fuzz_input(const uint8_t *data, size_t size)
+{
+	uint8_t *own;
+
+	if (now.seeds) {
+		write_seed(data, size);
+		return;
+	}
+	own = malloc(size + !size); /* exactly as long, for the sanitizer */
+	memcpy(own, data, size);
+	now.f->target(own, size);
+	free(own);
+}
+
+static uint8_t *read_file(const char *path, size_t *len)
+{
+	FILE *f = fopen(path, "rb");
+	uint8_t *p = NULL;
+	size_t cap = 0, got = 1;
+
+	if (!f)
+		fuzz_fail(__FILE__, __LINE__, "a corpus can be read", "%s", path);
+	for (*len = 0; got; *len += got) {
+		if (cap - *len < 65536)
+			p = realloc(p, cap = 2 * cap + 65536);
+		got = fread(p + *len, 1, cap - *len, f);
+	}
+	fclose(f);
+	return p;
+}
+
+/* Members of an archive follow headers of 60 bytes, in which the size is decimal at 48 (ar(5)); names
+ * are short enough that there is no table of them. */
+#define AR_MAGIC "!<arch>\n"
+#define AR_HEAD 60
+#define AR_SIZE 48
+static uint64_t play_corpus(const char *path)
+{
+	size_t len, at = sizeof(AR_MAGIC) - 1, size;
+	uint8_t *p = read_file(path, &len);
+	uint64_t n = 0;
+
+	fuzz_phase(path);
+	if (len < at || memcmp(p, AR_MAGIC, at)) {
+		fuzz_input(p, len);
+		free(p);
+		return 1;
+	}
+	for (; len - at > AR_HEAD; at += size + (size & 1), n++) {
+		size = strtoul((const char *)p + at + AR_SIZE, NULL, 10);
+		at += AR_HEAD;
+		fuzz_check(size + (size & 1) <= len - at, "%s is cut off", path);
+		atomic_store(&now.seed, n);
+		atomic_store(&now.started, seconds());
+		fuzz_input(p + at, size);
+		forget_chatter();
+	}
+	free(p);
+	return n;
+}
+
+static const char *text(int argc, char **argv, const char *opt)
 {
 	for (int i = 1; i + 1 < argc; i++)
 		if (!strcmp(argv[i], opt))
-			return strtoull(argv[i + 1], NULL, 0);
-	return otherwise;
+			return argv[i + 1];
+	return NULL;
+}
+
+static uint64_t number(int argc, char **argv, const char *opt, uint64_t otherwise)
+{
+	const char *s = text(argc, argv, opt);
+
+	return s ? strtoull(s, NULL, 0) : otherwise;
 }
 
 int fuzz_main(const struct fuzz *f, int argc, char **argv)
@@ -200,11 +281,19 @@ int fuzz_main(const struct fuzz *f, int argc, char **argv)
 	uint64_t seed = number(argc, argv, "--seed", 1), done = 0, start = seconds();
 	uint64_t limit = number(argc, argv, "--seconds", 0);
 	uint64_t runs = number(argc, argv, "--runs", limit ? UINT64_MAX : f->runs);
+	const char *corpus = NULL;
 	struct rnd seeds = {seed};
+	uint64_t played = 0;
 
 	for (int i = 1; i < argc; i++)
 		now.verbose |= !strcmp(argv[i], "--verbose");
+	if (f->target) {
+		corpus = text(argc, argv, "--corpus");
+		now.seeds = text(argc, argv, "--seeds");
+	}
 	prepare(f);
+	if (corpus)
+		played = play_corpus(corpus);
 	while (done < runs && !(limit && seconds() - start >= limit)) {
 		/* The first case's seed is the one asked for. */
 		struct rnd r = {done ? rnd(&seeds) : seed};
@@ -216,6 +305,6 @@ int fuzz_main(const struct fuzz *f, int argc, char **argv)
 		forget_chatter();
 	}
 	atomic_store(&now.started, 0);
-	printf("%s: %llu passed, 0 failed\n", f->name, (unsigned long long)done);
+	printf("%s: %llu passed, 0 failed\n", f->name, (unsigned long long)(played + done));
 	return 0;
 }

@@ -26,15 +26,22 @@ void rnd_bytes(struct rnd *r, void *p, size_t len);
 void rnd_mutate(struct rnd *r, uint8_t *buf, size_t len, unsigned most);
 #define RND_PICK(r, array) ((array)[rnd_below(r, ARRAY_SIZE(array))])
 
-/* fuzz_main - parse `--seed N --runs N --seconds N --verbose`, run cases until enough, print
- * "N passed, 0 failed".  A case that fails does not return. */
+/*
+ * fuzz_main - parse `--seed N --runs N --seconds N --verbose`, run cases until enough, print
+ * "N passed, 0 failed".  A case that fails does not return.  With a target besides:
+ * `--corpus FILE` first plays the members of an archive (of ar) or a file alone, and `--seeds DIR`
+ * writes cases to files there, to begin with for libFuzzer, instead of playing them.
+ */
 struct fuzz {
 	const char *name;
 	unsigned runs; /* without options */
 	unsigned hang_s; /* a case may take so long */
 	void (*one)(struct rnd *r);
+	int (*target)(const uint8_t *data, size_t size); /* of libfuzzer/; NULL: none */
 };
 int fuzz_main(const struct fuzz *f, int argc, char **argv);
+/* fuzz_input - what one() of a fuzzer with a target hands its input to. */
+void fuzz_input(const uint8_t *data, size_t size);
 
 /* fuzz_check - a property that must hold whatever the guest did. */
 #define fuzz_check(cond, ...)                                              \

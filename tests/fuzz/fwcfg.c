@@ -49,12 +49,13 @@ static void one(struct rnd *r)
 	}
 	if (rnd_one_in(r, 4))
 		rnd_mutate(r, in.b, in.len, 8);
-	LLVMFuzzerTestOneInput(in.b, in.len);
+	fuzz_input(in.b, in.len);
 }
 
 int main(int argc, char **argv)
 {
-	const struct fuzz f = {.name = "fuzz-fwcfg", .runs = 2000, .hang_s = 30, .one = one};
+	const struct fuzz f = {.name = "fuzz-fwcfg", .runs = 2000, .hang_s = 30, .one = one,
+				      .target = LLVMFuzzerTestOneInput};
 
 	return fuzz_main(&f, argc, argv);
 }

@@ -188,12 +188,13 @@ static void one(struct rnd *r)
 	op_undo(r, &in);
 	if (rnd_one_in(r, 4))
 		rnd_mutate(r, in.b, in.len, 6);
-	LLVMFuzzerTestOneInput(in.b, in.len);
+	fuzz_input(in.b, in.len);
 }
 
 int main(int argc, char **argv)
 {
-	const struct fuzz f = {.name = "fuzz-net", .runs = 3000, .hang_s = 30, .one = one};
+	const struct fuzz f = {.name = "fuzz-net", .runs = 3000, .hang_s = 30, .one = one,
+				      .target = LLVMFuzzerTestOneInput};
 
 	return fuzz_main(&f, argc, argv);
 }

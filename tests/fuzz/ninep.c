@@ -121,12 +121,13 @@ static void one(struct rnd *r)
 		put_message(r, &in);
 	if (rnd_one_in(r, 3))
 		rnd_mutate(r, in.b, in.len, 8);
-	LLVMFuzzerTestOneInput(in.b, in.len);
+	fuzz_input(in.b, in.len);
 }
 
 int main(int argc, char **argv)
 {
-	const struct fuzz f = {.name = "fuzz-ninep", .runs = 1000, .hang_s = 30, .one = one};
+	const struct fuzz f = {.name = "fuzz-ninep", .runs = 1000, .hang_s = 30, .one = one,
+				      .target = LLVMFuzzerTestOneInput};
 
 	return fuzz_main(&f, argc, argv);
 }

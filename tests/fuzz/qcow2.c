@@ -132,13 +132,14 @@ static void one(struct rnd *r)
 	}
 	if (rnd_one_in(r, 10))
 		im->len = rnd_below(r, im->len);
-	LLVMFuzzerTestOneInput(im->seed, 8 + im->len);
+	fuzz_input(im->seed, 8 + im->len);
 	free(im);
 }
 
 int main(int argc, char **argv)
 {
-	static const struct fuzz f = {.name = "fuzz-qcow2", .runs = 1500, .hang_s = 20, .one = one};
+	static const struct fuzz f = {.name = "fuzz-qcow2", .runs = 1500, .hang_s = 20, .one = one,
+				      .target = LLVMFuzzerTestOneInput};
 
 	return fuzz_main(&f, argc, argv);
 }

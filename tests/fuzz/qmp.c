@@ -202,12 +202,13 @@ static void one(struct rnd *r)
 	}
 	if (rnd_one_in(r, 3))
 		rnd_mutate(r, in.b + 1, in.len - 1, 4);
-	LLVMFuzzerTestOneInput(in.b, in.len);
+	fuzz_input(in.b, in.len);
 }
 
 int main(int argc, char **argv)
 {
-	static const struct fuzz f = {.name = "qmp", .runs = 6000, .hang_s = 20, .one = one};
+	static const struct fuzz f = {.name = "qmp", .runs = 6000, .hang_s = 20, .one = one,
+				      .target = LLVMFuzzerTestOneInput};
 
 	return fuzz_main(&f, argc, argv);
 }

@@ -159,12 +159,13 @@ static void one(struct rnd *r)
 		put_step(r, &in, dev, (features & 1) && !(dev & 16));
 	if (rnd_one_in(r, 4))
 		rnd_mutate(r, in.b + 1, in.len - 1, 8);
-	LLVMFuzzerTestOneInput(in.b, in.len);
+	fuzz_input(in.b, in.len);
 }
 
 int main(int argc, char **argv)
 {
-	const struct fuzz f = {.name = "fuzz-virtio", .runs = 1500, .hang_s = 30, .one = one};
+	const struct fuzz f = {.name = "fuzz-virtio", .runs = 1500, .hang_s = 30, .one = one,
+				      .target = LLVMFuzzerTestOneInput};
 
 	return fuzz_main(&f, argc, argv);
 }

@@ -49,15 +49,17 @@ char *p9_getstr(struct p9_in *in)
 {
 	size_t len = p9_get16(in);
 	uint8_t *p = take(in, len);
+	char *s;
 
 	if (p && memchr(p, 0, len))
 		in->error = -EINVAL;
 	if (in->error)
 		return (char *)"";
 	/* Onto its own length, which makes room for the NUL. */
-	memmove(p - 1, p, len);
-	p[len - 1] = 0;
-	return (char *)p - 1;
+	s = (char *)p - 1;
+	memmove(s, p, len);
+	s[len] = 0;
+	return s;
 }
 
 char *p9_getname(struct p9_in *in)

@@ -2,14 +2,18 @@
 #pragma once
 /*
  * What targets with devices share: input taken piece by piece, and a machine without processors
- * whose time moves by hand.  RAM is two pieces with nothing, or registers, around them.
+ * whose time moves by hand.  RAM is two pieces with nothing, or registers, around them; on the host
+ * pages follow each that the sanitizer knows to be nobody's.
  */
+#include <sanitizer/asan_interface.h>
 #include <stdlib.h>
 #include <string.h>
 #include "dev/dev.h"
 
 #define RAM_LOW (256 * KiB)
 #define RAM_HIGH (64 * KiB)
+#define RAM_GAP (16 * KiB)
+#define RAM_ALL (RAM_LOW + RAM_HIGH + 2 * RAM_GAP)
 #define HIGH_AT UINT64_C(0x40000000)
 
 struct input {
@@ -66,12 +70,17 @@ struct machine {
 
 static inline void machine_open(struct machine *m)
 {
+	uint8_t *ram;
+
 	lock_init(&m->lock, LOCK_RANK_MACHINE, "machine");
 	m->env.log = log_create();
-	must(mem_create(&m->env.mem, RAM_LOW + RAM_HIGH, m->env.log, NULL));
-	mem_ram_alloc(m->env.mem, RAM_LOW + RAM_HIGH);
+	must(mem_create(&m->env.mem, RAM_ALL, m->env.log, NULL));
+	mem_ram_alloc(m->env.mem, RAM_ALL);
 	mem_map_ram(m->env.mem, GPA(0), RAM_LOW, 0, 0);
-	mem_map_ram(m->env.mem, GPA(HIGH_AT), RAM_HIGH, RAM_LOW, 0);
+	mem_map_ram(m->env.mem, GPA(HIGH_AT), RAM_HIGH, RAM_LOW + RAM_GAP, 0);
+	ram = mem_ram_base(m->env.mem);
+	ASAN_POISON_MEMORY_REGION(ram + RAM_LOW, RAM_GAP);
+	ASAN_POISON_MEMORY_REGION(ram + RAM_LOW + RAM_GAP + RAM_HIGH, RAM_GAP);
 	m->env.loop = loop_create();
 	m->env.clock = vclock_create_manual();
 	m->env.lock = &m->lock;
@@ -94,6 +103,7 @@ static inline void machine_close(struct machine *m)
 {
 	loop_destroy(m->env.loop);
 	vclock_destroy(m->env.clock);
+	ASAN_UNPOISON_MEMORY_REGION(mem_ram_base(m->env.mem), RAM_ALL);
 	mem_destroy(m->env.mem);
 	log_destroy(m->env.log);
 	lock_fini(&m->lock);
