@@ -7,9 +7,11 @@ bool qmp_choice(const char *choices, const char *word)
 {
 	size_t len = strlen(word);
 
-	for (const char *p = choices; len && p; p = strchr(p, '|'), p += p != NULL)
+	for (const char *p = choices, *bar; len && p; p = bar ? bar + 1 : NULL) {
 		if (!strncmp(p, word, len) && (p[len] == '|' || !p[len]))
 			return true;
+		bar = strchr(p, '|');
+	}
 	return false;
 }
 

@@ -84,6 +84,54 @@ static void simple(struct rnd *r, struct input *in, unsigned q, bool write)
 	put_buf(r, in, DATA + 0x4000, (uint32_t)rnd_below(r, 9000));
 }
 
+/* A frame for the network, or a command for its card. */
+static void net(struct rnd *r, struct input *in, unsigned q)
+{
+	uint8_t p[64] = {0};
+	uint32_t at = DATA + 64 * (uint32_t)rnd_below(r, 16);
+	bool control = q == 4;
+
+	rnd_bytes(r, p, rnd_one_in(r, 2) ? 10 : 0);
+	p[0] = (uint8_t)rnd_below(r, 6);
+	p[1] = (uint8_t)rnd_below(r, control ? 4 : 5);
+	put_le16(p + 24, rnd_one_in(r, 2) ? 8 : 0xdd86);
+	p[26] = 0x45;
+	p[35] = rnd_one_in(r, 2) ? 6 : 17;
+	put_poke(r, in, at, p, 50);
+	put_op(in, OP_CHAIN, q);
+	put(in, (q == 0 || q == 2 ? 0x11 : control ? 0x13 : 0x02), 1);
+	put_buf(r, in, at, control ? 2 : 12);
+	put_buf(r, in, at + (control ? 2 : 12), control ? 6 : (uint32_t)rnd_below(r, 4000));
+	put_buf(r, in, DATA + 0x4000, 1);
+}
+
+/* A message of 9P and room for its answer. */
+static void ninep(struct rnd *r, struct input *in)
+{
+	static const uint8_t types[] = {8,  12,	 14,  24,  26,	30,  40,  50,  54,  72,
+					76, 100, 102, 104, 108, 110, 116, 118, 120, 122};
+	static const uint8_t version[] = {19, 0, 0,   0,   100, 0,   0,	  0,   32,  0,	0,
+					  8,  0, '9', 'P', '2', '0', '0', '0', '.', 'L'};
+	uint8_t p[64] = {0};
+	uint32_t at = DATA + 64 * (uint32_t)rnd_below(r, 16), len = 7 + (uint32_t)rnd_below(r, 40);
+
+	for (unsigned i = 7; i < sizeof(p); i += 4)
+		put_le32(p + i % 60,
+			 rnd_one_in(r, 3) ? (uint32_t)rnd_value(r) : (uint32_t)rnd_below(r, 4));
+	put_le32(p, len);
+	p[4] = RND_PICK(r, types);
+	put_le16(p + 5, (uint16_t)rnd_below(r, 4));
+	if (p[4] == 100 || rnd_one_in(r, 3)) {
+		memcpy(p, version, sizeof(version));
+		put_le32(p, len = sizeof(version));
+	}
+	put_poke(r, in, at, p, 60);
+	put_op(in, OP_CHAIN, 0);
+	put(in, 0x12, 1);
+	put_buf(r, in, at, len);
+	put_buf(r, in, DATA + 0x4000, (uint32_t)rnd_below(r, 200));
+}
+
 static void indirect(struct rnd *r, struct input *in, unsigned q, bool packed)
 {
 	uint8_t t[64] = {0};
@@ -115,7 +163,8 @@ static void access(struct rnd *r, struct input *in)
 
 static void put_step(struct rnd *r, struct input *in, unsigned dev, bool packed)
 {
-	unsigned q = (unsigned)rnd_below(r, (dev & 3) == 0 ? 2 : (dev & 3) == 1 ? 1 : 8);
+	static const uint8_t queues[8] = {2, 1, 5, 8, 5, 1, 2, 1};
+	unsigned type = dev & 7, q = (unsigned)rnd_below(r, queues[type]);
 
 	switch (rnd_below(r, 10)) {
 	case 0:
@@ -136,10 +185,14 @@ static void put_step(struct rnd *r, struct input *in, unsigned dev, bool packed)
 		put_op(in, OP_KICK, q);
 		break;
 	default:
-		if ((dev & 3) == 0)
+		if (type == 0 || type == 6)
 			blk(r, in, q);
+		else if (type == 4)
+			net(r, in, q);
+		else if (type == 5)
+			ninep(r, in);
 		else
-			simple(r, in, q, (dev & 3) == 1 || rnd_one_in(r, 2));
+			simple(r, in, q, type == 1 || type == 7 || rnd_one_in(r, 2));
 		if (!rnd_one_in(r, 3))
 			put_op(in, OP_KICK, q);
 	}
@@ -148,7 +201,7 @@ static void put_step(struct rnd *r, struct input *in, unsigned dev, bool packed)
 static void one(struct rnd *r)
 {
 	struct input in = {.len = 0};
-	unsigned dev = (unsigned)rnd_below(r, 32), features = (unsigned)rnd_below(r, 8);
+	unsigned dev = (unsigned)rnd_below(r, 32), features = (unsigned)rnd_below(r, 16);
 
 	fuzz_phase("virtio");
 	put(&in, dev, 1);
@@ -164,8 +217,11 @@ static void one(struct rnd *r)
 
 int main(int argc, char **argv)
 {
-	const struct fuzz f = {.name = "fuzz-virtio", .runs = 1500, .hang_s = 30, .one = one,
-				      .target = LLVMFuzzerTestOneInput};
+	const struct fuzz f = {.name = "fuzz-virtio",
+			       .runs = 1500,
+			       .hang_s = 30,
+			       .one = one,
+			       .target = LLVMFuzzerTestOneInput};
 
 	return fuzz_main(&f, argc, argv);
 }

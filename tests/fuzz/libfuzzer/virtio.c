@@ -9,11 +9,16 @@
  * see whether it touched what it must not.  RAM is two pieces with nothing, or registers, around
  * them.
  */
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 #include "back/block/block.h"
 #include "back/char/chardev.h"
+#include "back/fs/fsdev.h"
+#include "back/net/netdev_int.h"
 #include "base/err.h"
 #include "dev/pci/pci.h"
 #include "dev/registry.h"
@@ -32,8 +37,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define QUEUE_SIZE 16
 
 enum op { OP_WRITE, OP_READ, OP_POKE, OP_QUEUE, OP_CHAIN, OP_KICK, OP_TIME, OP_OTHER };
-enum { DEV_MMIO = 8, DEV_LEGACY = 16 };
-enum { F_PACKED = 1, F_EVENT_IDX = 2, F_INDIRECT = 4 };
+/* The first byte; 6 and 7 are the first two again. */
+enum { DEV_BLK, DEV_RNG, DEV_BALLOON, DEV_SERIAL, DEV_NET, DEV_9P, DEV_MMIO = 8, DEV_LEGACY = 16 };
+enum { F_PACKED = 1, F_EVENT_IDX = 2, F_INDIRECT = 4, F_OFFLOADS = 8 };
 
 struct ring {
 	uint16_t idx; /* packed: place */
@@ -45,6 +51,10 @@ struct fuzzed {
 	struct blocks *bs;
 	struct block *disk;
 	struct chardev *cd[2];
+	struct netdev net;
+	bool net_full;
+	struct fsdev *folder;
+	char dir[32];
 	struct pci_bus *bus;
 	bool mmio, legacy;
 	uint8_t features;
@@ -61,11 +71,21 @@ static struct chardev *get_chardev(void *opaque, const char *id)
 	return ((struct fuzzed *)opaque)->cd[*id == 'b'];
 }
 
+static struct netdev *get_netdev(void *opaque, const char *id)
+{
+	return &((struct fuzzed *)opaque)->net;
+}
+
+static void *get_fsdev(void *opaque, const char *id)
+{
+	return ((struct fuzzed *)opaque)->folder;
+}
+
 static void make(struct fuzzed *f, const char *driver, const char *props)
 {
 	const struct dev_slots s = {
 		.env = &f->m.env,
-		.backends = {.drive = get_drive, .chardev = get_chardev, .opaque = f},
+		.backends = {get_chardev, get_drive, get_netdev, get_fsdev, NULL, f},
 	};
 	struct err *e = NULL;
 
@@ -89,21 +109,27 @@ static void make_type(struct fuzzed *f, const char *type, const char *props)
 
 static void make_device(struct fuzzed *f, unsigned which)
 {
-	switch (which & 3) {
-	case 0:
+	switch (which) {
+	case DEV_BLK:
 		make_type(f, "virtio-blk", "drive=d,num-queues=2,queue-size=64");
 		break;
-	case 1:
+	case DEV_RNG:
 		make_type(f, "virtio-rng", "max-bytes=5000,period=20");
 		break;
-	case 2:
+	case DEV_BALLOON:
 		make_type(f, "virtio-balloon",
 			  "free-page-reporting=on,guest-stats-polling-interval=1");
 		break;
-	case 3:
+	case DEV_SERIAL:
 		make_type(f, "virtio-serial", "max_ports=4");
 		make(f, "virtconsole", "chardev=a");
 		make(f, "virtserialport", "chardev=b,nr=2,name=port");
+		break;
+	case DEV_NET:
+		make_type(f, "virtio-net", "netdev=n,mq=on,host_mtu=1500");
+		break;
+	case DEV_9P:
+		make_type(f, "virtio-9p", "fsdev=f,mount_tag=tag");
 		break;
 	}
 }
@@ -124,7 +150,63 @@ static void place_bars(struct fuzzed *f)
 	pci_config_write(f->bus, DEVFN, 4, 7, 2);
 }
 
-static void env_open(struct fuzzed *f)
+static bool peer_send(struct netdev *nd, const struct net_hdr *hdr, const struct iovec *iov,
+		      unsigned n, size_t len)
+{
+	volatile uint8_t sink;
+
+	if (((struct fuzzed *)nd->priv)->net_full && !nd->sending_pieces)
+		return false;
+	for (unsigned i = 0; i < n; i++) /* all of it can be read */
+		for (size_t k = 0; k < iov[i].iov_len; k += 64)
+			sink = ((const uint8_t *)iov[i].iov_base)[k];
+	(void)sink;
+	return true;
+}
+
+static const struct netdev_kind peer_kind = {.name = "peer", .send = peer_send};
+
+static void open_net(struct fuzzed *f)
+{
+	f->net = (struct netdev){.kind = &peer_kind,
+				 .id = (char *)"n",
+				 .loop = f->m.env.loop,
+				 .log = f->m.env.log,
+				 .priv = f,
+				 .link = true,
+				 .peer_up = true,
+				 .queues = 2,
+				 .takes = f->features & F_OFFLOADS ? NET_OFFLOAD_ALL : 0};
+	f->net.q_tail = &f->net.q;
+}
+
+/* A folder with a file and a folder in it; ninep.c has it more thoroughly. */
+static void open_folder(struct fuzzed *f)
+{
+	char *opts;
+
+	strcpy(f->dir, "/tmp/doppel-fuzz-fs-XXXXXX");
+	if (!mkdtemp(f->dir))
+		abort();
+	opts = xasprintf("%s/d", f->dir);
+	must(mkdir(opts, 0755));
+	free(opts);
+	opts = xasprintf("local,id=f,path=%s,security_model=none,readonly=on", f->dir);
+	must(fsdev_open(&f->folder, f->m.env.log, opts, NULL));
+	free(opts);
+}
+
+static void close_folder(struct fuzzed *f)
+{
+	char *sub = xasprintf("%s/d", f->dir);
+
+	fsdev_close(f->folder);
+	must(rmdir(sub));
+	must(rmdir(f->dir));
+	free(sub);
+}
+
+static void env_open(struct fuzzed *f, unsigned which)
 {
 	machine_open(&f->m);
 	f->bs = blocks_create(f->m.env.log);
@@ -132,6 +214,9 @@ static void env_open(struct fuzzed *f)
 	for (unsigned i = 0; i < 2; i++)
 		must(chardev_open_opts(&f->cd[i], f->m.env.loop,
 				       i ? "ringbuf,id=b,size=4K" : "null,id=a", NULL));
+	open_net(f);
+	if (which == DEV_9P)
+		open_folder(f);
 }
 
 static void env_close(struct fuzzed *f)
@@ -140,6 +225,12 @@ static void env_close(struct fuzzed *f)
 	blocks_destroy(f->bs);
 	for (unsigned i = 0; i < 2; i++)
 		chardev_close(f->cd[i]);
+	if (f->net.q)
+		abort();
+	free(f->net.scratch);
+	free(f->net.scratch_rx);
+	if (f->folder)
+		close_folder(f);
 	machine_close(&f->m);
 }
 
@@ -337,6 +428,25 @@ static void save_load(struct fuzzed *f, struct input *in, bool damage)
 	free(s.data);
 }
 
+/* frame - from the network: a header, and a few bytes before zeroes. */
+static void frame(struct fuzzed *f, struct input *in)
+{
+	uint8_t data[2048] = {0}, h[10];
+	struct iovec iov = {data, 14 + (size_t)take(in, 2) % (sizeof(data) - 14)};
+	struct net_hdr hdr;
+
+	static_assert(sizeof(hdr) == sizeof(h), "a header");
+	for (unsigned i = 0; i < sizeof(h); i++)
+		h[i] = (uint8_t)take(in, 1);
+	memcpy(&hdr, h, sizeof(hdr));
+	for (unsigned n = (unsigned)take(in, 1) % 64, i = 0; i < n; i++)
+		data[i] = (uint8_t)take(in, 1);
+	lock_take(&f->m.lock);
+	if (f->net.attached)
+		net_deliver(&f->net, &hdr, &iov, 1, iov.iov_len);
+	lock_drop(&f->m.lock);
+}
+
 static void other(struct fuzzed *f, struct input *in, unsigned what)
 {
 	struct balloon_stats st;
@@ -357,6 +467,17 @@ static void other(struct fuzzed *f, struct input *in, unsigned what)
 		lock_take(&f->m.lock);
 		(void)balloon_set_target(&f->m.env, RAM_LOW, take(in, 3), NULL);
 		(void)balloon_stats(&f->m.env, &st);
+		lock_drop(&f->m.lock);
+		break;
+	case 5:
+		frame(f, in);
+		break;
+	case 6:
+		lock_take(&f->m.lock);
+		f->net_full = take(in, 1) & 1;
+		if (!f->net_full)
+			netdev_sendable(&f->net);
+		netdev_set_link(&f->net, !(take(in, 1) & 1));
 		lock_drop(&f->m.lock);
 		break;
 	case 4: /* the host speaks, the host listens */
@@ -415,15 +536,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct input in = {data, data + size};
 	struct fuzzed f = {.ring[0].idx = 0};
-	unsigned dev = (unsigned)take(&in, 1);
+	unsigned dev = (unsigned)take(&in, 1), which = dev & 7;
 
 	f.features = (uint8_t)take(&in, 1);
 	f.mmio = dev & DEV_MMIO;
 	f.legacy = dev & DEV_LEGACY;
-	env_open(&f);
+	which = which > DEV_9P ? which - DEV_9P - 1 : which;
+	env_open(&f, which);
 	lock_take(&f.m.lock);
 	buses(&f);
-	make_device(&f, dev);
+	make_device(&f, which);
 	place_bars(&f);
 	lock_drop(&f.m.lock);
 	for (unsigned n = 0; in.p < in.end && n < 2000; n++)
