@@ -109,14 +109,35 @@ static void write_kernel(char *path)
 	close(fd);
 }
 
+static struct block *get_drive(void *opaque, const char *id)
+{
+	return block_find(m.blocks, id);
+}
+
+static struct netdev *get_netdev(void *opaque, const char *id)
+{
+	return m.net;
+}
+
 static void machine_make(void)
 {
+	static const struct vm_device_opt devices[] = {
+		{"VGA", "id=vga,romfile=,vgamem_mb=1"},
+		{"virtio-blk-pci", "id=blk,drive=d0"},
+		{"ide-cd", "id=cd,drive=d1"},
+		{"virtio-balloon-pci", "id=balloon"},
+		{"virtio-net-pci", "id=net,netdev=n0,romfile="},
+		{"pci-bridge", "id=bridge,chassis_nr=1"},
+	};
 	char kernel[] = "/tmp/doppel-fuzz-qmp-XXXXXX";
 	struct vm_config cfg = {.machine = "pc",
 				.accel = "interp",
 				.mem_size = 2 * MiB,
 				.n_cpus = 1,
-				.kernel = kernel};
+				.kernel = kernel,
+				.devices = devices,
+				.n_devices = ARRAY_SIZE(devices),
+				.backends = {.drive = get_drive, .netdev = get_netdev}};
 	struct block *b;
 	struct err *e = NULL;
 
@@ -126,6 +147,9 @@ static void machine_make(void)
 	cfg.loop = m.loop = loop_create();
 	cfg.blocks = m.blocks = blocks_create(m.log);
 	must(block_open_drive(&b, m.blocks, "if=none,id=d0,driver=null-co,size=65536", &e), e);
+	must(block_open_drive(&b, m.blocks, "if=none,id=d1,driver=null-co,size=65536,media=cdrom",
+			      &e),
+	     e);
 	must(netdev_open(&m.net, m.loop, m.log, "user,id=n0", &e), e);
 	must(chardev_open_opts(&m.ring, m.loop, "ringbuf,id=r,size=64", &e), e);
 	must(vm_create(&m.vm, &cfg, &e), e);
