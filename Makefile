@@ -3,15 +3,17 @@
 
 MEM ?= 512M
 CPUS ?= 2
+MINUTES ?= 60
 GUEST = build/guest
 
-.PHONY: help build run run-debian check guests deps bench tidy clean distclean
+.PHONY: help build run run-debian check fuzz guests deps bench tidy clean distclean
 
 help:
 	@echo "make build      build/doppel and build/doppel-system-x86_64"
 	@echo "make run        boot a Debian cloud kernel to a shell (MEM=512M CPUS=2)"
 	@echo "make run-debian make a Debian disk image and boot it to a login (root, password doppel)"
 	@echo "make check      build, run every test, print N passed, N failed"
+	@echo "make fuzz       hostile drivers, images and clients for an hour (MINUTES=60)"
 	@echo "make guests     get the kernels and make the initramfs that the tests boot"
 	@echo "make deps       install the Debian packages that are missing"
 	@echo "make bench      doppel against this machine and QEMU TCG (BENCH=--quick: in short)"
@@ -48,6 +50,10 @@ run-debian:
 check:
 	@tools/check
 
+fuzz:
+	@tools/install-deps run dev
+	@tests/fuzz/hour --minutes $(MINUTES)
+
 # Words for bench/run: BENCH=--quick, BENCH='--only fork --runs 3'...
 bench:
 	@tools/install-deps run bench
@@ -62,4 +68,4 @@ clean:
 	[ ! -d build ] || find build -mindepth 1 -maxdepth 1 ! -name guest -exec rm -rf {} +
 
 distclean:
-	rm -rf build build-asan
+	rm -rf build build-asan build-fuzz build-fuzz-cov
