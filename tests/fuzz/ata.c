@@ -34,9 +34,19 @@ static void registers(struct rnd *r, struct input *in, bool ahci, uint8_t comman
 	uint64_t lba = rnd_one_in(r, 6) ? rnd_value(r) : rnd_below(r, 2100);
 	uint8_t count = (uint8_t)(rnd_one_in(r, 4) ? rnd(r) : rnd_below(r, 9));
 	uint8_t feature = (uint8_t)(rnd_one_in(r, 2) ? rnd_below(r, 4) : rnd(r));
+	static const uint8_t smart[] = {0xd0, 0xd1, 0xd2, 0xd4, 0xd5, 0xd6, 0xd8, 0xd9, 0xda, 0xdb};
+	static const uint8_t set[] = {0x02, 0x82, 0x03, 0x55, 0xaa, 0x05, 0x42, 0x66, 0x10, 0x90};
 	uint8_t device = (uint8_t)(0xe0 | (rnd_one_in(r, 4) ? rnd(r) : 0) |
 				   (command == 0xa0 && !ahci ? 0x10 : 0));
 
+	if (command == 0xb0 && !rnd_one_in(r, 8)) {
+		lba = 0xc24f00 | (rnd_one_in(r, 2) ? rnd_below(r, 16) : rnd_value(r) & 0xff);
+		feature = RND_PICK(r, smart);
+	} else if (command == 0xef) {
+		feature = RND_PICK(r, set);
+	} else if (command == 0x2f || command == 0x47) {
+		lba = rnd_one_in(r, 2) ? 0x10 : rnd_below(r, 4);
+	}
 	if (ahci) {
 		put(in, command, 1);
 		put(in, command == 0x60 || command == 0x61 ? count : feature, 1);
@@ -56,9 +66,24 @@ static void registers(struct rnd *r, struct input *in, bool ahci, uint8_t comman
 
 static void packet(struct rnd *r, struct input *in)
 {
-	put(in, RND_PICK(r, packets), 1);
-	for (unsigned i = 1; i < 12; i++)
-		put(in, rnd_one_in(r, 3) ? rnd(r) : i == 8 ? rnd_below(r, 40) : 0, 1);
+	/* Pages, formats, sizes. */
+	static const uint8_t second[] = {0, 0, 1, 2, 0x10},
+			     third[] = {0, 0x80, 0x83, 0x3f, 0x2a, 1, 0x0e, 2},
+			     fifth[] = {0, 0x10, 36, 0xff}, tenth[] = {0, 0x40, 0x80, 0x10, 0xf8};
+	uint8_t p[12] = {RND_PICK(r, packets),
+			 RND_PICK(r, second),
+			 RND_PICK(r, third),
+			 0,
+			 RND_PICK(r, fifth),
+			 (uint8_t)rnd_below(r, 20),
+			 0,
+			 (uint8_t)rnd_below(r, 2),
+			 (uint8_t)rnd_below(r, 255),
+			 RND_PICK(r, tenth)};
+
+	if (rnd_one_in(r, 4))
+		rnd_mutate(r, p, sizeof(p), 3);
+	put_bytes(in, p, sizeof(p));
 }
 
 static void command(struct rnd *r, struct input *in, bool ahci)
@@ -129,8 +154,11 @@ static void one(struct rnd *r)
 
 int main(int argc, char **argv)
 {
-	const struct fuzz f = {.name = "fuzz-ata", .runs = 1500, .hang_s = 30, .one = one,
-				      .target = LLVMFuzzerTestOneInput};
+	const struct fuzz f = {.name = "fuzz-ata",
+			       .runs = 1500,
+			       .hang_s = 30,
+			       .one = one,
+			       .target = LLVMFuzzerTestOneInput};
 
 	return fuzz_main(&f, argc, argv);
 }

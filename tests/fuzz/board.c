@@ -8,7 +8,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* Bytes that each operation takes after its own. */
-static const uint8_t lengths[16] = {5, 1, 11, 3, 7, 3, 8, 4, 6, 2, 12, 10, 12, 0, 12, 2};
+static const uint8_t lengths[16] = {5, 1, 11, 3, 7, 3, 8, 4, 4, 2, 12, 10, 12, 0, 12, 2};
 
 static void one(struct rnd *r)
 {
@@ -17,7 +17,7 @@ static void one(struct rnd *r)
 	fuzz_phase("board");
 	rig_input(r, &in);
 	for (uint64_t n = rnd_below(r, 120) + 1; n && in.len < 1900; n--) {
-		unsigned op = (unsigned)(rnd_one_in(r, 3) ? rnd_below(r, 8) : rnd_below(r, 16));
+		unsigned op = (unsigned)(rnd_one_in(r, 3) ? rnd_below(r, 9) : rnd_below(r, 16));
 
 		put(&in, op | rnd_below(r, 16) << 4, 1);
 		for (unsigned k = lengths[op]; k; k--)

@@ -309,6 +309,35 @@ static void rtc_time_of_day(void **state)
 	(void)rtc_now(r);
 }
 
+/* Years of other centuries, and what a guest set can be saved and loaded. */
+static void rtc_centuries(void **state)
+{
+	static const uint8_t years[][3] = {
+		{0x18, 0x92, 1}, {0x21, 0x50, 1}, {0x22, 0x50, 0}, {0x16, 0x90, 0}};
+	struct rig *r = *state;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(years); i++) {
+		struct state_buf s = {0};
+		size_t used;
+
+		cmos_put(r, 0x0b, 0x82);
+		cmos_put(r, 0, 0);
+		cmos_put(r, 9, years[i][1]);
+		cmos_put(r, 0x32, years[i][0]);
+		cmos_put(r, 0x0b, 0x02);
+		/* Too far away: as before. */
+		assert_int_equal(cmos(r, 9), years[i][2] ? years[i][1] : 0x50);
+		assert_int_equal(cmos(r, 0x32), years[i][2] ? years[i][0] : 0x21);
+		for (struct dev *d = r->t->env.devs; d; d = d->next) {
+			s.len = 0;
+			state_save(&s, d->ops->state, d);
+			assert_int_equal(state_load(d->ops->state, d, s.data, s.len, &used, NULL),
+					 0);
+		}
+		free(s.data);
+	}
+}
+
 static void rtc_interrupts(void **state)
 {
 	struct rig *r = *state;
@@ -353,7 +382,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		T(pit_periodic), T(pit_counts), T(pit_gate), T(refresh_toggles), T(hpet_counts),
-		T(hpet_legacy), T(hpet_level_and_msi), T(rtc_time_of_day), T(rtc_interrupts),
+		T(hpet_legacy), T(hpet_level_and_msi), T(rtc_time_of_day), T(rtc_centuries), T(rtc_interrupts),
 		T(rtc_memory),
 	};
 

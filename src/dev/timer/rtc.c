@@ -64,6 +64,12 @@ static int64_t host_time(const struct rtc *r)
 	return vclock_time_of_day(r->dev.env->clock);
 }
 
+/* offset_ok - is it small enough (146 years) that sums of times do not overflow? */
+static bool offset_ok(int64_t offset)
+{
+	return offset <= INT64_MAX / 2 && offset >= INT64_MIN / 2;
+}
+
 static int64_t rtc_time(const struct rtc *r)
 {
 	return host_time(r) + r->offset;
@@ -129,7 +135,7 @@ static void time_to_cmos(struct rtc *r)
 	r->cmos[RTC_DAY_OF_WEEK] = encode(r, tm.tm_wday + 1);
 	r->cmos[RTC_DAY] = encode(r, tm.tm_mday);
 	r->cmos[RTC_MONTH] = encode(r, tm.tm_mon + 1);
-	r->cmos[RTC_YEAR] = encode(r, tm.tm_year % 100);
+	r->cmos[RTC_YEAR] = encode(r, (tm.tm_year + 1900) % 100);
 	r->cmos[RTC_CENTURY] = encode(r, (tm.tm_year + 1900) / 100);
 }
 
@@ -145,12 +151,14 @@ static void cmos_to_time(struct rtc *r, int64_t frac)
 		.tm_year = decode(r, r->cmos[RTC_CENTURY]) * 100 + decode(r, r->cmos[RTC_YEAR]) -
 			   1900,
 	};
-	int64_t s = timegm(&tm);
+	int64_t s = timegm(&tm), offset;
 
-	/* 64-bit nanoseconds end in 2262; a guest may name a later year. */
-	if (s > INT64_C(9000000000) || s < -INT64_C(9000000000))
+	/* 64-bit nanoseconds end in 2262; a guest may name any year. */
+	if (s > INT64_C(9000000000) || s < -INT64_C(9000000000) ||
+	    __builtin_sub_overflow(s * NS_PER_S + frac, host_time(r), &offset) ||
+	    !offset_ok(offset))
 		return;
-	r->offset = s * NS_PER_S + frac - host_time(r);
+	r->offset = offset;
 }
 
 static void irq_update(struct rtc *r)
@@ -417,7 +425,7 @@ static int rtc_post_load(void *obj, struct err **e)
 	struct rtc *r = obj;
 
 	if (r->index > 0x7f || r->index2 > 0x7f || (r->cmos[RTC_A] & A_UIP) ||
-	    r->offset > INT64_MAX / 2 || r->offset < INT64_MIN / 2)
+	    !offset_ok(r->offset))
 		return err_set(e, EINVAL, "saved state of rtc: impossible value");
 	if (rate(r))
 		r->pf_seen = periodic_tick(r);

@@ -23,7 +23,7 @@ enum op {
 	OP_CONFIG_READ,
 	OP_BAR_WRITE,
 	OP_BAR_READ,
-	OP_ANY_PORT,
+	OP_PAIR,
 	OP_REPEAT,
 	OP_POKE,
 	OP_FWCFG,
@@ -116,6 +116,57 @@ static void bar_access(struct rig *r, struct input *in, unsigned arg, bool write
 		base |= (uint64_t)rig_config_read(r, fn, reg + 4, 4) << 32;
 	off = what & 8 ? off << 8 : off;
 	mem_access(r, in, GPA(base + off), arg, write);
+}
+
+/* Chips behind an index and a data port; an index of 16 bits has data of 16 bits. */
+static const struct {
+	uint16_t index, data;
+	bool wide;
+} pairs[] = {
+	{0x1ce, 0x1cf, true},  {0x3c4, 0x3c5, false}, {0x3ce, 0x3cf, false}, {0x3d4, 0x3d5, false},
+	{0x3c0, 0x3c0, false}, {0x3c8, 0x3c9, false}, {0x70, 0x71, false},   {0x64, 0x60, false},
+	{0x43, 0x40, false},   {0x20, 0x21, false},
+};
+
+/* A flash memory's command, at an address of its last block or any. */
+static void flash(struct rig *r, struct input *in, unsigned index)
+{
+	static const uint8_t commands[] = {0x10, 0x20, 0x40, 0x50, 0x60, 0x70, 0x90, 0x98,
+					   0xd0, 0xe8, 0xf0, 0xff, 0x01, 0x00, 0x2f, 0x80};
+	gpa at = GPA(0xfffe0000 + (take(in, 2) << 1));
+
+	mem_write(r->mem, at, index & 0x80 ? index : commands[index & 15], index & 0x40 ? 4 : 1);
+	if (index & 0x20)
+		mem_write(r->mem, at, take(in, 1), 1);
+	else
+		(void)mem_read(r->mem, at, 1u << (index >> 4 & 1));
+}
+
+/* One register of a chip, written; or one of those in memory: I/O APIC, local APIC, HPET. */
+static void pair(struct rig *r, struct input *in, unsigned arg)
+{
+	unsigned index = (unsigned)take(in, 1);
+
+	if (arg < ARRAY_SIZE(pairs)) {
+		pio_write(r->mem, pairs[arg].index, index, pairs[arg].wide ? 2 : 1);
+		pio_write(r->mem, pairs[arg].data, (uint32_t)take(in, pairs[arg].wide ? 2 : 1),
+			  pairs[arg].wide ? 2 : 1);
+		(void)pio_read(r->mem, pairs[arg].data, pairs[arg].wide ? 2 : 1);
+	} else if (arg < 12) {
+		gpa base = GPA(arg == 10 ? 0xfec00000 : 0xfec10000);
+
+		mem_write(r->mem, base, index & 63, 4);
+		mem_write(r->mem, GPA(base.v + 16), take(in, 4), 4);
+		(void)mem_read(r->mem, GPA(base.v + 16), 4);
+	} else if (arg == 12) {
+		vm_host_ops.apic_write(r->vm, 0, (index & 63) << 4, (uint32_t)take(in, 4), 4);
+		(void)vm_host_ops.apic_read(r->vm, 0, (index & 63) << 4, 4);
+	} else if (arg == 13) {
+		mem_write(r->mem, GPA(0xfed00000 + index % 0x180 * 4), take(in, 4), 4);
+		(void)mem_read(r->mem, GPA(0xfed00000 + index % 0x180 * 4), 8);
+	} else {
+		flash(r, in, index);
+	}
 }
 
 static void repeat(struct rig *r, struct input *in, unsigned arg)
@@ -278,6 +329,10 @@ static void other(struct rig *r, struct input *in, unsigned arg)
 	case 8:
 		frame(r, in);
 		break;
+	case 9:
+	case 10:
+		port_access(r, in, (uint16_t)take(in, 2), arg, arg & 1);
+		break;
 	default:
 		loop_once(r->loop, 0);
 	}
@@ -305,8 +360,8 @@ static void step(struct rig *r, struct input *in)
 	case OP_BAR_READ:
 		bar_access(r, in, arg, write);
 		break;
-	case OP_ANY_PORT:
-		port_access(r, in, (uint16_t)take(in, 2), arg, arg & 8);
+	case OP_PAIR:
+		pair(r, in, arg);
 		break;
 	case OP_REPEAT:
 		repeat(r, in, arg);

@@ -298,6 +298,9 @@ static bool create(struct rig *r, struct input *in)
 	board_opts(&cfg.board, in);
 	if (!micro)
 		cfg.board = (struct vm_board_opts){0};
+	if (head & 8 && !micro)
+		r->devices[r->n_devices++] =
+			(struct vm_device_opt){"VGA", xstrdup("id=i0,romfile=,vgamem_mb=1")};
 	for (unsigned n = head >> 4; n && r->n_devices < RIG_DEVICES; n--)
 		add_device(r, in);
 	cfg.n_devices = r->n_devices;

@@ -6,8 +6,8 @@
  * empty, serial lines to a peer (or into buffers), network cards with a peer that takes everything,
  * and an empty shared folder.
  *
- *	byte 0		board (2 bits: pc, q35, microvm, q35), flash in place of a kernel (4),
- *			number of devices (upper 4 bits)
+ *	byte 0		board (2 bits: pc, q35, microvm, q35), flash in place of a kernel (4), VGA (8),
+ *			number of other devices (upper 4 bits)
  *	3 bytes		what microvm has, two bits each
  *	a device	class, flags (2 bits: properties; 4: place; 8: bus), then each of these
  */
