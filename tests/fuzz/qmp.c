@@ -12,6 +12,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* With the arguments that they know. */
 static const char *const commands[][8] = {
+	{"balloon", "value"},
 	{"block_resize", "device", "size"},
 	{"block_set_io_throttle", "device", "bps", "bps_rd", "bps_wr", "iops", "iops_rd",
 	 "iops_wr"},
@@ -19,6 +20,7 @@ static const char *const commands[][8] = {
 	{"blockdev-change-medium", "id", "filename", "format", "read-only-mode"},
 	{"blockdev-del", "node-name"},
 	{"cont"},
+	{"device-list-properties", "typename"},
 	{"eject", "device", "force"},
 	{"human-monitor-command", "command-line", "cpu-index"},
 	{"human-monitor-command", "command-line"},
@@ -26,11 +28,15 @@ static const char *const commands[][8] = {
 	{"memsave", "val", "size", "filename", "cpu-index"},
 	{"pmemsave", "val", "size", "filename"},
 	{"qmp_capabilities", "enable"},
+	{"qom-list-types", "implements", "abstract"},
+	{"query-balloon"},
 	{"query-block"},
 	{"query-blockstats", "query-nodes"},
 	{"query-chardev"},
 	{"query-commands"},
+	{"query-command-line-options", "option"},
 	{"query-cpu-definitions"},
+	{"query-cpu-model-expansion", "type", "model"},
 	{"query-cpus-fast"},
 	{"query-machines"},
 	{"query-named-block-nodes", "flat"},
@@ -50,6 +56,19 @@ static const char *const commands[][8] = {
 	{"x-doppel-netstats"},
 	{"x-doppel-stats", "engine"},
 	{"frobnicate"},
+};
+/* All names, so that none is forgotten. */
+static const char *const names[] = {
+#define QMP_CMD(name, handler, args) name,
+#include "ctl/qmp.def"
+#undef QMP_CMD
+};
+static const char *const people[] = {
+#define HMP_CMD(names, args, handler, help) names,
+#define HMP_INFO(name, ...) "info " name,
+#include "ctl/hmp.def"
+#undef HMP_CMD
+#undef HMP_INFO
 };
 static const char *const keys[] = {
 	"device",   "id",	 "node-name",	 "size",   "format", "data",	       "val",
@@ -87,6 +106,11 @@ static const char *const values[] = {
 	"\"\\ud800\"",
 	"\"\xc3\xa9\"",
 	"\"\xff\"",
+	"\"d1\"",
+	"\"virtio-blk-pci\"",
+	"\"full\"",
+	"{\"name\":\"qemu64\"}",
+	"\"aGVsbG8=\"",
 	"\"info registers\"",
 	"\"xp/8i 0\"",
 	"[{\"type\":\"qcode\",\"data\":\"a\"}]",
@@ -157,7 +181,7 @@ static void put_message(struct rnd *r, struct input *in)
 	const char *const *c = RND_PICK(r, commands);
 	bool any = false;
 
-	put(in, "{\"execute\":\"%s\"", c[0]);
+	put(in, "{\"execute\":\"%s\"", rnd_one_in(r, 8) ? RND_PICK(r, names) : c[0]);
 	if (rnd_one_in(r, 4))
 		put(in, ",\"id\":%s", RND_PICK(r, values));
 	for (unsigned i = 1; i < 8 && c[i]; i++)
@@ -170,7 +194,12 @@ static void put_message(struct rnd *r, struct input *in)
 
 static void put_line(struct rnd *r, struct input *in)
 {
-	put(in, "%s", RND_PICK(r, lines));
+	const char *name = RND_PICK(r, people);
+
+	if (rnd_one_in(r, 2))
+		put(in, "%s", RND_PICK(r, lines));
+	else
+		put(in, "%.*s ", (int)strcspn(name, "|"), name);
 	for (uint64_t n = rnd_below(r, 5); n; n--)
 		put(in, "%s%s", RND_PICK(r, words), rnd_one_in(r, 3) ? "" : " ");
 	put(in, "\r");
