@@ -146,11 +146,11 @@ static bool complete_one(struct block *b)
 	return true;
 }
 
-/* By a thread that holds the drive's lock only. */
-static void deliver(struct block *b)
+/* By a thread that holds the drive's lock only.  True: it was dropped for a while. */
+static bool deliver(struct block *b)
 {
-	if (b->delivering || b->draining)
-		return;
+	if (!b->done.first || b->delivering || b->draining)
+		return false;
 	b->delivering = true;
 	while (b->done.first) {
 		struct lock *front = b->front.lock;
@@ -165,6 +165,7 @@ static void deliver(struct block *b)
 		lock_take(&b->lock);
 	}
 	b->delivering = false;
+	return true;
 }
 
 /* The next request that may start.  When limits say not yet: NULL, and *wait in ns. */
@@ -193,14 +194,8 @@ static struct block_req *next_req(struct block *b, int64_t *wait)
 	return NULL;
 }
 
-static void drive_deliver(struct block *b)
-{
-	if (b->done.first)
-		deliver(b);
-	if (b->draining)
-		pthread_cond_broadcast(&b->idle);
-}
-
+/* Before a worker waits it has seen, without letting go of the lock, that there is nothing to do: who
+ * asks for something meanwhile has no other way to wake it. */
 static void *worker(void *arg)
 {
 	struct block *b = arg;
@@ -209,6 +204,7 @@ static void *worker(void *arg)
 	while (!b->stop) {
 		int64_t wait;
 		struct block_req *r = next_req(b, &wait);
+		bool again = r;
 
 		if (r) {
 			b->n_todo--;
@@ -219,8 +215,10 @@ static void *worker(void *arg)
 			b->running--;
 			queue_push(&b->done, r);
 		}
-		drive_deliver(b);
-		if (r)
+		again |= deliver(b);
+		if (b->draining)
+			pthread_cond_broadcast(&b->idle);
+		if (again)
 			continue;
 		b->n_waiting++;
 		if (wait)

@@ -36,6 +36,7 @@ struct rig {
 	/* PCI functions that were found: bus << 8 | devfn. */
 	uint16_t functions[RIG_FUNCTIONS];
 	unsigned n_functions;
+	unsigned draws; /* the target's */
 };
 
 /* rig_open - false: there is no such machine, and nothing to close. */
