@@ -13,7 +13,7 @@ static void one(struct rnd *r)
 {
 	struct state_buf s = {0};
 	struct input in = {.len = 0};
-	unsigned which = (unsigned)rnd_below(r, 48);
+	unsigned which = rnd_one_in(r, 4) ? STATE_CPU : (unsigned)rnd_below(r, 48);
 
 	fuzz_phase("state");
 	rig_input(r, &in);

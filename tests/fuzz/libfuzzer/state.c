@@ -3,7 +3,7 @@
  * Any bytes as the saved state of a device: after the machine (rig.h) a byte says whose, and the
  * rest is the stream.  What is refused has changed nothing; what is taken is used: time passes, all
  * registers are read and some written, and the state that it then has can be saved and loaded.
- * The number behind the last device means the processor's.
+ * STATE_CPU means the processor's.
  */
 #include "base/err.h"
 #include "rig.h"
@@ -124,15 +124,6 @@ static void load_cpu(struct rig *r, const struct input *in)
 	}
 }
 
-static unsigned count(const struct rig *r)
-{
-	unsigned n = 0;
-
-	for (struct dev *d = r->vm->env.devs; d; d = d->next)
-		n++;
-	return n;
-}
-
 void state_stream(const uint8_t *head, size_t len, unsigned which, struct state_buf *out)
 {
 	struct input in = {head, head + len};
@@ -141,10 +132,9 @@ void state_stream(const uint8_t *head, size_t len, unsigned which, struct state_
 
 	if (!rig_open(&r, &in))
 		return;
-	which %= count(&r) + 1;
 	nudge(&r);
 	lock_take(&r.vm->dev_lock);
-	if (which == count(&r)) {
+	if (which == STATE_CPU) {
 		r.vm->engine->get(r.vm->ev, 0, &s);
 		state_save(out, &x86_state_desc, &s);
 	} else {
@@ -162,8 +152,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (size < 5 || !rig_open(&r, &in))
 		return 0;
-	which = (unsigned)take(&in, 1) % (count(&r) + 1);
-	if (which == count(&r)) {
+	which = (unsigned)take(&in, 1);
+	if (which == STATE_CPU) {
 		load_cpu(&r, &in);
 	} else if (load(&r, rig_device(&r, which), &in)) {
 		touch(&r);
