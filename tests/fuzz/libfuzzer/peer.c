@@ -213,9 +213,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		netdev_detach(r.nd);
 		lock_drop(&r.lock);
 	}
+	close(r.peer); /* first: text that waits for it is flushed for a while */
 	netdev_close(r.nd);
 	chardev_close(r.cd);
-	close(r.peer);
 	loop_destroy(r.loop);
 	log_destroy(r.log);
 	lock_fini(&r.lock);
