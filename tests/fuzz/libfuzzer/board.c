@@ -150,6 +150,7 @@ static void pair(struct rig *r, struct input *in, unsigned arg)
 	unsigned index = (unsigned)take(in, 1);
 
 	if (arg < ARRAY_SIZE(pairs)) {
+		index &= pairs[arg].wide ? 15 : 255;
 		pio_write(r->mem, pairs[arg].index, index, pairs[arg].wide ? 2 : 1);
 		pio_write(r->mem, pairs[arg].data, (uint32_t)take(in, pairs[arg].wide ? 2 : 1),
 			  pairs[arg].wide ? 2 : 1);
