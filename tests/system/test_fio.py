@@ -100,8 +100,9 @@ def check_dmesg(guest):
 # --- verify ----------------------------------------------------------------------------------
 
 def verify_jobs(mib):
-    """Jobs side by side: small and large blocks, deep queues, buffers that straddle pages; read
-    back while others are written and once more at the end; trims between."""
+    """Jobs side by side, each in a quarter of the disks at most: small and large blocks, deep
+    queues, flushes, blocks that are discarded and written again; read back while others are
+    written and once more at the end."""
     text = COMMON + f"size={mib}m\nverify_backlog=64\n"
     for name in FORMATS:
         text += f"""
@@ -118,7 +119,6 @@ bsrange=512-64k
 blockalign=512
 iodepth=8
 verify_backlog=0
-iomem_align=512
 [large-{name}]
 filename=/dev/{name}
 offset={2 * mib}m
@@ -126,6 +126,12 @@ rw=write
 bs=1m
 iodepth=4
 fsync=5
+[discarded-{name}]
+filename=/dev/{name}
+offset={3 * mib}m
+rw=randtrimwrite
+bs=64k
+iodepth=4
 """
     return text
 
@@ -146,6 +152,7 @@ class Regions:
 
     def __init__(self):
         self.seed = 0
+        self.queues = []			# seeds in order, of the jobs of this start
         self.began, self.flushed = {}, {}	# (disk, region): seed
         self.jobs = {}				# seed: (disk, region, options)
 
@@ -167,6 +174,12 @@ class Regions:
         for what, seed in re.findall(rb"@(began|flushed) (\d+)@", output):
             seed = int(seed)
             (self.began if what == b"began" else self.flushed)[self.jobs[seed][:2]] = seed
+        # What a job says as it begins may still have been on its way.
+        for queue in self.queues:
+            told = [i for i, seed in enumerate(queue) if seed in self.began.values()]
+            first = told[-1] + 1 if told else 0
+            for seed in queue[first:first + 2]:
+                self.began[self.jobs[seed][:2]] = seed
 
     def known(self):
         """Seeds of the jobs whose regions must be as these left them."""
@@ -176,8 +189,8 @@ class Regions:
 def queue_text(regions, rng, disk, queue, n):
     """Jobs of one disk, one after the other. fio redirects a command's output itself."""
     text = COMMON + "do_verify=0\nend_fsync=1\n"
-    for _ in range(n):
-        seed = regions.new_job(rng, disk, queue)
+    regions.queues.append([regions.new_job(rng, disk, queue) for _ in range(n)])
+    for seed in regions.queues[-1]:
         text += regions.text(seed) + "stonewall\n" + "".join(
             f"exec_{when}=echo @{what} {seed}@ >/dev/ttyS0 && true\n"
             for when, what in (("prerun", "began"), ("postrun", "flushed")))
@@ -186,6 +199,7 @@ def queue_text(regions, rng, disk, queue, n):
 
 def write_jobs(regions, rng):
     """Two queues for each disk, which write at once."""
+    regions.queues = []
     return {f"{name}-{queue}": queue_text(regions, rng, name, queue, 40)
             for name in FORMATS for queue in (0, 1)}
 
@@ -231,6 +245,6 @@ def kill(kind, kills, seconds, cache="writeback"):
 for kind_name in KINDS:
     case(f"fio/verify-{kind_name}", kind_name, 8, cost=20)(verify)
     case(f"fio/kill-{kind_name}", kind_name, 1, 1, cost=20)(kill)
-    case(f"fio/verify-{kind_name}-long", kind_name, 40, cost=300, long=True)(verify)
+    case(f"fio/verify-{kind_name}-long", kind_name, 32, cost=300, long=True)(verify)
     case(f"fio/kill-{kind_name}-long", kind_name, 20, 4, cost=300, long=True)(kill)
     case(f"fio/kill-{kind_name}-direct", kind_name, 10, 2, "none", cost=200, long=True)(kill)
