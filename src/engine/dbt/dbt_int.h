@@ -181,7 +181,7 @@ struct lst {
 	struct lst_code sup_code;
 	uint32_t sup_epoch;
 	bool sup_low_code; /* supervisor code below the middle was noted */
-	bool moved; /* another space is in use: lst_view must look */
+	bool moved; /* another space is in use, or was flushed: lst_view must look */
 	unsigned touched; /* table pages in use */
 };
 

@@ -244,6 +244,7 @@ static void flush(struct x86_cpu *c, bool all)
 	struct lst *l = &v->lst;
 
 	v->stats.lst_flushes++;
+	l->moved = true; /* windows are to be looked at */
 	for (unsigned n = 0; n < l->n_spaces; n++)
 		space_flush(&l->space[n], all);
 	shared_flush(l);

@@ -15,7 +15,9 @@
  *
  * Which pages are mapped follows the space's table for user accesses (lst.c): what has no entry
  * there is not in a window.  So whatever clears or narrows an entry does so here, and nothing else
- * is needed.
+ * is needed.  One exception saves most of the work: when all of a space is flushed, pages stay
+ * mapped, and before its user code runs again each is compared with the guest's page tables, and
+ * entered or unmapped (windows_check).
  *
  * No address leads out: distances of regions without a window lead to a region of the host where
  * nothing ever is, so does what is up to 4 GiB outside of a window, and an address that is not
@@ -41,7 +43,7 @@
 #define BUSY 120 /* that windows cost more than they gain */
 #define WAIT 10 /* calm looks before there are windows */
 #define WAIT_MAX 256
-#define MUCH_CODE 2000 /* blocks of the program, for each of which it is one look more */
+#define MUCH_CODE 2000 /* for each so many blocks of a program it takes one look more */
 
 #define GUESSES 4 /* of an instruction's region */
 #define MISSES 16 /* of an instruction: from then on it goes by the shadow tables */
