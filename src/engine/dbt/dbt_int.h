@@ -32,6 +32,7 @@ struct dbt_cpu;
 /* Host register of each guest register, or NO_REG: it is in struct x86_state. */
 extern const uint8_t dbt_host_reg[16];
 #define HIGH_FIRST X86_R11
+#define HIGH_COUNT 5
 
 /* --- the frame --- */
 /* Devices run on it too: a chain of a virtqueue takes 16 KiB there, a frame in libslirp as much again. */
@@ -44,7 +45,7 @@ struct dbt_frame {
 	uint64_t code_base; /* linear page of the running block */
 	uint64_t region_mask; /* for pext: linear address bits 47..36 */
 	uint64_t vpn_mask; /* 47..12 */
-	uint64_t high[5]; /* R11 to R15, which have no host register, while translated code runs */
+	uint64_t high[HIGH_COUNT]; /* R11 to R15, which have no host register, while translated code runs */
 	uint64_t lst_x; /* execute table of the view in use */
 	uint64_t lst_w; /* write table likewise */
 	uint64_t jump_untag; /* minus the tag of jump cache entries that are valid now */
@@ -418,6 +419,11 @@ int lst_create(struct dbt_cpu *v, unsigned n_cpus, struct err **e);
 void lst_destroy(struct dbt_cpu *v);
 /* lst_fill - make an access to va fast; false: it needs the interpreter. */
 bool lst_fill(struct dbt_cpu *v, uint64_t va, bool write);
+/* lst_va - the canonical address of the first byte of a table's page. */
+static inline uint64_t lst_va(uint64_t index)
+{
+	return (uint64_t)((int64_t)(index << (PAGE_SHIFT + 16)) >> 16);
+}
 /* lst_restore - enter what is in a window and not in the table of user accesses; false: no room. */
 bool lst_restore(struct dbt_cpu *v, uint64_t index, uint64_t ram_off, bool write);
 /* lst_exec - RAM page number of va's page for execution in the mode of v->mode, or NO_PAGE: not

@@ -53,11 +53,6 @@ static uint64_t index_of(uint64_t va)
 	return (va >> PAGE_SHIFT) & (PAGES - 1);
 }
 
-static uint64_t va_of(uint64_t index)
-{
-	return (uint64_t)((int64_t)(index << (PAGE_SHIFT + 16)) >> 16);
-}
-
 /* --- making tables --- */
 static void *carve(uint8_t **p, uint64_t size)
 {
@@ -487,7 +482,7 @@ bool lst_restore(struct dbt_cpu *v, uint64_t index, uint64_t ram_off, bool write
 {
 	struct lst_tab *t = &v->lst.space[v->lst.cur].user;
 	uint64_t host = (uint64_t)mem_ram_base(v->in.cpu.vm->mem) + ram_off;
-	uint64_t delta = host - va_of(index);
+	uint64_t delta = host - lst_va(index);
 
 	if (!(t->r[index] | t->w[index]) && !list_add(&t->ng, index, ram_off >> PAGE_SHIFT))
 		return false;

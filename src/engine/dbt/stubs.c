@@ -32,7 +32,7 @@ static void store_guest(struct code *a)
 	e8(a, 0x0f), e8(a, 0x90), e8(a, 0xc0); /* seto al */
 	e8(a, 0x66);
 	e_rm(a, 0, 0x89, X86_RAX, CPU(fl));
-	for (unsigned n = 0; n < 5; n++) {
+	for (unsigned n = 0; n < HIGH_COUNT; n++) {
 		e_load(a, X86_RAX, high(n));
 		e_store(a, gpr(HIGH_FIRST + n), X86_RAX);
 	}
@@ -40,7 +40,7 @@ static void store_guest(struct code *a)
 
 static void load_guest(struct code *a)
 {
-	for (unsigned n = 0; n < 5; n++) {
+	for (unsigned n = 0; n < HIGH_COUNT; n++) {
 		e_load(a, X86_RAX, gpr(HIGH_FIRST + n));
 		e_store(a, high(n), X86_RAX);
 	}
@@ -173,6 +173,7 @@ static void emit_guess(struct code *a, unsigned ea)
 	e_jmp_mem(a, FRAME(resume));
 }
 
+/* The same once guessing is given up: by the table. */
 static void emit_know(struct code *a, unsigned ea)
 {
 	pop(a, T2);

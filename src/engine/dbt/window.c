@@ -6,8 +6,10 @@
  * followed by the host's: a page is mapped when it is first accessed, readable, and writable if
  * writes need not be noticed.  An access then takes a distance from a table, by bits 47..36 of the
  * address, and nothing else: no check whether there is a page, or whether it crosses into another
- * one. What is not there faults on the host; the handler (fault.c) maps it and goes on, or has the
- * interpreter run the instruction, which raises what it must.
+ * one. Which region an address will be in is guessed when code is translated, so that the distance
+ * need not wait for it (xlate_mem.c, windows_guess). What is not there faults on the host; the
+ * handler (fault.c) maps it and goes on, or has the interpreter run the instruction, which raises
+ * what it must.
  *
  * That costs microseconds a page where an entry of a shadow table costs a fraction of one.  So only
  * programs get windows that run for long and touch few new pages: it is looked at each timer
@@ -140,11 +142,6 @@ static uint8_t *show(struct dbt_windows *w, uint64_t index)
 }
 
 /* --- pages --- */
-static uint64_t sign_extended(uint64_t index)
-{
-	return (uint64_t)((int64_t)(index << (PAGE_SHIFT + 16)) >> 16);
-}
-
 static void forget(struct dbt_windows *w, struct dbt_shown *s)
 {
 	w->pool->mapped--;
@@ -234,7 +231,7 @@ void windows_check(struct dbt_cpu *v)
 	for (unsigned n = w->mapped; n-- > 0;) {
 		struct dbt_shown *s = &w->shown_page[n];
 
-		if (x86_still_mapped(&v->in.cpu, sign_extended(s->index), s->gpa, s->write) &&
+		if (x86_still_mapped(&v->in.cpu, lst_va(s->index), s->gpa, s->write) &&
 		    (!s->write || mem_page_fast_write(&pages[s->ram_off >> PAGE_SHIFT])) &&
 		    lst_restore(v, s->index, s->ram_off, s->write))
 			continue;
@@ -251,7 +248,7 @@ static void open_list(struct dbt_cpu *v, const struct lst_tab *t, const struct l
 		uint64_t index = l->e[n].index;
 
 		if (t->r[index])
-			lst_fill(v, sign_extended(index), t->w[index] != 0);
+			lst_fill(v, lst_va(index), t->w[index] != 0);
 	}
 }
 

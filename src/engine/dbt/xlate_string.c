@@ -38,6 +38,17 @@ static void leave_if_down(struct xlate *x)
 	e_patch8(a, up);
 }
 
+/* False: it is the interpreter's. */
+static bool begin(struct xlate *x, const struct xinsn *i)
+{
+	if (!in_line(x, i)) {
+		xl_exit(x, i);
+		return false;
+	}
+	leave_if_down(x);
+	return true;
+}
+
 /* The element that reg, RSI or RDI, points at. */
 static struct emem element(struct xlate *x, const struct xinsn *i, unsigned reg, unsigned how)
 {
@@ -73,11 +84,8 @@ void xl_movs(struct xlate *x, const struct xinsn *i)
 {
 	struct emem to;
 
-	if (!in_line(x, i)) {
-		xl_exit(x, i);
+	if (!begin(x, i))
 		return;
-	}
-	leave_if_down(x);
 	fetch(x, i, H_RSI);
 	e_store(&x->a, FRAME(tmp), T2);
 	to = element(x, i, H_RDI, XL_WRITE);
@@ -89,33 +97,24 @@ void xl_movs(struct xlate *x, const struct xinsn *i)
 
 void xl_stos(struct xlate *x, const struct xinsn *i)
 {
-	if (!in_line(x, i)) {
-		xl_exit(x, i);
+	if (!begin(x, i))
 		return;
-	}
-	leave_if_down(x);
 	sized(x, i, 0x88, H_RAX, element(x, i, H_RDI, XL_WRITE));
 	advance(x, i, H_RDI);
 }
 
 void xl_lods(struct xlate *x, const struct xinsn *i)
 {
-	if (!in_line(x, i)) {
-		xl_exit(x, i);
+	if (!begin(x, i))
 		return;
-	}
-	leave_if_down(x);
 	sized(x, i, 0x8a, H_RAX, element(x, i, H_RSI, 0));
 	advance(x, i, H_RSI);
 }
 
 void xl_scas(struct xlate *x, const struct xinsn *i)
 {
-	if (!in_line(x, i)) {
-		xl_exit(x, i);
+	if (!begin(x, i))
 		return;
-	}
-	leave_if_down(x);
 	sized(x, i, 0x3a, H_RAX, element(x, i, H_RDI, 0));
 	advance(x, i, H_RDI);
 }
@@ -123,11 +122,8 @@ void xl_scas(struct xlate *x, const struct xinsn *i)
 /* The destination first, as processors do. */
 void xl_cmps(struct xlate *x, const struct xinsn *i)
 {
-	if (!in_line(x, i)) {
-		xl_exit(x, i);
+	if (!begin(x, i))
 		return;
-	}
-	leave_if_down(x);
 	fetch(x, i, H_RDI);
 	e_store(&x->a, FRAME(tmp), T2);
 	fetch(x, i, H_RSI);

@@ -171,16 +171,25 @@ static void (*const one[])(struct x86_cpu *c, const struct insn *i, uint64_t mas
 
 /* --- pieces: n elements at most, no page is crossed; the number done, 0 when one must go alone ---
  */
+/* Where the first element is read and written, and the bytes from there to the ends of the pages;
+ * false: it must go alone. */
+static bool movs_places(struct x86_cpu *c, const struct insn *i, uint64_t mask, const uint8_t **p,
+			uint8_t **q, uint64_t *avail, uint64_t *avail2)
+{
+	*p = x86_span(c, src_lin(c, i, mask), X86_READ, avail);
+	if (!*p || *avail < i->src)
+		return false;
+	*q = x86_span(c, dst_lin(c, i, mask, true), X86_WRITE, avail2);
+	return *q && *avail2 >= i->src;
+}
+
 static uint64_t movs_span(struct x86_cpu *c, const struct insn *i, uint64_t mask, uint64_t n)
 {
 	uint64_t avail, avail2, bytes;
-	const uint8_t *p = x86_span(c, src_lin(c, i, mask), X86_READ, &avail);
+	const uint8_t *p;
 	uint8_t *q;
 
-	if (!p || avail < i->src)
-		return 0;
-	q = x86_span(c, dst_lin(c, i, mask, true), X86_WRITE, &avail2);
-	if (!q)
+	if (!movs_places(c, i, mask, &p, &q, &avail, &avail2))
 		return 0;
 	n = min_u64(n, min_u64(avail, avail2) / i->src);
 	bytes = n * i->src;
@@ -204,13 +213,10 @@ static uint64_t movs_span(struct x86_cpu *c, const struct insn *i, uint64_t mask
 static uint64_t movs_span_down(struct x86_cpu *c, const struct insn *i, uint64_t mask, uint64_t n)
 {
 	uint64_t avail, avail2, below;
-	const uint8_t *p = x86_span(c, src_lin(c, i, mask), X86_READ, &avail);
+	const uint8_t *p;
 	uint8_t *q;
 
-	if (!p || avail < i->src)
-		return 0;
-	q = x86_span(c, dst_lin(c, i, mask, true), X86_WRITE, &avail2);
-	if (!q || avail2 < i->src)
+	if (!movs_places(c, i, mask, &p, &q, &avail, &avail2))
 		return 0;
 	below = (PAGE_SIZE - (avail > avail2 ? avail : avail2)) / i->src;
 	n = min_u64(n, below + 1);
