@@ -324,12 +324,14 @@ static void forget(struct dbt_cpu *v, struct tb *b)
 	v->stats.stale++;
 }
 
-void cache_invalidate(struct dbt_cpu *v, uint64_t ram_page)
+/* Those that have code in [from, to). */
+static void invalidate(struct dbt_cpu *v, uint64_t ram_page, uint64_t from, uint64_t to)
 {
 	struct tb **at = page_list(&v->cache, ram_page), *b;
 
 	while ((b = *at)) {
-		if (b->ram_page[0] != ram_page && b->ram_page[1] != ram_page) {
+		if ((b->ram_page[0] != ram_page && b->ram_page[1] != ram_page) ||
+		    b->ram_off >= to || b->ram_off + b->bytes <= from) {
 			/* In this list by its other page, or by chance of the hash. */
 			at = page_list(&v->cache, b->ram_page[0]) == page_list(&v->cache, ram_page)
 				     ? &b->page_next[0]
@@ -340,6 +342,16 @@ void cache_invalidate(struct dbt_cpu *v, uint64_t ram_page)
 		if (!b->dead)
 			forget(v, b);
 	}
+}
+
+void cache_invalidate(struct dbt_cpu *v, uint64_t ram_page)
+{
+	invalidate(v, ram_page, 0, UINT64_MAX);
+}
+
+void cache_invalidate_at(struct dbt_cpu *v, uint64_t ram_off)
+{
+	invalidate(v, ram_off >> PAGE_SHIFT, ram_off, ram_off + 1);
 }
 
 void cache_raised(struct dbt_cpu *v)

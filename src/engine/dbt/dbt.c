@@ -143,7 +143,8 @@ static void after_exit(struct dbt_cpu *v, enum dbt_exit why)
 {
 	switch (why) {
 	case DBT_EXIT_POLL:
-		insn_rip(v);
+		/* It may be behind the page. */
+		v->in.cpu.s.rip = dbt_linear(v, v->f.code_base + v->f.info);
 		windows_look(v);
 		break;
 	case DBT_EXIT_FAULT:

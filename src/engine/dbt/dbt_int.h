@@ -35,7 +35,8 @@ extern const uint8_t dbt_host_reg[16];
 #define HIGH_COUNT 5
 
 /* --- the frame --- */
-/* Devices run on it too: a chain of a virtqueue takes 16 KiB there, a frame in libslirp as much again. */
+/* Devices run on it too: a chain of a virtqueue takes 16 KiB there, a frame in libslirp as much
+ * again. */
 #define DBT_STACK (256 * KiB)
 
 #define SPANS_MAX 8 /* of a block */
@@ -43,9 +44,10 @@ extern const uint8_t dbt_host_reg[16];
 /* What code names most comes first: displacements of up to 127 take a byte. */
 struct dbt_frame {
 	uint64_t code_base; /* linear page of the running block */
-	uint64_t region_mask; /* for pext: linear address bits 47..36 */
+	uint64_t region_mask; /* for pext: linear address bits 47..40 */
 	uint64_t vpn_mask; /* 47..12 */
-	uint64_t high[HIGH_COUNT]; /* R11 to R15, which have no host register, while translated code runs */
+	uint64_t high[HIGH_COUNT]; /* R11 to R15, which have no host register, while translated code
+				      runs */
 	uint64_t lst_x; /* execute table of the view in use */
 	uint64_t lst_w; /* write table likewise */
 	uint64_t jump_untag; /* minus the tag of jump cache entries that are valid now */
@@ -53,7 +55,8 @@ struct dbt_frame {
 	uint32_t info; /* of an exit: INFO_* */
 	uint64_t tmp; /* scratch of one instruction */
 	uint64_t span[SPANS_MAX]; /* of the running block: host addresses, or distances to them */
-	uint64_t lst_r; /* read table likewise: RR too, unless there are windows */
+	uint64_t lst_r; /* read table likewise: RR too, unless there are windows: then that is
+			   WINDOW_HIGH's distance */
 	uint64_t low_mask[7]; /* [n]: low n bits */
 	uint64_t target; /* of an indirect jump that missed */
 	uint64_t resume; /* where a helper's stub goes on */
@@ -102,25 +105,28 @@ struct lst_list {
 };
 
 /* --- windows (window.c) --- */
-#define WINDOWS_MAX 32 /* of a vCPU */
-#define WINDOW_SHIFT 36
+#define WINDOWS_MAX 24 /* of a vCPU */
+#define WINDOW_SHIFT 40
 #define WINDOW_REGIONS (1u << (48 - WINDOW_SHIFT))
+#define WINDOW_USER (WINDOW_REGIONS / 2) /* below it: what may have a window */
+#define WINDOW_HIGH (WINDOW_USER - 1) /* of stacks and libraries: RR is its distance */
 #define WINDOW_CHECKED 65536
 
 struct dbt_windows { /* of an address space */
-	uint64_t delta[WINDOW_REGIONS]; /* from linear to host addresses, by region: bits 47..36 */
+	uint64_t delta[WINDOW_REGIONS]; /* from linear to host addresses, by region: bits 47..40 */
 	bool shown[WINDOW_REGIONS]; /* by a window; else delta leads to nothing */
-	bool on;
+	bool on; /* WINDOW_HIGH is shown then */
 	unsigned usual; /* the region of the last page that was mapped */
 	struct dbt_window_pool *pool;
 	bool stale; /* what is mapped must be looked at before it is used again */
 	struct dbt_shown { /* a page that is mapped */
 		uint64_t index, gpa, ram_off;
 		bool write;
-	} *shown_page;
+	} * shown_page;
 	unsigned mapped; /* how many */
 	uint64_t opened; /* when, for LRU */
-	unsigned fills, calm, wait; /* since the last look; calm looks in a row; how many it takes */
+	unsigned fills, calm,
+		wait; /* since the last look; calm looks in a row; how many it takes */
 	uint64_t blocks; /* translated before the program came */
 };
 
@@ -144,6 +150,10 @@ struct dbt_window_pool {
 		unsigned n;
 	} missed[256];
 	uint64_t checked[WINDOW_CHECKED / 64]; /* those that did so often, by a hash */
+	uint64_t not_high[WINDOW_CHECKED /
+			  64]; /* those whose address was not always in WINDOW_HIGH */
+	uint64_t *delta; /* dbt_cpu.delta */
+	const struct dbt_windows *view; /* whose distances it has */
 };
 struct dbt_region_site { /* in code, distances from here */
 	int32_t back; /* where to go on: behind the load of the distance */
@@ -263,12 +273,13 @@ struct dbt_stubs {
 	const uint8_t *align[2][STUB_SIZES];
 	/* called: T1 such that [T0 + T1] is a copy of the 16 [1]: 32 bytes at T0 */
 	const uint8_t *cross[2];
-	/* called, with struct dbt_region_site behind: T1 = the distance for the address in that host
-	 * register; guess it for the site from now on, or know better */
+	/* called, with struct dbt_region_site behind: T1 = the distance for the address in that
+	 * host register; guess it for the site from now on, or know better */
 	struct {
 		const uint8_t *guess, *know;
 	} region[16];
 	int32_t know_after_guess; /* the distance between them, the same for all */
+	const uint8_t *not_high; /* called: as insn, whose operand is not in WINDOW_HIGH */
 	/* called, with the link's offset in the arena behind.  [1]: flags are in the frame */
 	const uint8_t *link[2];
 	const uint8_t *jump; /* called: T0 = target */
@@ -319,6 +330,7 @@ struct dbt_cpu {
 		uint64_t key; /* tag - linear address */
 		const uint8_t *code;
 	} jump[JUMP_CACHE];
+	uint64_t delta[WINDOW_REGIONS]; /* of the address space in use, if it has windows */
 	struct fpu_guest fpu;
 	uint64_t fip_loaded, fdp_loaded; /* when guest state came into the registers */
 	struct lst lst;
@@ -388,7 +400,9 @@ static inline bool windows_on(const struct dbt_cpu *v)
 #define DBT_MODE_CPL0 BIT(20)
 #define DBT_MODE_TSC BIT(21) /* RDTSC may be inline */
 #define DBT_MODE_SMAP BIT(22)
-#define DBT_MODE_WINDOWS BIT(15) /* the address space has windows (64-bit user code) */
+#define DBT_MODE_WINDOWS BIT(15) /* the address space has windows (64-bit user code) ... */
+#define DBT_MODE_STACK \
+	BIT(9) /* ... and RSP is in WINDOW_HIGH, but for what moved it there step by step */
 #define DBT_MODE_USER64 (X86_MODE_CPL3 | X86_MODE_CS64)
 uint32_t dbt_mode(const struct x86_cpu *c);
 
@@ -404,6 +418,7 @@ typedef void dbt_helper(struct x86_cpu *c, uint64_t next);
 dbt_helper run_syscall, run_sysret, run_iret;
 /* Where to go on, or NULL for the run loop, which s.rip is exact for. */
 const uint8_t *run_insn(struct dbt_cpu *v);
+const uint8_t *run_not_high(struct dbt_cpu *v);
 const uint8_t *run_call(struct dbt_cpu *v, dbt_helper *fn);
 
 /* dbt_linear - the linear address of an instruction pointer, as wide as the mode's (CS base 0). */
@@ -438,9 +453,10 @@ extern const struct x86_tlb_ops dbt_tlb_ops;
 /* --- window.c: user memory by the host's page tables --- */
 void windows_create(struct dbt_cpu *v, unsigned n_cpus); /* none where that cannot be */
 void windows_destroy(struct dbt_cpu *v);
-/* windows_map - an entry of the space's table was set (was: another one before); windows_drop - n of them
- * were cleared or narrowed (all in one chunk); windows_clear - all were, for good; windows_stale - all were,
- * but most are likely to come again: windows_check makes those that do, before user code runs. */
+/* windows_map - an entry of the space's table was set (was: another one before); windows_drop - n
+ * of them were cleared or narrowed (all in one chunk); windows_clear - all were, for good;
+ * windows_stale - all were, but most are likely to come again: windows_check makes those that do,
+ * before user code runs. */
 void windows_map(struct dbt_windows *w, uint64_t index, const struct x86_place *p, bool was);
 void windows_drop(struct dbt_windows *w, uint64_t index, unsigned n);
 void windows_clear(struct dbt_windows *w);
@@ -450,16 +466,22 @@ void windows_check(struct dbt_cpu *v);
 void windows_new_space(struct dbt_cpu *v, struct dbt_windows *w);
 void windows_close(struct dbt_windows *w); /* the space has none any more */
 void windows_look(struct dbt_cpu *v); /* now and then, in the run loop: open or close them */
-/* windows_fault - a host address could not be accessed: true when it can be now.  In the handler. */
+/* windows_fault - a host address could not be accessed: true when it can be now.  In the handler.
+ */
 bool windows_fault(struct dbt_cpu *v, uint64_t host, bool write);
-/* windows_missed - an instruction found nothing that could be mapped, in the run loop; windows_checked -
- * has it so often that it is to use the shadow tables? */
+/* windows_missed - an instruction found nothing that could be mapped, in the run loop;
+ * windows_checked - has it so often that it is to use the shadow tables? */
 void windows_missed(struct dbt_cpu *v, uint64_t ram_off);
-/* windows_guess - translated code that guessed an address' region has one that is elsewhere: its site is
- * behind the call that led here, frame.resume; sets that to where to go on, and frame.cross to the distance
- * from linear to host addresses. */
+/* windows_guess - translated code that guessed an address' region has one that is elsewhere: its
+ * site is behind the call that led here, frame.resume; sets that to where to go on, and frame.cross
+ * to the distance from linear to host addresses. */
 void windows_guess(struct dbt_cpu *v, uint64_t va);
 bool windows_checked(const struct dbt_cpu *v, uint64_t ram_off);
+/* windows_not_high - an instruction that was translated for WINDOW_HIGH has an address elsewhere;
+ * windows_was_not_high - was it ever so? */
+void windows_not_high(struct dbt_cpu *v, uint64_t ram_off);
+bool windows_was_not_high(const struct dbt_cpu *v, uint64_t ram_off);
+void windows_view(struct dbt_cpu *v); /* dbt_cpu.delta is to be that of the space in use */
 void windows_forget(struct dbt_cpu *v); /* which instructions those were */
 
 /* --- cache.c --- */
@@ -481,6 +503,8 @@ struct tb *cache_at(struct dbt_cpu *v, const uint8_t *rx, unsigned *insn);
 void cache_link(struct dbt_cpu *v, struct tb_link *l, struct tb *to, bool other_page);
 /* cache_invalidate - forget the blocks of a RAM page. */
 void cache_invalidate(struct dbt_cpu *v, uint64_t ram_page);
+/* cache_invalidate_at - forget those that have an instruction there. */
+void cache_invalidate_at(struct dbt_cpu *v, uint64_t ram_off);
 /* cache_raised - forget what the page list in v->raised says. */
 void cache_raised(struct dbt_cpu *v);
 static inline const uint8_t *tb_entry(const struct tb *b, enum tb_entry how)

@@ -135,6 +135,13 @@ static inline void e_pext(struct code *a, unsigned reg, unsigned src, struct eme
 	e_vex_rm(a, 2, 2, 0xf5, reg, src, mask);
 }
 
+/* rorx reg, src, by */
+static inline void e_rorx(struct code *a, unsigned reg, unsigned src, unsigned by)
+{
+	e_vex_rr(a, 3, 3, 0xf0, reg, 0, src);
+	e8(a, by);
+}
+
 /* sarx reg, src, count */
 static inline void e_sarx(struct code *a, unsigned reg, unsigned src, unsigned count)
 {

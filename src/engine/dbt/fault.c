@@ -6,8 +6,8 @@
  * exit that stores the guest's registers, and the interpreter runs the instruction and raises what
  * it must.
  *
- * A page that a window (window.c) does not show yet faults too: the handler maps it and the instruction is
- * done again, or, when it cannot be mapped, goes the same way as above.
+ * A page that a window (window.c) does not show yet faults too: the handler maps it and the
+ * instruction is done again, or, when it cannot be mapped, goes the same way as above.
  *
  * Other faults go to the handler that was there before, which is that of bounce stubs.
  */

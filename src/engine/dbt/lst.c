@@ -567,8 +567,10 @@ void lst_view(struct dbt_cpu *v)
 	struct lst_space *s = &v->lst.space[v->lst.cur];
 	struct lst_tab *t = &s->user;
 
-	if (v->mode & DBT_MODE_WINDOWS)
+	if (v->mode & DBT_MODE_WINDOWS) {
 		windows_check(v);
+		windows_view(v);
+	}
 	if (DBT_VIEW(v->mode) != X86_VIEW_USER) {
 		v->f.view[0].r = (uint64_t)v->lst.sup.r;
 		v->f.view[0].w = (uint64_t)v->lst.sup.w;
@@ -576,7 +578,7 @@ void lst_view(struct dbt_cpu *v)
 		v->f.view[1].w = (uint64_t)s->su.w;
 		t = DBT_VIEW(v->mode) == X86_VIEW_SUPER ? &v->lst.sup : &s->su;
 	}
-	v->f.view_r = v->mode & DBT_MODE_WINDOWS ? (uint64_t)s->windows.delta : (uint64_t)t->r;
+	v->f.view_r = v->mode & DBT_MODE_WINDOWS ? v->delta[WINDOW_HIGH] : (uint64_t)t->r;
 	v->f.lst_r = (uint64_t)t->r;
 	v->f.lst_w = (uint64_t)t->w;
 	v->f.lst_x = (uint64_t)code_of(v)->x;

@@ -35,7 +35,8 @@ uint32_t dbt_mode(const struct x86_cpu *c)
 	if (x86_cpl(s) == 0)
 		m |= DBT_MODE_CPL0;
 	if ((m & DBT_MODE_USER64) == DBT_MODE_USER64 && windows_on(dbt_of_const(c)))
-		m |= DBT_MODE_WINDOWS;
+		m |= DBT_MODE_WINDOWS |
+		     (s->gpr[X86_RSP] >> WINDOW_SHIFT == WINDOW_HIGH ? DBT_MODE_STACK : 0);
 	if (s->cr4 & CR4_SMAP)
 		m |= DBT_MODE_SMAP;
 	if ((x86_cpl(s) == 0 || !(s->cr4 & CR4_TSD)) && !vclock_manual(c->vm->clock))
@@ -116,6 +117,15 @@ const uint8_t *run_insn(struct dbt_cpu *v)
 	if (INFO_MNEMONIC(v->f.info) == ZYDIS_MNEMONIC_WRMSR)
 		run_set_tsc(v);
 	return go_on(v);
+}
+
+const uint8_t *run_not_high(struct dbt_cpu *v)
+{
+	uint64_t lin = v->f.code_base + INFO_OFF(v->f.info), page = lst_exec(v, lin);
+
+	if (page != NO_PAGE)
+		windows_not_high(v, page << PAGE_SHIFT | PAGE_OFFSET(lin));
+	return run_insn(v);
 }
 
 const uint8_t *run_call(struct dbt_cpu *v, dbt_helper *fn)

@@ -180,7 +180,7 @@ static void emit_know(struct code *a, unsigned ea)
 	e_rm(a, 1, 0x63, T1, em_base(T2, 0)); /* movsxd */
 	e_lea(a, 1, T2, em_sum(T2, T1));
 	e_pext(a, T1, ea, FRAME(region_mask));
-	e_load(a, T1, em_index(RR, T1, 3, 0));
+	e_load(a, T1, em_index(X86_RSP, T1, 3, FRAME_OFF(delta)));
 	e_jmp_reg(a, T2);
 }
 
@@ -274,6 +274,12 @@ void stubs_emit(struct dbt_cpu *v)
 	insn = e_here(&a);
 	/* With a sanitizer nothing may unwind from the helpers' stack: the run loop does it all. */
 	stored = fpu_lazy() ? emit_ask(&a, run_insn, DBT_EXIT_RIP) : emit_exit(&a, DBT_EXIT_FAULT);
+	s->not_high = e_here(&a);
+	take_data(&a);
+	if (fpu_lazy())
+		emit_ask(&a, run_not_high, DBT_EXIT_RIP);
+	else
+		emit_exit(&a, DBT_EXIT_FAULT);
 	s->fill[0] = e_here(&a);
 	emit_fill(&a, jump_fill_r, false, stored);
 	s->fill[1] = e_here(&a);

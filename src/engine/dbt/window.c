@@ -2,9 +2,9 @@
 /*
  * Windows: user memory of a guest's program, mapped by the host's own page tables.
  *
- * A window is 2^36 bytes of host addresses that show as much of an address space, its page tables
+ * A window is 2^40 bytes of host addresses that show as much of an address space, its page tables
  * followed by the host's: a page is mapped when it is first accessed, readable, and writable if
- * writes need not be noticed.  An access then takes a distance from a table, by bits 47..36 of the
+ * writes need not be noticed.  An access then takes a distance from a table, by bits 47..40 of the
  * address, and nothing else: no check whether there is a page, or whether it crosses into another
  * one. Which region an address will be in is guessed when code is translated, so that the distance
  * need not wait for it (xlate_mem.c, windows_guess). What is not there faults on the host; the
@@ -35,7 +35,7 @@
 #define REGION BIT(WINDOW_SHIFT)
 #define GUARD (4 * GiB) /* below and above: displacements are less */
 #define ROOM (REGION + 2 * GUARD)
-#define RESERVE_MAX BIT(44) /* of all vCPUs */
+#define RESERVE_MAX (BIT(45) + BIT(43)) /* of all vCPUs */
 
 /* Programs' habits, by looks at them (timer interrupts). */
 #define LOOK_CYCLES 1500000 /* or more between two looks */
@@ -65,6 +65,8 @@ static void set_delta(struct dbt_windows *w, unsigned region, const uint8_t *at)
 	w->shown[region] = at != NULL;
 	w->delta[region] =
 		(uint64_t)(at ? at : w->pool->nothing) - ((uint64_t)region << WINDOW_SHIFT);
+	if (w->pool->view == w)
+		w->pool->delta[region] = w->delta[region];
 }
 
 /* Show nothing there. */
@@ -130,6 +132,8 @@ static uint8_t *show(struct dbt_windows *w, uint64_t index)
 	unsigned region = (unsigned)(index >> (WINDOW_SHIFT - PAGE_SHIFT));
 	struct dbt_window *c;
 
+	if (region >= WINDOW_USER)
+		return NULL;
 	if (!w->shown[region]) {
 		c = take_window(w);
 		if (!c)
@@ -252,13 +256,18 @@ static void open_list(struct dbt_cpu *v, const struct lst_tab *t, const struct l
 	}
 }
 
+static void turn_on(struct dbt_windows *w)
+{
+	w->opened = ++w->pool->clock;
+	w->on = show(w, (uint64_t)WINDOW_HIGH << (WINDOW_SHIFT - PAGE_SHIFT)) != NULL;
+}
+
 static void open_windows(struct dbt_cpu *v, struct lst_tab *t)
 {
 	struct dbt_windows *w = t->windows;
 
 	v->stats.windows++;
-	w->on = true;
-	w->opened = ++v->pool.clock;
+	turn_on(w);
 	open_list(v, t, &t->ng);
 	open_list(v, t, &t->g);
 	w->fills = 0;
@@ -297,7 +306,17 @@ void windows_new_space(struct dbt_cpu *v, struct dbt_windows *w)
 	w->blocks = v->stats.blocks;
 	w->calm = w->fills = 0;
 	w->wait = WAIT;
-	w->on = w->pool->always;
+	if (w->pool->always)
+		turn_on(w);
+}
+
+void windows_view(struct dbt_cpu *v)
+{
+	const struct dbt_windows *w = &v->lst.space[v->lst.cur].windows;
+
+	if (v->pool.view != w)
+		memcpy(v->delta, w->delta, sizeof(v->delta));
+	v->pool.view = w;
 }
 
 /* --- faults --- */
@@ -345,6 +364,21 @@ void windows_missed(struct dbt_cpu *v, uint64_t ram_off)
 	cache_invalidate(v, ram_off >> PAGE_SHIFT);
 }
 
+void windows_not_high(struct dbt_cpu *v, uint64_t ram_off)
+{
+	unsigned bit = hash(ram_off, WINDOW_CHECKED);
+
+	v->pool.not_high[bit / 64] |= BIT(bit % 64);
+	cache_invalidate_at(v, ram_off);
+}
+
+bool windows_was_not_high(const struct dbt_cpu *v, uint64_t ram_off)
+{
+	unsigned bit = hash(ram_off, WINDOW_CHECKED);
+
+	return v->pool.not_high[bit / 64] & BIT(bit % 64);
+}
+
 /* With others that have the same hash. */
 bool windows_checked(const struct dbt_cpu *v, uint64_t ram_off)
 {
@@ -357,11 +391,12 @@ void windows_forget(struct dbt_cpu *v)
 {
 	memset(v->pool.missed, 0, sizeof(v->pool.missed));
 	memset(v->pool.checked, 0, sizeof(v->pool.checked));
+	memset(v->pool.not_high, 0, sizeof(v->pool.not_high));
 }
 
 /* --- guesses --- */
 /* Where in the code of a site, back from its end, the region and the offset of its distance are. */
-static const uint8_t region_at[2] = {17, 18};
+static const uint8_t region_at[2] = {15, 16};
 #define OFFSET_AT 4
 
 void windows_guess(struct dbt_cpu *v, uint64_t va)
@@ -373,10 +408,10 @@ void windows_guess(struct dbt_cpu *v, uint64_t va)
 
 	v->f.resume += (uint64_t)(int64_t)s->back;
 	v->f.cross = w->delta[region];
-	if (s->guesses++ < GUESSES) {
+	if (s->guesses++ < GUESSES && region < WINDOW_USER) {
 		end = (uint8_t *)(v->f.resume - (uint64_t)v->cache.rx);
-		put_le32(end - region_at[s->neg], s->neg ? -region : region);
-		put_le32(end - OFFSET_AT, region * 8);
+		*(end - region_at[s->neg]) = (uint8_t)(s->neg ? -region : region);
+		put_le32(end - OFFSET_AT, (uint32_t)FRAME_OFF(delta[0]) + region * 8);
 	} else { /* the call goes to the stub behind this one */
 		put_le32(call - 4, get_le32(call - 4) + (uint32_t)v->cache.stub.know_after_guess);
 	}
@@ -426,6 +461,7 @@ void windows_create(struct dbt_cpu *v, unsigned n_cpus)
 	struct dbt_window_pool *p = &v->pool;
 	uint8_t *at;
 
+	p->delta = v->delta;
 	v->f.region_mask = bits_set(0, 47, WINDOW_SHIFT, ~UINT64_C(0));
 	p->fd = mem_ram_fd(v->in.cpu.vm->mem);
 	p->mapped_max = mapped_max() / n_cpus;
@@ -444,10 +480,11 @@ void windows_create(struct dbt_cpu *v, unsigned n_cpus)
 		w->shown_page =
 			(struct dbt_shown *)(p->lists + k * (p->lists_size / v->lst.n_spaces));
 		w->wait = WAIT;
-		w->on = p->always;
 		v->lst.space[k].user.windows = w;
 		for (unsigned r = 0; r < WINDOW_REGIONS; r++)
 			set_delta(w, r, NULL);
+		if (p->always)
+			turn_on(w);
 	}
 }
 

@@ -321,11 +321,15 @@ static bool keeps_t1(xlate_fn *fn)
 	return fn == xl_copy || fn == xl_push || fn == xl_pop || fn == xl_jcc || fn == xl_nop;
 }
 
+bool xl_by_window(const struct xlate *x, const struct xinsn *i)
+{
+	return x->windows && !windows_checked(x->v, xl_ram_off(x, i));
+}
+
 void xl_turn_to(struct xlate *x, const struct xinsn *i)
 {
 	x->i = i;
-	x->by_window = x->windows &&
-		       !windows_checked(x->v, (x->ram_off & ~(PAGE_SIZE - 1)) + i->off);
+	x->by_window = xl_by_window(x, i);
 }
 
 static void write_one(struct xlate *x, const struct xinsn *i)
@@ -342,6 +346,8 @@ static void write_one(struct xlate *x, const struct xinsn *i)
 	fn(x, i);
 	if (!keeps_t1(fn))
 		x->in_t1 = -1;
+	if (i->moves_stack && !x->ended)
+		xl_stack_moved(x, i);
 }
 
 /* Code of the block but what rarely runs; map gets host and guest bytes of each instruction. */
@@ -424,6 +430,7 @@ static bool try_block(struct xlate *x)
 
 	x->mode = x->v->mode;
 	x->windows = x->mode & DBT_MODE_WINDOWS;
+	x->stack = x->mode & DBT_MODE_STACK;
 	do {
 		x->tb = new_tb(x);
 		if (!x->tb)

@@ -271,9 +271,11 @@ void xl_call(struct xlate *x, const struct xinsn *i)
 		push_return(x, i);
 		xl_goto(x, target);
 	} else if (!xl_is_op(i, 0, ZYDIS_OPERAND_TYPE_IMMEDIATE) && indirect_target(x, i)) {
-		e_store(&x->a, FRAME(tmp), T0);
+		if (!i->slot.stack)
+			e_store(&x->a, FRAME(tmp), T0);
 		push_return(x, i);
-		e_load(&x->a, T0, FRAME(tmp));
+		if (!i->slot.stack)
+			e_load(&x->a, T0, FRAME(tmp));
 		xl_goto_indirect(x, (int32_t)xl_slot(x));
 	} else {
 		xl_exit(x, i);
@@ -406,9 +408,13 @@ static void cold_one(struct xlate *x, struct cold *c)
 	case COLD_CROSS:
 		to_stub_and_back(x, c, x->v->cache.stub.cross[c->size == 32]);
 		break;
+	case COLD_NOT_HIGH:
+		to_stub(x, c->info, x->v->cache.stub.not_high);
+		break;
 	case COLD_EXIT:
 		to_stub(x, c->info, x->v->cache.stub.insn);
 		break;
+	case COLD_MOVED:
 	case COLD_POLL:
 		to_stub(x, c->info, x->v->cache.stub.poll);
 		break;

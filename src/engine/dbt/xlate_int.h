@@ -43,6 +43,10 @@ struct xaccess { /* one access of an instruction, as its span sees it (xlate_spa
 	int32_t disp; /* from the span's value */
 	uint8_t size;
 	int8_t span; /* which, or -1 */
+	bool stack; /* so near to RSP that it is where that is */
+	bool high; /* its register was in WINDOW_HIGH when the block was translated, and never
+		      elsewhere here */
+	int16_t region; /* which it was in, or -1: not known */
 };
 
 struct xinsn {
@@ -52,6 +56,7 @@ struct xinsn {
 	uint16_t live; /* arithmetic flags that matter before it */
 	bool bad; /* cannot be decoded or fetched: the interpreter raises what it must */
 	bool copy; /* `regs` is valid: it can be copied */
+	bool moves_stack; /* after it, it is to be seen whether RSP is still in WINDOW_HIGH */
 };
 
 /* Code that is written elsewhere: what rarely runs. */
@@ -60,6 +65,8 @@ enum cold_kind {
 	COLD_ALIGN, /* not aligned: goes on unless it crosses a page */
 	COLD_CROSS, /* a vector read that crosses a page: goes on with a copy of the operand */
 	COLD_REGION, /* not in the region that was guessed: finds its window, and guesses anew */
+	COLD_NOT_HIGH, /* not in WINDOW_HIGH: to the interpreter, and to be translated otherwise */
+	COLD_MOVED, /* RSP has left WINDOW_HIGH: to the run loop, behind the instruction */
 	COLD_EXIT, /* to the interpreter */
 	COLD_POLL,
 	COLD_LINK, /* direct branch inside the page, not linked yet */
@@ -71,7 +78,7 @@ enum cold_kind {
 struct cold {
 	enum cold_kind kind;
 	uint8_t *jump; /* rel32 field that leads here */
-	uint8_t *check; /* COLD_LINK: imm32 of the check of the page, or NULL; COLD_REGION: the region */
+	uint8_t *check; /* COLD_LINK: imm32 of the check of the page, or NULL */
 	const uint8_t *back;
 	int32_t target;
 	uint32_t info, mode;
@@ -90,6 +97,7 @@ struct span {
 		uint8_t scale;
 	} key;
 	bool write, ready; /* ready: translated */
+	bool high; /* in WINDOW_HIGH */
 	unsigned n; /* accesses */
 	int32_t lo, end; /* where they lie, from the value */
 };
@@ -116,6 +124,7 @@ struct xlate {
 	bool apart; /* no spans: DBT_MODE_APART */
 	bool windows; /* the address space has windows ... */
 	bool by_window; /* ... and the present instruction's accesses go by them */
+	bool stack; /* RSP is in WINDOW_HIGH: DBT_MODE_STACK */
 	bool parked; /* flags are in the frame all through the block */
 	bool flags_saved; /* they are in the frame, for a branch */
 	bool x87_noted; /* x87_base is this block's page */
@@ -141,6 +150,12 @@ typedef void xlate_fn(struct xlate *x, const struct xinsn *i);
 struct cold *xl_cold(struct xlate *x, enum cold_kind kind, uint8_t *jump);
 void xl_exit(struct xlate *x, const struct xinsn *i); /* leave to the interpreter; ends the block */
 void xl_turn_to(struct xlate *x, const struct xinsn *i); /* i is the one being translated */
+/* xl_by_window - do i's accesses go by windows? */
+bool xl_by_window(const struct xlate *x, const struct xinsn *i);
+static inline uint64_t xl_ram_off(const struct xlate *x, const struct xinsn *i)
+{
+	return (x->ram_off & ~(PAGE_SIZE - 1)) + i->off;
+}
 /* May code for the present instruction change the host's flags? */
 static inline bool xl_dead(const struct xlate *x)
 {
@@ -181,11 +196,14 @@ static inline void xl_begin(struct xlate *x)
 	x->in_t1 = -1;
 }
 
-/* xl_window - after it [ea + T1] is the host address in the window of ea's region; so are others less
- * than 4 GiB away, if they are in that region. */
+/* xl_window - after it [ea + T1] is the host address in the window of ea's region, which is guessed
+ * to be `region`; so are others less than 4 GiB away, if they are in that region. */
 void xl_window(struct xlate *x, unsigned ea, unsigned region);
-/* xl_near - is i's memory operand a register plus a displacement so small that the register tells its
- * region?  Not for what needs the operand's own address. */
+/* xl_high - go on if ea is in WINDOW_HIGH: [ea + RR] is the host address then; else `kind` is for
+ * it. live: flags matter here.  Changes T1. */
+struct cold *xl_high(struct xlate *x, unsigned ea, bool live, enum cold_kind kind);
+/* xl_near - is i's memory operand a register plus a displacement so small that the register tells
+ * its region?  Not for what needs the operand's own address. */
 bool xl_near(const struct xinsn *i);
 /* xl_guess_region - where what is at host register ea is likely to be. */
 unsigned xl_guess_region(const struct xlate *x, unsigned ea);
@@ -213,8 +231,9 @@ bool xl_spanned(const struct xlate *x, const struct xaccess *a);
 bool xl_span_leads(const struct xlate *x, const struct xaccess *a);
 int32_t xl_span_start(const struct xlate *x, const struct xaccess *a);
 struct emem xl_span_member(struct xlate *x, const struct xaccess *a, unsigned temp);
-/* xl_span_window - xl_window for an access from host register reg, sharing it with others of its span. */
-void xl_span_window(struct xlate *x, const struct xaccess *a, unsigned reg, unsigned region);
+/* xl_span_window - the register with the distance for an access from host register reg, shared with
+ * others of its span: T1, or RR. */
+unsigned xl_span_window(struct xlate *x, const struct xaccess *a, unsigned reg);
 struct emem xl_span_lead(struct xlate *x, const struct xaccess *a, unsigned ea, unsigned temp);
 
 /* --- xlate_copy.c --- */
@@ -239,6 +258,8 @@ bool xl_slot_sized(const struct xlate *x, const struct xinsn *i);
 void xl_load_slot(struct xlate *x, unsigned reg, struct emem m);
 void xl_store_slot(struct xlate *x, struct emem m, unsigned reg);
 void xl_move_sp(struct xlate *x, int32_t by);
+/* xl_stack_moved - behind i, which gave RSP a value that may not be in WINDOW_HIGH. */
+void xl_stack_moved(struct xlate *x, const struct xinsn *i);
 /* xl_push_access - the slot below RSP, which is not moved yet; uses T0 and T1. */
 struct emem xl_push_access(struct xlate *x, const struct xinsn *i);
 /* xl_pop_access - the slot that RSP points at; uses T0 and T1. */

@@ -10,17 +10,24 @@
  *
  * When arithmetic flags are live, pext and jrcxz take the place of test and jcc.
  *
- * Where the address space has windows (window.c), the region that the address will be in is guessed, so
- * that the access need not wait for what it takes to find out (for [address + displacement] too):
+ * Where the address space has windows (window.c), the region that the address will be in is
+ *guessed, so that the access need not wait for what it takes to find out (for [address +
+ *displacement] too):
  *
- *	pext T1, address, [region_mask]
- *	cmp T1, region; jne		cold: guess again
- *	mov T1, [RR + region*8]
+ *	rorx T1, address, 40
+ *	cmp T1w, region; jne		cold: guess again
+ *	mov T1, [delta + region*8]
+ *
+ * Bits 63..56 are not compared: the sum of the distance and an address that has any there alone is
+ *not canonical.  What was in the highest region (WINDOW_HIGH) when the block was translated takes
+ *its distance from RR, and is translated anew when it is found elsewhere.  Stack accesses, and
+ *others of which it is known that they are near RSP, do not even look: in blocks for
+ *DBT_MODE_STACK, RSP itself is looked at when it is given a new value (xl_stack_moved).
  */
 #include "engine/dbt/xlate_int.h"
 
-/* Displacements from a pointer are less: it lies in the region of what it points at.  If it does not,
- * the access faults and is the interpreter's. */
+/* Displacements from a pointer are less: it lies in the region of what it points at.  If it does
+ * not, the access faults and is the interpreter's. */
 #define NEAR 65536
 
 static bool flat_segment(const struct xlate *x, unsigned seg, bool write)
@@ -176,8 +183,8 @@ static void check_alignment(struct xlate *x, unsigned ea, unsigned size, unsigne
 	c->back = e_here(&x->a);
 }
 
-/* The region of a base register's value when the block is translated; of what was mapped last, if that
- * shows nothing. */
+/* The region of a base register's value when the block is translated; of what was mapped last, if
+ * that shows nothing. */
 unsigned xl_guess_region(const struct xlate *x, unsigned ea)
 {
 	const struct dbt_windows *w = &x->v->lst.space[x->v->lst.cur].windows;
@@ -191,34 +198,46 @@ unsigned xl_guess_region(const struct xlate *x, unsigned ea)
 	return w->usual;
 }
 
+/* A jump (its rel32 field) taken unless ea is in the region; changes T1. */
+static uint8_t *unless_region(struct xlate *x, unsigned ea, unsigned region, bool live)
+{
+	struct code *a = &x->a;
+	uint8_t *jump, *ok;
+
+	e_rorx(a, T1, ea, WINDOW_SHIFT);
+	if (!live) {
+		e8(a, 0x66);
+		e_rr(a, 0, 0x83, 7, T1); /* cmp */
+		e8(a, region);
+		return e_jcc(a, CC_NZ);
+	}
+	e8(a, 0x0f), e8(a, 0xb7), e8(a, 0xc9); /* movzx ecx, cx */
+	e8(a, 0x8d), e8(a, 0x49), e8(a, -region); /* lea ecx, [rcx - region] */
+	ok = e_jrcxz(a);
+	jump = e_jmp(a);
+	e_patch8(a, ok);
+	return jump;
+}
+
 void xl_window(struct xlate *x, unsigned ea, unsigned region)
 {
-	bool dead = xl_dead(x);
+	bool live = !xl_dead(x);
 	struct code *a = &x->a;
-	uint8_t *check, *jump, *ok;
 	struct cold *c;
+	uint8_t *jump;
 
-	e_pext(a, T1, ea, FRAME(region_mask));
-	if (dead) {
-		e_rr(a, 0, 0x81, 7, T1); /* cmp */
-		e32(a, region);
-		check = a->p - 4;
-		jump = e_jcc(a, CC_NZ);
-	} else {
-		e_lea(a, 1, T1, em_base(T1, INT32_MIN)); /* always with a disp32 */
-		check = a->p - 4;
-		put_le32(check, -region);
-		ok = e_jrcxz(a);
-		jump = e_jmp(a);
-		e_patch8(a, ok);
-	}
-	e_load(a, T1, em_base(RR, INT32_MIN)); /* always with a disp32 */
-	put_le32(a->p - 4, region * 8);
+	jump = unless_region(x, ea, region, live);
+	/* windows_guess knows how long it is: always with a disp32. */
+	e_load(a, T1, em_base(X86_RSP, FRAME_OFF(delta[0]) + (int32_t)region * 8));
 	c = xl_cold(x, COLD_REGION, jump);
 	c->ea = (uint8_t)ea;
-	c->check = check;
-	c->neg = !dead;
+	c->neg = live;
 	c->back = e_here(a);
+}
+
+struct cold *xl_high(struct xlate *x, unsigned ea, bool live, enum cold_kind kind)
+{
+	return xl_cold(x, kind, unless_region(x, ea, WINDOW_HIGH, live));
 }
 
 void xl_translate(struct xlate *x, unsigned ea, bool write)
@@ -285,7 +304,8 @@ bool xl_near(const struct xinsn *i)
 	int64_t disp = o->disp.value;
 
 	if (i->d.addrsize != 8 || o->segment >= ZYDIS_REGISTER_FS ||
-	    o->index != ZYDIS_REGISTER_NONE || o->base == ZYDIS_REGISTER_NONE || !xl_may_span(&i->d))
+	    o->index != ZYDIS_REGISTER_NONE || o->base == ZYDIS_REGISTER_NONE ||
+	    !xl_may_span(&i->d))
 		return false;
 	if (o->base == ZYDIS_REGISTER_RIP)
 		return disp + xl_next(i) == (int32_t)(disp + xl_next(i));
@@ -299,12 +319,11 @@ static struct emem near_operand(struct xlate *x, const struct xinsn *i)
 
 	if (o->base == ZYDIS_REGISTER_RIP) {
 		e_load(&x->a, T0, FRAME(code_base));
-		xl_span_window(x, &i->operand, T0, window_region(x->lin));
-		return em_index(T0, T1, 0, (int32_t)(o->disp.value + xl_next(i)));
+		return em_index(T0, xl_span_window(x, &i->operand, T0), 0,
+				(int32_t)(o->disp.value + xl_next(i)));
 	}
 	reg = xl_in_reg(x, o->base, T0);
-	xl_span_window(x, &i->operand, reg, xl_guess_region(x, reg));
-	return em_index(reg, T1, 0, (int32_t)o->disp.value);
+	return em_index(reg, xl_span_window(x, &i->operand, reg), 0, (int32_t)o->disp.value);
 }
 
 bool xl_operand(struct xlate *x, const struct xinsn *i, unsigned size, unsigned how, unsigned temp,

@@ -13,9 +13,13 @@
  * A span that crosses a page leads to another translation of the code from the leader on, in which
  * every access is on its own (DBT_MODE_APART).
  *
- * Where there are windows, a span is what is reached from one register, near enough to share the distance
- * to the host's addresses: the leader keeps that.  An access that is not in the same region then is
- * outside of the window, and faults.
+ * Where there are windows, a span is what is reached from one register, near enough to share the
+ * distance to the host's addresses: the leader keeps that.  An access that is not in the same
+ * region then is outside of the window, and faults.
+ *
+ * RSP in blocks for DBT_MODE_STACK: it is in WINDOW_HIGH, or not farther from it than small steps
+ * (PUSH, ADD of a constant) lead within a block, since each block that moves it so also accesses
+ * what is near it, which faults on nothing if it is outside; or looks at it (watch_stack).
  *
  * Within a block no entry of the tables changes but from unknown to known: flushes, changes of the
  * view and of what may be written happen between blocks, or (STAC, CLAC, SWAPGS) end all spans.
@@ -24,6 +28,7 @@
 
 #define SPAN_SIZE 512 /* the longer, the more of them cross pages */
 #define WINDOW_SPAN (1 << 20)
+#define STEP 65536 /* of RSP, which is not looked at */
 
 struct value { /* number plus displacement */
 	uint16_t n;
@@ -35,6 +40,8 @@ struct scan {
 	struct value reg[16];
 	uint16_t values; /* numbers given out */
 	uint16_t pc; /* the number of the block's page's address */
+	bool accessed; /* there was an access near RSP */
+	struct xinsn *moved; /* before one, RSP was last moved here */
 };
 
 #define VALUE_NONE 0 /* no register */
@@ -106,6 +113,34 @@ static struct value value_of(struct scan *s, ZydisRegister r)
 	return r == ZYDIS_REGISTER_NONE ? (struct value){VALUE_NONE, 0} : s->reg[xl_reg_num(r)];
 }
 
+/* What can be told of the window that an access is in: `by` from a value. */
+static void find_window(struct scan *s, const struct xinsn *i, struct xaccess *a, struct value v,
+			int64_t by)
+{
+	const struct dbt_windows *w = &s->x->v->lst.space[s->x->v->lst.cur].windows;
+	struct value sp = s->reg[X86_RSP];
+	int64_t from_sp = v.off + by - sp.off;
+	uint64_t was;
+
+	if (!xl_by_window(s->x, i))
+		return;
+	a->stack = s->x->stack && v.n == sp.n && from_sp <= WINDOW_SPAN && from_sp >= -WINDOW_SPAN;
+	if (a->stack) {
+		s->accessed = true;
+		s->moved = NULL;
+	}
+	if (v.n == s->pc)
+		was = s->x->lin;
+	else if (v.n && v.n <= 16) /* what a register had when the block was entered */
+		was = s->x->c->s.gpr[v.n - 1];
+	else
+		return;
+	if (was >> 48 || !w->shown[window_region(was)])
+		return;
+	a->region = (int16_t)window_region(was);
+	a->high = a->region == WINDOW_HIGH && !windows_was_not_high(s->x->v, xl_ram_off(s->x, i));
+}
+
 static void add_operand(struct scan *s, struct xinsn *i)
 {
 	const struct x86_decoded *d = &i->d;
@@ -127,6 +162,8 @@ static void add_operand(struct scan *s, struct xinsn *i)
 	disp += base.off + (int64_t)index.off * (index.n ? m->scale : 0);
 	if (!small(disp))
 		return;
+	if (s->x->windows)
+		find_window(s, i, &i->operand, base, m->disp.value);
 	k = (struct span_key){base.n, index.n, index.n ? m->scale : (uint8_t)0};
 	i->operand.disp = (int32_t)disp;
 	add(s->x, &i->operand, &k, d->mem_size, d->mem_write);
@@ -137,6 +174,8 @@ static void add_slot(struct scan *s, struct xinsn *i, unsigned reg, int32_t disp
 	struct value v = s->reg[reg];
 	struct span_key k = {v.n, VALUE_NONE, 0};
 
+	if (s->x->windows)
+		find_window(s, i, &i->slot, v, disp);
 	i->slot.disp = v.off + disp;
 	add(s->x, &i->slot, &k, 8, write);
 }
@@ -243,18 +282,44 @@ static void scan_one(struct scan *s, struct xinsn *i)
 	update(s, d);
 }
 
+/* After i, RSP having been sp before it: is it to be looked at? */
+static void watch_stack(struct scan *s, struct xinsn *i, struct value sp)
+{
+	struct value now = s->reg[X86_RSP];
+	int64_t by = (int64_t)now.off - sp.off;
+
+	if (now.n != sp.n || by > STEP || by < -STEP)
+		i->moves_stack = true;
+	else if (by && !s->accessed)
+		s->moved = i;
+	/* Branches and the block's last instruction end what is sure to be executed. */
+	if (!s->moved ||
+	    (i->d.insn.meta.category != ZYDIS_CATEGORY_COND_BR && i + 1 < s->x->in + s->x->n))
+		return;
+	s->moved->moves_stack = true;
+	s->moved = NULL;
+}
+
 void xl_spans_find(struct xlate *x)
 {
+	static const struct xaccess none = {.span = -1, .region = -1};
 	struct scan s = {.x = x};
+	struct value sp;
 
 	x->n_spans = 0;
-	for (unsigned n = 0; n < x->n; n++)
-		x->in[n].operand.span = x->in[n].slot.span = -1;
+	for (unsigned n = 0; n < x->n; n++) {
+		x->in[n].operand = x->in[n].slot = none;
+		x->in[n].moves_stack = false;
+	}
 	if (!x->code64 || x->apart)
 		return;
 	forget_all(&s);
-	for (unsigned n = 0; n < x->n && !x->in[n].bad; n++)
+	for (unsigned n = 0; n < x->n && !x->in[n].bad; n++) {
+		sp = s.reg[X86_RSP];
 		scan_one(&s, &x->in[n]);
+		if (x->stack)
+			watch_stack(&s, &x->in[n], sp);
+	}
 }
 
 /* --- writing --- */
@@ -304,19 +369,29 @@ struct emem xl_span_lead(struct xlate *x, const struct xaccess *a, unsigned ea, 
 	return em_base(temp, a->disp);
 }
 
-void xl_span_window(struct xlate *x, const struct xaccess *a, unsigned reg, unsigned region)
+unsigned xl_span_window(struct xlate *x, const struct xaccess *a, unsigned reg)
 {
 	struct span *s = a->span >= 0 && x->span[a->span].n > 1 ? &x->span[a->span] : NULL;
 
+	if (a->stack || (s && s->ready && s->high))
+		return RR;
+	if (a->high && !(s && s->ready)) {
+		xl_high(x, reg, !xl_dead(x), COLD_NOT_HIGH);
+		if (s)
+			s->ready = s->high = true;
+		x->in_t1 = -1;
+		return RR;
+	}
 	if (s && s->ready) {
 		if (x->in_t1 != a->span)
 			e_load(&x->a, T1, span_home((unsigned)a->span));
 	} else {
-		xl_window(x, reg, region);
+		xl_window(x, reg, a->region >= 0 ? (unsigned)a->region : xl_guess_region(x, reg));
 		if (s) {
 			e_store(&x->a, span_home((unsigned)a->span), T1);
 			s->ready = true;
 		}
 	}
 	x->in_t1 = s ? a->span : -1;
+	return T1;
 }

@@ -45,10 +45,8 @@ static struct emem access_slot(struct xlate *x, const struct xinsn *i, unsigned 
 
 	if (spanned && !xl_span_leads(x, &i->slot))
 		return xl_span_member(x, &i->slot, T1);
-	if (x->by_window) {
-		xl_span_window(x, &i->slot, reg, xl_guess_region(x, reg));
-		return em_index(reg, T1, 0, disp);
-	}
+	if (x->by_window)
+		return em_index(reg, xl_span_window(x, &i->slot, reg), 0, disp);
 	xl_begin(x);
 	disp += spanned ? xl_span_start(x, &i->slot) : 0;
 	if (!x->code64 || disp)
@@ -57,6 +55,14 @@ static struct emem access_slot(struct xlate *x, const struct xinsn *i, unsigned 
 		return xl_span_lead(x, &i->slot, ea, T1);
 	xl_access(x, ea, xl_slot(x), how);
 	return em_sum(ea, T1);
+}
+
+void xl_stack_moved(struct xlate *x, const struct xinsn *i)
+{
+	unsigned live = i + 1 < x->in + x->n ? i[1].live : x->live_out;
+
+	xl_high(x, H_RSP, live && !x->flags_saved, COLD_MOVED)->info = xl_next(i);
+	x->in_t1 = -1;
 }
 
 struct emem xl_push_access(struct xlate *x, const struct xinsn *i)
