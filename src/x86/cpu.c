@@ -116,7 +116,8 @@ void x86_cpu_init(struct x86_cpu *c, struct x86_vm *vm, unsigned index, uint32_t
 	c->phys_reserved = (BIT(52) - 1) & ~(BIT(x86_cpuid_phys_bits(vm->cpuid)) - 1);
 	c->pages_1g = x86_cpuid_has(vm->cpuid, X86_FEAT_PDPE1GB);
 	atomic_store(&c->events, 0);
-	atomic_store(&c->attn, 0);
+	c->attn = &c->own_attn;
+	atomic_store(c->attn, 0);
 	for (unsigned v = 0; v < X86_VIEW_COUNT; v++)
 		memset(c->tlbs[v].used, 0xff, sizeof(c->tlbs[v].used));
 	bounce_xsave_fill(&c->s.xsave);
@@ -145,7 +146,7 @@ void x86_cpu_set(struct x86_cpu *c, const struct x86_state *in)
 	c->delivering = 0;
 	c->dr6_hits = 0;
 	c->pv_refresh = true;
-	atomic_store(&c->attn, 1);
+	atomic_store(c->attn, 1);
 	if (in->nmi_pending)
 		atomic_fetch_or(&c->events, X86_EV_NMI);
 	c->steal = (struct x86_steal){ 0 };
@@ -162,7 +163,7 @@ void x86_event_set(struct x86_cpu *c, uint32_t bits)
 {
 	uint32_t old = atomic_fetch_or_explicit(&c->events, bits, memory_order_seq_cst);
 
-	atomic_store(&c->attn, 1);
+	atomic_store(c->attn, 1);
 	if (~old & bits)
 		X86_HOST(c, wake, c->index);
 }
@@ -174,7 +175,7 @@ void x86_event_init(struct x86_cpu *c)
 	while (!atomic_compare_exchange_weak(&c->events, &old,
 					     (old & ~X86_EV_SIPI) | X86_EV_INIT))
 		;
-	atomic_store(&c->attn, 1);
+	atomic_store(c->attn, 1);
 	if (!(old & X86_EV_INIT))
 		X86_HOST(c, wake, c->index);
 }

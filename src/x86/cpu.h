@@ -122,7 +122,8 @@ struct x86_cpu {
 	/* Set after every change of events that sets a bit: what translated code looks at.  It
 	 * clears it, then reads events, so that it is not called again and again by a bit that has
 	 * to wait. */
-	_Atomic uint32_t attn;
+	_Atomic uint32_t *attn; /* own_attn, or where the engine's code reaches it better */
+	_Atomic uint32_t own_attn;
 	_Atomic uint8_t sipi_vector; /* of X86_EV_SIPI: set before the event; goes to s when it is taken */
 	uint64_t zero;	     /* always 0: absent base, index or segment of an address */
 	uint64_t code_base;  /* linear address of the page of the running block */
@@ -239,7 +240,7 @@ void x86_event_init(struct x86_cpu *c);
 static inline void x86_event_hint(struct x86_cpu *c, uint32_t bits)
 {
 	atomic_fetch_or(&c->events, bits);
-	atomic_store(&c->attn, 1);
+	atomic_store(c->attn, 1);
 }
 
 static inline void x86_event_clear(struct x86_cpu *c, uint32_t bits)

@@ -115,6 +115,7 @@ void cache_reset(struct dbt_cpu *v)
 	k->generation++;
 	v->stats.flushes++;
 	jump_clear(v);
+	returns_clear(v);
 	windows_forget(v);
 	symbols_reset(v);
 }
@@ -320,6 +321,7 @@ static void forget(struct dbt_cpu *v, struct tb *b)
 	hash_remove(&v->cache, b);
 	unlink_all(v, b);
 	jump_forget(v, b);
+	returns_clear(v);
 	b->dead = true;
 	v->stats.stale++;
 }

@@ -16,6 +16,7 @@
  * (x86_excl_begin).
  */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -128,7 +129,7 @@ static void take_link(struct dbt_cpu *v)
 
 	v->in.cpu.s.rip = v->f.target;
 	/* Fetching the target may raise, which counts as an instruction of its own. */
-	if (atomic_load_explicit(&v->in.cpu.attn, memory_order_relaxed) || interp_counted(&v->in)) {
+	if (atomic_load_explicit(v->in.cpu.attn, memory_order_relaxed) || interp_counted(&v->in)) {
 		/* The block that leads there may begin there, and would lead there again. */
 		if (v->link->apart)
 			interp_one(&v->in);
@@ -192,8 +193,8 @@ static enum engine_exit loop(struct dbt_cpu *v, jmp_buf *unwind)
 		c->unwind = unwind;
 		v->in.ip = NULL;
 		/* Before what it stands for is read. */
-		if (atomic_load_explicit(&c->attn, memory_order_relaxed))
-			atomic_store(&c->attn, 0);
+		if (atomic_load_explicit(c->attn, memory_order_relaxed))
+			atomic_store(c->attn, 0);
 		if (atomic_load_explicit(&v->raised.n, memory_order_relaxed))
 			cache_raised(v);
 		if (interp_poll(&v->in))
@@ -206,6 +207,7 @@ static enum engine_exit loop(struct dbt_cpu *v, jmp_buf *unwind)
 static enum engine_exit dbt_run(struct engine_vm *vm, unsigned cpu)
 {
 	struct dbt_cpu *v = vm_of(vm)->cpus[cpu];
+	stack_t stack = {.ss_sp = v->signal_stack, .ss_size = sizeof(v->signal_stack)}, before;
 	enum engine_exit why;
 	jmp_buf unwind;
 
@@ -214,6 +216,8 @@ static enum engine_exit dbt_run(struct engine_vm *vm, unsigned cpu)
 	interp_begin(&v->in);
 	atomic_fetch_or(&v->in.cpu.events, EV_STEP);
 	run_set_tsc(v);
+	/* Translated code's is not for handlers. */
+	bug_on(sigaltstack(&stack, &before) < 0);
 	if (_setjmp(unwind)) {
 		fault_leave();
 		if (v->entered && interp_counted(&v->in))
@@ -223,6 +227,7 @@ static enum engine_exit dbt_run(struct engine_vm *vm, unsigned cpu)
 	}
 	why = loop(v, &unwind);
 	fpu_claim();
+	bug_on(sigaltstack(&before, NULL) < 0);
 	interp_end(&v->in);
 	return why;
 }
@@ -257,7 +262,7 @@ static void raise_in(struct dbt_cpu *v, uint64_t page)
 	if (n <= DBT_RAISED)
 		atomic_store_explicit(&v->raised.n, n + 1, memory_order_relaxed);
 	atomic_store_explicit(&v->raised.lock, 0, memory_order_release);
-	atomic_store(&v->in.cpu.attn, 1);
+	atomic_store(v->in.cpu.attn, 1);
 }
 
 static void raised(void *opaque, uint64_t ram_off)
@@ -348,6 +353,7 @@ static void cpu_destroy(struct dbt_cpu *v)
 		return;
 	symbols_fini(v);
 	windows_destroy(v);
+	returns_destroy(v);
 	lst_destroy(v);
 	cache_destroy(v);
 	xlate_free(v->xlate);
@@ -369,7 +375,9 @@ static void frame_init(struct dbt_cpu *v)
 
 	for (unsigned n = 0; n < ARRAY_SIZE(bits); n++)
 		v->f.low_mask[n] = BIT(bits[n]) - 1;
+	v->f.sign = BIT(63);
 	v->f.self = v;
+	v->in.cpu.attn = &v->f.attn;
 	v->f.pauses = 1;
 	v->f.not_if = ~(uint64_t)RFLAGS_IF;
 	v->f.not_ac = ~(uint64_t)RFLAGS_AC;
@@ -402,6 +410,8 @@ static int cpu_create(struct dbt_vm *dv, unsigned index, struct err **e)
 	r = lst_create(v, dv->in.vm.n_cpus, e);
 	if (!r)
 		r = cache_create(v, cache_size(v, dv->in.vm.n_cpus), e);
+	if (!r)
+		r = returns_create(v, e);
 	if (!r)
 		symbols_stubs(v);
 	return r;

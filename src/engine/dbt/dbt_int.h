@@ -4,10 +4,10 @@
  * Inside the translator: the vCPU, translated blocks, and what the files offer each other.
  * Theory of operation: dbt.c; address translation: lst.c; the code's register use: below.
  *
- * While translated code runs, the host's RSP points at struct dbt_frame, with a stack for helpers
- * below it, and guest general registers are where dbt_host_reg[] says; the others are in
- * struct x86_state, a constant distance from the frame.  Arithmetic flags are in the host's flags,
- * vector and x87 registers in their own (base/fpu.h).
+ * While translated code runs, FR points at struct dbt_frame, with a stack for helpers below it, RSP
+ * into the stack of returns (xlate_flow.c), and guest general registers are where dbt_host_reg[]
+ * says; the others are in the frame.  Arithmetic flags are in the host's flags, vector and x87
+ * registers in their own (base/fpu.h).
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -28,7 +28,9 @@ struct dbt_cpu;
 #define T1 X86_RCX /* for jrcxz, and shifts by CL */
 #define T0 14
 #define T2 11
-#define RR 15 /* read table of the view in use */
+#define FR \
+	15 /* struct dbt_frame, FR_BIAS bytes into it: what is within 128 of there takes a byte */
+#define FR_BIAS 128
 /* Host register of each guest register, or NO_REG: it is in struct x86_state. */
 extern const uint8_t dbt_host_reg[16];
 #define HIGH_FIRST X86_R11
@@ -41,23 +43,25 @@ extern const uint8_t dbt_host_reg[16];
 
 #define SPANS_MAX 8 /* of a block */
 
-/* What code names most comes first: displacements of up to 127 take a byte. */
+/* What code names comes first, 256 bytes. */
 struct dbt_frame {
 	uint64_t code_base; /* linear page of the running block */
-	uint64_t region_mask; /* for pext: linear address bits 47..40 */
-	uint64_t vpn_mask; /* 47..12 */
+	uint64_t vpn_mask; /* for pext: linear address bits 47..12 */
 	uint64_t high[HIGH_COUNT]; /* R11 to R15, which have no host register, while translated code
 				      runs */
 	uint64_t lst_x; /* execute table of the view in use */
-	uint64_t lst_w; /* write table likewise */
+	uint64_t lst_r, lst_w; /* tables of reads and writes likewise */
+	uint64_t high_delta; /* WINDOW_HIGH's distance, if there are windows */
 	uint64_t jump_untag; /* minus the tag of jump cache entries that are valid now */
 	uint32_t flags; /* arithmetic flags across a branch, as in x86_cpu.fl */
 	uint32_t info; /* of an exit: INFO_* */
+	_Atomic uint32_t attn; /* the vCPU's: the next block that looks leaves */
 	uint64_t tmp; /* scratch of one instruction */
 	uint64_t span[SPANS_MAX]; /* of the running block: host addresses, or distances to them */
-	uint64_t lst_r; /* read table likewise: RR too, unless there are windows: then that is
-			   WINDOW_HIGH's distance */
 	uint64_t low_mask[7]; /* [n]: low n bits */
+	uint64_t region_mask; /* 47..40 */
+	uint64_t sign; /* 63 */
+
 	uint64_t target; /* of an indirect jump that missed */
 	uint64_t resume; /* where a helper's stub goes on */
 	uint64_t fdp; /* linear address of the last x87 memory operand */
@@ -65,7 +69,8 @@ struct dbt_frame {
 	uint64_t fop; /* and the opcode, as the guest has it */
 	uint32_t pauses; /* before the next one yields the processor */
 	uint64_t host_rsp;
-	uint64_t view_r; /* value of RR */
+	uint64_t ret_sp,
+		ret_top; /* of the stack of returns: RSP when translated code goes on; when empty */
 	uint64_t cross; /* distance to the copy of an operand that crosses a page */
 	_Alignas(32) uint8_t copy[32];
 	uint64_t tsc_add; /* guest's TSC minus the host's */
@@ -109,7 +114,7 @@ struct lst_list {
 #define WINDOW_SHIFT 40
 #define WINDOW_REGIONS (1u << (48 - WINDOW_SHIFT))
 #define WINDOW_USER (WINDOW_REGIONS / 2) /* below it: what may have a window */
-#define WINDOW_HIGH (WINDOW_USER - 1) /* of stacks and libraries: RR is its distance */
+#define WINDOW_HIGH (WINDOW_USER - 1) /* of stacks and libraries */
 #define WINDOW_CHECKED 65536
 
 struct dbt_windows { /* of an address space */
@@ -155,9 +160,11 @@ struct dbt_window_pool {
 	uint64_t *delta; /* dbt_cpu.delta */
 	const struct dbt_windows *view; /* whose distances it has */
 };
-struct dbt_region_site { /* in code, distances from here */
-	int32_t back; /* where to go on: behind the load of the distance */
-	uint8_t neg, guesses; /* neg: it is the negative */
+struct dbt_region_site { /* in code, behind the call of a stub */
+	uint8_t jmp;
+	int32_t back; /* from behind this to where to go on: behind the load of the distance */
+	uint8_t neg, guesses; /* neg: the region's negative is compared */
+	uint8_t ea;
 } __attribute__((packed));
 
 struct lst_tab { /* one pair of tables: reads and writes, of one view and address space */
@@ -211,7 +218,7 @@ struct tb_link {
 
 /* Where a block is entered.  TB_SAVED: arithmetic flags are in frame.flags and not in the host's.
  */
-enum tb_entry { TB_BODY, TB_POLL, TB_SAVED };
+enum tb_entry { TB_BODY, TB_POLL, TB_SAVED, TB_RETURNED };
 
 struct tb_site { /* an incoming link of a block */
 	struct tb_site *next;
@@ -226,7 +233,7 @@ struct tb {
 	uint32_t gen[2];
 	struct tb_site *sites;
 	const uint8_t *far; /* as TB_SAVED, and T0 = its linear address: sets code_base */
-	const uint8_t *saved, *poll, *body;
+	const uint8_t *saved, *returned, *poll, *body;
 	uint32_t host_len; /* from far; cold code is elsewhere */
 	uint32_t saved_at; /* from there on, from far, flags are in the frame */
 	uint16_t n_insns, bytes;
@@ -275,14 +282,14 @@ struct dbt_stubs {
 	const uint8_t *cross[2];
 	/* called, with struct dbt_region_site behind: T1 = the distance for the address in that
 	 * host register; guess it for the site from now on, or know better */
-	struct {
-		const uint8_t *guess, *know;
-	} region[16];
-	int32_t know_after_guess; /* the distance between them, the same for all */
+	const uint8_t *region[16];
 	const uint8_t *not_high; /* called: as insn, whose operand is not in WINDOW_HIGH */
 	/* called, with the link's offset in the arena behind.  [1]: flags are in the frame */
 	const uint8_t *link[2];
 	const uint8_t *jump; /* called: T0 = target */
+	const uint8_t
+		*ret; /* a return to T0 that was not predicted; T1 = info, flags are in the frame */
+	const uint8_t *ret_empty; /* the same, and the stack of returns is empty */
 	const uint8_t *insn; /* called: the interpreter runs the instruction */
 	const uint8_t *call; /* T2 = a dbt_helper, which runs it and sets s.rip */
 };
@@ -324,8 +331,9 @@ struct dbt_cache {
 };
 
 struct dbt_cpu {
+	uint8_t signal_stack[DBT_STACK];
 	uint8_t stack[DBT_STACK];
-	struct dbt_frame f; /* RSP points here */
+	struct dbt_frame f; /* FR points here */
 	_Alignas(64) struct jump_slot {
 		uint64_t key; /* tag - linear address */
 		const uint8_t *code;
@@ -343,6 +351,8 @@ struct dbt_cpu {
 	uint32_t link_generation;
 	uint32_t mode; /* dbt_mode() when translated code was entered last */
 	uint32_t epoch; /* lst_epoch() of the jump tag in use */
+	uint8_t *returns; /* the stack of returns, and a page below it */
+	uint32_t returns_mode, returns_epoch; /* that what is on it holds for */
 	uint32_t jump_tags; /* tags given out */
 	struct {
 		uint32_t mode, epoch;
@@ -383,11 +393,20 @@ static inline bool windows_on(const struct dbt_cpu *v)
 }
 
 /* Memory operands in translated code: a field of the frame, of the vCPU, of the jump cache. */
-#define FRAME(field) em_base(X86_RSP, (int32_t)offsetof(struct dbt_frame, field))
+static inline struct emem em_frame(int32_t disp)
+{
+	return em_base(FR, disp - FR_BIAS);
+}
+static inline struct emem em_frame_index(unsigned index, unsigned scale, int32_t disp)
+{
+	return em_index(FR, index, scale, disp - FR_BIAS);
+}
+_Static_assert(offsetof(struct dbt_frame, sign) == 2 * FR_BIAS - 8, "");
+#define FRAME(field) em_frame((int32_t)offsetof(struct dbt_frame, field))
 #define FRAME_OFF(field)                                        \
 	((int32_t)((ptrdiff_t)offsetof(struct dbt_cpu, field) - \
 		   (ptrdiff_t)offsetof(struct dbt_cpu, f)))
-#define CPU(field) em_base(X86_RSP, FRAME_OFF(in.cpu.field))
+#define CPU(field) em_frame(FRAME_OFF(in.cpu.field))
 
 /* --- mode: key of blocks --- */
 #define DBT_VIEW(m) ((enum x86_view)((m) >> 12 & 3))
@@ -473,8 +492,7 @@ bool windows_fault(struct dbt_cpu *v, uint64_t host, bool write);
  * windows_checked - has it so often that it is to use the shadow tables? */
 void windows_missed(struct dbt_cpu *v, uint64_t ram_off);
 /* windows_guess - translated code that guessed an address' region has one that is elsewhere: its
- * site is behind the call that led here, frame.resume; sets that to where to go on, and frame.cross
- * to the distance from linear to host addresses. */
+ * site is at frame.resume; sets frame.cross to the distance from linear to host addresses. */
 void windows_guess(struct dbt_cpu *v, uint64_t va);
 bool windows_checked(const struct dbt_cpu *v, uint64_t ram_off);
 /* windows_not_high - an instruction that was translated for WINDOW_HIGH has an address elsewhere;
@@ -509,7 +527,17 @@ void cache_invalidate_at(struct dbt_cpu *v, uint64_t ram_off);
 void cache_raised(struct dbt_cpu *v);
 static inline const uint8_t *tb_entry(const struct tb *b, enum tb_entry how)
 {
-	return how == TB_SAVED ? b->saved : how == TB_POLL ? b->poll : b->body;
+	switch (how) {
+	case TB_BODY:
+		return b->body;
+	case TB_POLL:
+		return b->poll;
+	case TB_SAVED:
+		return b->saved;
+	case TB_RETURNED:
+		return b->returned;
+	}
+	return NULL;
 }
 
 /* --- stubs.c --- */
@@ -540,6 +568,15 @@ bool jump_cross16(struct dbt_cpu *v, uint64_t va);
 bool jump_cross32(struct dbt_cpu *v, uint64_t va);
 bool jump_fill_r(struct dbt_cpu *v, uint64_t va);
 bool jump_fill_w(struct dbt_cpu *v, uint64_t va);
+
+/* --- returns.c: the stack of returns --- */
+int returns_create(struct dbt_cpu *v, struct err **e); /* stubs are there */
+void returns_destroy(struct dbt_cpu *v);
+void returns_clear(struct dbt_cpu *v);
+void returns_view(struct dbt_cpu *v); /* mode and epoch may be others */
+/* returns_overflow - the host faulted there: if because the stack is full, true and its new
+ * pointer. */
+bool returns_overflow(struct dbt_cpu *v, uint64_t host, uint64_t *sp);
 
 /* --- fpu.c --- */
 void dbt_fpu_init(struct dbt_cpu *v);

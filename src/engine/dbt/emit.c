@@ -133,6 +133,12 @@ uint8_t *e_jmp(struct code *a)
 	return hole32(a);
 }
 
+uint8_t *e_call(struct code *a)
+{
+	e8(a, 0xe8);
+	return hole32(a);
+}
+
 uint8_t *e_jcc(struct code *a, unsigned cc)
 {
 	e8(a, 0x0f);
@@ -159,13 +165,53 @@ void e_jmp_to(struct code *a, const uint8_t *rx_target)
 
 void e_call_to(struct code *a, const uint8_t *rx_target)
 {
-	e8(a, 0xe8);
-	e_patch(a, hole32(a), rx_target);
+	e_patch(a, e_call(a), rx_target);
+}
+
+void e_nops(struct code *a, size_t bytes)
+{
+	static const uint8_t nop[8] = {0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0};
+
+	for (; bytes >= sizeof(nop); bytes -= sizeof(nop))
+		for (unsigned n = 0; n < sizeof(nop); n++)
+			e8(a, nop[n]);
+	while (bytes--)
+		e8(a, 0x90);
+}
+
+uint8_t *e_lea_code(struct code *a, unsigned reg)
+{
+	e_rex(a, 1, reg >> 3 << 2);
+	e8(a, 0x8d);
+	e8(a, (reg & 7) << 3 | 5);
+	return hole32(a);
 }
 
 void e_jmp_mem(struct code *a, struct emem m)
 {
 	e_rm(a, 0, 0xff, 4, m);
+}
+
+void e_call_mem(struct code *a, struct emem m)
+{
+	e_rm(a, 0, 0xff, 2, m);
+}
+
+void e_push(struct code *a, unsigned reg)
+{
+	e_rex(a, 0, reg >> 3);
+	e8(a, 0x50 | (reg & 7));
+}
+
+void e_pop(struct code *a, unsigned reg)
+{
+	e_rex(a, 0, reg >> 3);
+	e8(a, 0x58 | (reg & 7));
+}
+
+void e_ret(struct code *a)
+{
+	e8(a, 0xc3);
 }
 
 void e_jmp_reg(struct code *a, unsigned reg)

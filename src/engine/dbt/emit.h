@@ -162,13 +162,20 @@ static inline void e_test(struct code *a, unsigned reg)
 #define CC_Z 4
 #define CC_NZ 5
 uint8_t *e_jmp(struct code *a);
+uint8_t *e_call(struct code *a);
 uint8_t *e_jcc(struct code *a, unsigned cc);
 uint8_t *e_jrcxz(struct code *a); /* rel8: e_patch8 */
 uint8_t *e_jmp8(struct code *a);
 void e_jmp_to(struct code *a, const uint8_t *rx_target);
 void e_call_to(struct code *a, const uint8_t *rx_target);
 void e_jmp_mem(struct code *a, struct emem m);
+void e_call_mem(struct code *a, struct emem m);
+void e_push(struct code *a, unsigned reg);
+void e_pop(struct code *a, unsigned reg);
+void e_ret(struct code *a);
+void e_nops(struct code *a, size_t bytes);
 void e_jmp_reg(struct code *a, unsigned reg);
+uint8_t *e_lea_code(struct code *a, unsigned reg); /* of a place in code: e_patch */
 void e_call_reg(struct code *a, unsigned reg);
 
 /* e_here - where the next byte will run. */

@@ -46,6 +46,9 @@ static void handler(int sig, siginfo_t *info, void *context)
 	struct tb *b;
 	unsigned insn;
 
+	if (v && sig == SIGSEGV && info->si_code == SEGV_ACCERR &&
+	    returns_overflow(v, (uint64_t)info->si_addr, (uint64_t *)&regs[REG_RSP]))
+		return;
 	b = v && info->si_code > 0 ? cache_at(v, at, &insn) : NULL;
 	if (!b) {
 		pass_on(sig, info, context);

@@ -97,8 +97,7 @@ struct tb *jump_find(struct dbt_cpu *v, uint64_t lin, bool apart)
 /* Counted running wants to see every block. */
 static bool must_return(struct dbt_cpu *v)
 {
-	return atomic_load_explicit(&v->in.cpu.attn, memory_order_relaxed) ||
-	       interp_counted(&v->in);
+	return atomic_load_explicit(v->in.cpu.attn, memory_order_relaxed) || interp_counted(&v->in);
 }
 
 const uint8_t *jump_missed(struct dbt_cpu *v)

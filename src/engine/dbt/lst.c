@@ -578,7 +578,7 @@ void lst_view(struct dbt_cpu *v)
 		v->f.view[1].w = (uint64_t)s->su.w;
 		t = DBT_VIEW(v->mode) == X86_VIEW_SUPER ? &v->lst.sup : &s->su;
 	}
-	v->f.view_r = v->mode & DBT_MODE_WINDOWS ? v->delta[WINDOW_HIGH] : (uint64_t)t->r;
+	v->f.high_delta = v->delta[WINDOW_HIGH];
 	v->f.lst_r = (uint64_t)t->r;
 	v->f.lst_w = (uint64_t)t->w;
 	v->f.lst_x = (uint64_t)code_of(v)->x;

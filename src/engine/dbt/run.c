@@ -68,6 +68,7 @@ void run_update(struct dbt_cpu *v)
 	}
 	v->epoch = lst_epoch(v);
 	jump_retag(v);
+	returns_view(v);
 }
 
 void run_set_tsc(struct dbt_cpu *v)
@@ -83,7 +84,7 @@ static bool waits(struct dbt_cpu *v)
 	uint32_t ev = atomic_load_explicit(&c->events, memory_order_relaxed) & ~EV_STEP;
 
 	return ev & ~(uint32_t)X86_EV_INTR || (ev && c->s.rflags & RFLAGS_IF) ||
-	       atomic_load_explicit(&c->attn, memory_order_relaxed) || c->single ||
+	       atomic_load_explicit(c->attn, memory_order_relaxed) || c->single ||
 	       c->s.sti_shadow || c->s.movss_shadow || c->s.exc_pending || c->shutdown ||
 	       c->s.mp_state != X86_MP_RUNNABLE || interp_counted(&v->in);
 }

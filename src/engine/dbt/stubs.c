@@ -8,21 +8,21 @@
  * below the frame, load them again, go on.  Vector registers stay the guest's all the time, so the
  * C they call is compiled for general registers only.
  */
-#include "engine/dbt/dbt_int.h"
+#include "engine/dbt/xlate_int.h"
 
-static const uint8_t callee_saved[] = {X86_RBX, X86_RBP, 12, 13, 14, 15};
+static const uint8_t callee_saved[] = {X86_RBX, X86_RBP, 12, 13, 14, FR};
 
 static struct emem gpr(unsigned guest)
 {
-	return em_base(X86_RSP, FRAME_OFF(in.cpu.s.gpr) + 8 * (int32_t)guest);
+	return em_frame(FRAME_OFF(in.cpu.s.gpr) + 8 * (int32_t)guest);
 }
 
 static struct emem high(unsigned n)
 {
-	return em_base(X86_RSP, (int32_t)offsetof(struct dbt_frame, high) + 8 * (int32_t)n);
+	return em_frame((int32_t)offsetof(struct dbt_frame, high) + 8 * (int32_t)n);
 }
 
-/* Uses RAX after it is stored. */
+/* And go to the stack below the frame.  Uses RAX after it is stored. */
 static void store_guest(struct code *a)
 {
 	for (unsigned g = 0; g < 16; g++)
@@ -36,6 +36,8 @@ static void store_guest(struct code *a)
 		e_load(a, X86_RAX, high(n));
 		e_store(a, gpr(HIGH_FIRST + n), X86_RAX);
 	}
+	e_store(a, FRAME(ret_sp), X86_RSP);
+	e_lea(a, 1, X86_RSP, em_frame(0));
 }
 
 static void load_guest(struct code *a)
@@ -50,21 +52,7 @@ static void load_guest(struct code *a)
 	for (unsigned g = 0; g < 16; g++)
 		if (dbt_host_reg[g] != NO_REG)
 			e_load(a, dbt_host_reg[g], gpr(g));
-	e_load(a, RR, FRAME(view_r));
-}
-
-static void pop(struct code *a, unsigned reg)
-{
-	if (reg >= 8)
-		e8(a, 0x41);
-	e8(a, 0x58 | (reg & 7));
-}
-
-static void push(struct code *a, unsigned reg)
-{
-	if (reg >= 8)
-		e8(a, 0x41);
-	e8(a, 0x50 | (reg & 7));
+	e_load(a, X86_RSP, FRAME(ret_sp));
 }
 
 void stub_load_flags(struct code *a)
@@ -81,41 +69,57 @@ static void leave(struct code *a)
 {
 	e_load(a, X86_RSP, FRAME(host_rsp));
 	for (unsigned n = ARRAY_SIZE(callee_saved); n-- > 0;)
-		pop(a, callee_saved[n]);
-	e8(a, 0xc3);
+		e_pop(a, callee_saved[n]);
+	e_ret(a);
 }
 
 static void emit_enter(struct code *a)
 {
 	for (unsigned n = 0; n < ARRAY_SIZE(callee_saved); n++)
-		push(a, callee_saved[n]);
+		e_push(a, callee_saved[n]);
 	e_store(a, em_base(X86_RDI, offsetof(struct dbt_frame, host_rsp)), X86_RSP);
-	e_mov(a, X86_RSP, X86_RDI);
+	e_lea(a, 1, FR, em_base(X86_RDI, FR_BIAS));
 	e_mov(a, T2, X86_RSI);
 	load_guest(a);
 	e_jmp_reg(a, T2);
 }
 
+/* T2 = what the call that led here pushed: by a RET of our own, without which none would be
+ * predicted any more.  Changes T1. */
+static void take_pushed(struct code *a)
+{
+	uint8_t *here;
+
+	e_load(a, T2, em_base(X86_RSP, 0));
+	here = e_lea_code(a, T1);
+	e_store(a, em_base(X86_RSP, 0), T1);
+	e_ret(a);
+	e_patch(a, here, e_here(a));
+}
+
 /* T2 = the data behind the call that led here; its first word is info. */
 static void take_data(struct code *a)
 {
-	pop(a, T2);
+	take_pushed(a);
 	e_load32(a, T1, em_base(T2, 0));
 	e_store32(a, FRAME(info), T1);
 }
 
-/* With T2 at the data of a stub that goes on in the block: info, of 16 bits there. */
-static void take_info(struct code *a)
+/* The beginning of a stub that goes on behind the call that led here, where there is a JMP, and
+ * behind that its info: keep both.  Changes T1 and T2. */
+static void keep_pushed(struct code *a)
 {
-	e_0f_rm(a, 0, 0xb7, T1, em_base(T2, 0)); /* movzx */
+	e_pop(a, T2);
+	e_store(a, FRAME(resume), T2);
+	e_0f_rm(a, 0, 0xb7, T1, em_base(T2, 5)); /* movzx */
 	e_store32(a, FRAME(info), T1);
 }
 
-/* T2 = where that data says it goes on; changes T1. */
-static void take_back(struct code *a)
+/* And its end. */
+static void go_on(struct code *a)
 {
-	e_rm(a, 1, 0x63, T1, em_base(T2, 2)); /* movsxd */
-	e_lea(a, 1, T2, em_sum(T2, T1));
+	e_rm(a, 0, 0xff, 6, FRAME(resume)); /* push */
+	e_ret(a);
 }
 
 /* Returns where it goes on when the guest's registers are stored. */
@@ -143,10 +147,7 @@ static void emit_fill(struct code *a, const void *fn, bool cross, const uint8_t 
 {
 	uint8_t *slow;
 
-	pop(a, T2);
-	take_info(a);
-	take_back(a);
-	e_store(a, FRAME(resume), T2);
+	keep_pushed(a);
 	store_guest(a);
 	e_mov(a, X86_RSI, T0);
 	call_c(a, fn);
@@ -155,14 +156,14 @@ static void emit_fill(struct code *a, const void *fn, bool cross, const uint8_t 
 	load_guest(a);
 	if (cross)
 		e_load(a, T1, FRAME(cross));
-	e_jmp_mem(a, FRAME(resume));
+	go_on(a);
 	e_patch(a, slow, insn); /* after whose store_guest */
 }
 
 /* The window of the address in register ea, which is in another region than was guessed. */
 static void emit_guess(struct code *a, unsigned ea)
 {
-	pop(a, T2);
+	e_pop(a, T2);
 	e_store(a, FRAME(resume), T2);
 	e_rr(a, 1, 0x8b, T0, ea); /* of one length for all */
 	store_guest(a);
@@ -170,53 +171,36 @@ static void emit_guess(struct code *a, unsigned ea)
 	call_c(a, windows_guess);
 	load_guest(a);
 	e_load(a, T1, FRAME(cross));
-	e_jmp_mem(a, FRAME(resume));
-}
-
-/* The same once guessing is given up: by the table. */
-static void emit_know(struct code *a, unsigned ea)
-{
-	pop(a, T2);
-	e_rm(a, 1, 0x63, T1, em_base(T2, 0)); /* movsxd */
-	e_lea(a, 1, T2, em_sum(T2, T1));
-	e_pext(a, T1, ea, FRAME(region_mask));
-	e_load(a, T1, em_index(X86_RSP, T1, 3, FRAME_OFF(delta)));
-	e_jmp_reg(a, T2);
+	go_on(a);
 }
 
 static void emit_regions(struct code *a, struct dbt_stubs *s)
 {
 	for (unsigned n = 0; n < 16; n++) {
-		s->region[n].guess = e_here(a);
+		s->region[n] = e_here(a);
 		emit_guess(a, n);
-		s->region[n].know = e_here(a);
-		emit_know(a, n);
 		bug_on(!code_room(a));
 	}
-	s->know_after_guess = (int32_t)(s->region[0].know - s->region[0].guess);
 }
 
 /* Does an access of that size at T0 end in another page?  Its last byte's offset less (size - 1) is
- * negative then.  Changes no flags; RR is free until it is loaded again. */
+ * negative then.  Changes no flags. */
 static void emit_align(struct code *a, unsigned size, bool saved, const uint8_t *insn)
 {
-	uint8_t *stays;
+	uint8_t *crosses;
 
-	pop(a, T2);
 	e_lea(a, 1, T1, em_base(T0, (int32_t)size - 1));
-	e_pext(a, T1, T1, em_base(X86_RSP, (int32_t)offsetof(struct dbt_frame, low_mask) + 8 * 6));
-	e_lea(a, 1, T1, em_base(T1, 1 - (int32_t)size));
-	e_mov_imm(a, RR, 63);
-	e_sarx(a, T1, T1, RR);
-	e_load(a, RR, FRAME(view_r));
-	stays = e_jrcxz(a);
-	take_info(a);
+	e_pext(a, T1, T1, em_frame((int32_t)offsetof(struct dbt_frame, low_mask) + 8 * 6));
+	e_lea(a, 1, T1, em_base(T1, -(int32_t)size + 1));
+	e_pext(a, T1, T1, FRAME(sign));
+	e_lea(a, 1, T1, em_base(T1, -1));
+	crosses = e_jrcxz(a);
+	e_ret(a);
+	e_patch8(a, crosses);
+	keep_pushed(a);
 	if (saved)
 		stub_load_flags(a);
 	e_jmp_to(a, insn);
-	e_patch8(a, stays);
-	take_back(a);
-	e_jmp_reg(a, T2);
 }
 
 /* C says where to go on, or that the run loop must look. */
@@ -258,7 +242,7 @@ void stubs_emit(struct dbt_cpu *v)
 	struct dbt_cache *k = &v->cache;
 	struct code a = cache_begin(v, &k->hot);
 	struct dbt_stubs *s = &k->stub;
-	const uint8_t *insn, *stored;
+	const uint8_t *insn, *stored, *jump;
 
 	s->enter = e_here(&a);
 	emit_enter(&a);
@@ -292,7 +276,7 @@ void stubs_emit(struct dbt_cpu *v)
 	emit_regions(&a, s);
 	for (unsigned saved = 0; saved < 2; saved++) {
 		s->link[saved] = e_here(&a);
-		pop(&a, T2);
+		take_pushed(&a);
 		e_load32(&a, T1, em_base(T2, 0));
 		if (saved)
 			stub_load_flags(&a);
@@ -301,9 +285,15 @@ void stubs_emit(struct dbt_cpu *v)
 	}
 	s->jump = e_here(&a);
 	take_data(&a);
+	jump = e_here(&a);
 	e_store(&a, FRAME(target), T0);
 	stub_load_flags(&a);
 	emit_ask(&a, jump_missed, DBT_EXIT_JUMP);
+	s->ret_empty = e_here(&a);
+	e_load(&a, X86_RSP, FRAME(ret_top));
+	s->ret = e_here(&a);
+	e_store32(&a, FRAME(info), T1);
+	e_patch(&a, xl_look_up(&a, false), jump);
 	s->call = e_here(&a);
 	if (fpu_lazy())
 		emit_ask(&a, run_call, DBT_EXIT_RIP);

@@ -334,7 +334,7 @@ static const struct {
 	ALIGN_STUBS("align2", 0),  ALIGN_STUBS("align4", 1),	ALIGN_STUBS("align8", 2),
 	ALIGN_STUBS("align16", 3), ALIGN_STUBS("align32", 4),	ALIGN_STUBS("align10", 5),
 	STUB("link", link[0]),	   STUB("link_saved", link[1]), STUB("jump", jump),
-	STUB("call", call),
+	STUB("call", call),	   STUB("return", ret),		STUB("return_empty", ret_empty),
 #undef ALIGN_STUBS
 #undef STUB
 };

@@ -395,9 +395,20 @@ void windows_forget(struct dbt_cpu *v)
 }
 
 /* --- guesses --- */
-/* Where in the code of a site, back from its end, the region and the offset of its distance are. */
-static const uint8_t region_at[2] = {15, 16};
+/* Code of a site (xlate_mem.c): how long it is, and where in it, back from its end, the region and
+ * the offset of its distance are; without, and with flags that matter. */
+static const uint8_t site_size[2] = {23, 26}, region_at[2] = {14, 15};
 #define OFFSET_AT 4
+
+/* No guesses any more: take the distance by the address, which the access has to wait for. */
+static void know(struct dbt_cpu *v, uint8_t *site, unsigned size, unsigned ea)
+{
+	struct code a = {.p = site, .end = site + size, .rx = v->cache.rx};
+
+	e_pext(&a, T1, ea, FRAME(region_mask));
+	e_load(&a, T1, em_frame_index(T1, 3, FRAME_OFF(delta)));
+	e_nops(&a, (size_t)(a.end - a.p));
+}
 
 void windows_guess(struct dbt_cpu *v, uint64_t va)
 {
@@ -406,14 +417,13 @@ void windows_guess(struct dbt_cpu *v, uint64_t va)
 	struct dbt_region_site *s = (struct dbt_region_site *)call;
 	unsigned region = window_region(va);
 
-	v->f.resume += (uint64_t)(int64_t)s->back;
+	end = call + offsetof(struct dbt_region_site, neg) + s->back;
 	v->f.cross = w->delta[region];
 	if (s->guesses++ < GUESSES && region < WINDOW_USER) {
-		end = (uint8_t *)(v->f.resume - (uint64_t)v->cache.rx);
 		*(end - region_at[s->neg]) = (uint8_t)(s->neg ? -region : region);
-		put_le32(end - OFFSET_AT, (uint32_t)FRAME_OFF(delta[0]) + region * 8);
-	} else { /* the call goes to the stub behind this one */
-		put_le32(call - 4, get_le32(call - 4) + (uint32_t)v->cache.stub.know_after_guess);
+		put_le32(end - OFFSET_AT, (uint32_t)(FRAME_OFF(delta[0]) - FR_BIAS) + region * 8);
+	} else {
+		know(v, end - site_size[s->neg], site_size[s->neg], s->ea);
 	}
 }
 

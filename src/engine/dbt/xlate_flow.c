@@ -39,17 +39,18 @@ static bool in_page(int32_t target)
 }
 
 /* A branch of any kind inside the page whose rel32 field is at `jump`. */
-static void link_in_page(struct xlate *x, uint8_t *jump, int32_t target)
+static struct cold *link_in_page(struct xlate *x, uint8_t *jump, int32_t target)
 {
 	struct cold *c = xl_cold(x, COLD_LINK, jump);
 
 	c->target = target;
 	/* Backwards, or to this very instruction. */
 	c->how = x->flags_saved ? TB_SAVED : target <= (int32_t)x->i->off ? TB_POLL : TB_BODY;
+	return c;
 }
 
 /* Go to another page, if it is mapped to what it was when linked. */
-static void goto_far(struct xlate *x, int32_t target, bool dead, unsigned off)
+static void goto_far(struct xlate *x, int32_t target, bool dead, unsigned off, bool call)
 {
 	struct code *a = &x->a;
 	uint8_t *miss = NULL, *ok, *check;
@@ -73,7 +74,8 @@ static void goto_far(struct xlate *x, int32_t target, bool dead, unsigned off)
 		e_patch8(a, ok);
 	}
 	e_store(a, FRAME(code_base), T0);
-	c = xl_cold(x, COLD_LINK, e_jmp(a));
+	c = xl_cold(x, COLD_LINK, call ? e_call(a) : e_jmp(a));
+	c->site = call ? e_here(a) : NULL;
 	c->target = target;
 	c->how = x->flags_saved ? TB_SAVED : TB_POLL;
 	c->info = off;
@@ -83,13 +85,18 @@ static void goto_far(struct xlate *x, int32_t target, bool dead, unsigned off)
 	c->back = miss;
 }
 
-void xl_goto(struct xlate *x, int32_t target)
+static void goto_direct(struct xlate *x, int32_t target, bool call)
 {
 	if (in_page(target))
-		link_in_page(x, e_jmp(&x->a), target);
+		link_in_page(x, call ? e_call(&x->a) : e_jmp(&x->a), target);
 	else
-		goto_far(x, target, !x->live_out || x->flags_saved, x->i->off);
+		goto_far(x, target, !x->live_out || x->flags_saved, x->i->off, call);
 	x->ended = true;
+}
+
+void xl_goto(struct xlate *x, int32_t target)
+{
+	goto_direct(x, target, false);
 }
 
 static bool branch_target(const struct xlate *x, const struct xinsn *i, int32_t *out)
@@ -159,24 +166,70 @@ void xl_loop(struct xlate *x, const struct xinsn *i)
 }
 
 /* --- indirect branches: to T0 --- */
-/* Is the block at T0 in the jump cache?  The sum of its key, T0 and minus the tag is 0.  Flags are
- * in the frame, or do not matter. */
-void xl_goto_indirect(struct xlate *x, int32_t undo_sp)
+/* The sum of its key, T0 and minus the tag is 0. */
+uint8_t *xl_look_up(struct code *a, bool call)
 {
-	struct code *a = &x->a;
-	struct cold *c;
+	uint8_t *miss;
 
 	e_rr(a, 0, 0x6b, T1, T0); /* imul */
 	e8(a, sizeof(struct jump_slot));
 	e_rr(a, 0, 0x81, 4, T1); /* and */
 	e32(a, (JUMP_CACHE - 1) * (uint32_t)sizeof(struct jump_slot));
-	e_load(a, T2, em_index(X86_RSP, T1, 0, FRAME_OFF(jump[0].key)));
+	e_load(a, T2, em_frame_index(T1, 0, FRAME_OFF(jump[0].key)));
 	e_rr(a, 1, 0x03, T2, T0); /* add */
 	e_rm(a, 1, 0x03, T2, FRAME(jump_untag));
-	c = xl_cold(x, COLD_MISS, e_jcc(a, CC_NZ));
-	c->info = x->i->off | (uint32_t)(undo_sp & 0xfffff) << 12;
-	e_jmp_mem(a, em_index(X86_RSP, T1, 0, FRAME_OFF(jump[0].code)));
+	miss = e_jcc(a, CC_NZ);
+	if (call)
+		e_call_mem(a, em_frame_index(T1, 0, FRAME_OFF(jump[0].code)));
+	else
+		e_jmp_mem(a, em_frame_index(T1, 0, FRAME_OFF(jump[0].code)));
+	return miss;
+}
+
+/* frame.info of an indirect branch: undo_sp is what to add to RSP when it must raise. */
+static uint32_t branch_info(const struct xlate *x, int32_t undo_sp)
+{
+	return x->i->off | (uint32_t)(undo_sp & 0xfffff) << 12;
+}
+
+static void goto_indirect(struct xlate *x, int32_t undo_sp, bool call)
+{
+	struct cold *c = xl_cold(x, COLD_MISS, xl_look_up(&x->a, call));
+
+	c->info = branch_info(x, undo_sp);
+	c->site = call ? e_here(&x->a) : NULL;
 	x->ended = true;
+}
+
+void xl_goto_return(struct xlate *x, int32_t undo_sp)
+{
+	if (!x->returns) {
+		goto_indirect(x, undo_sp, false);
+		return;
+	}
+	e_mov_imm(&x->a, T1, branch_info(x, undo_sp));
+	e_ret(&x->a);
+	x->ended = true;
+}
+
+/* Behind a host CALL: the guest has returned to T0, flags in the frame. */
+static void return_site(struct xlate *x, const struct xinsn *i)
+{
+	const uint8_t *elsewhere = x->v->cache.stub.ret;
+	unsigned next = xl_next(i);
+	struct code *a = &x->a;
+
+	e_pop(a, T2);
+	if (next >= PAGE_SIZE) {
+		e_jmp_to(a, elsewhere);
+		return;
+	}
+	e_rr(a, 1, 0x3b, T2, T0); /* cmp */
+	e_patch(a, e_jcc(a, CC_NZ), elsewhere);
+	e_lea(a, x->code64, T0, em_base(T0, -(int32_t)next));
+	e_store(a, FRAME(code_base), T0);
+	x->flags_saved = true;
+	link_in_page(x, e_jmp(a), (int32_t)next)->how = TB_RETURNED;
 }
 
 int32_t xl_ret_extra(const struct xinsn *i)
@@ -197,7 +250,7 @@ void xl_ret(struct xlate *x, const struct xinsn *i)
 	xl_save_flags(x);
 	xl_load_slot(x, T0, xl_pop_access(x, i));
 	xl_move_sp(x, by);
-	xl_goto_indirect(x, -by);
+	xl_goto_return(x, -by);
 }
 
 /* The target of an indirect branch in the frame (memory) or T0 (register); false: not here. */
@@ -244,7 +297,7 @@ void xl_jmp(struct xlate *x, const struct xinsn *i)
 	if (direct)
 		xl_goto(x, target);
 	else if (!xl_is_op(i, 0, ZYDIS_OPERAND_TYPE_IMMEDIATE) && indirect_target(x, i))
-		xl_goto_indirect(x, 0);
+		goto_indirect(x, 0, false);
 	else
 		xl_exit(x, i);
 }
@@ -257,6 +310,8 @@ static void push_return(struct xlate *x, const struct xinsn *i)
 	e_lea(&x->a, x->code64, T2, em_base(T2, (int32_t)xl_next(i)));
 	xl_store_slot(x, m, T2);
 	xl_move_sp(x, -(int32_t)xl_slot(x));
+	if (x->returns)
+		e_push(&x->a, T2);
 }
 
 void xl_call(struct xlate *x, const struct xinsn *i)
@@ -269,17 +324,20 @@ void xl_call(struct xlate *x, const struct xinsn *i)
 		xl_save_flags(x);
 	if (direct) {
 		push_return(x, i);
-		xl_goto(x, target);
+		goto_direct(x, target, x->returns);
 	} else if (!xl_is_op(i, 0, ZYDIS_OPERAND_TYPE_IMMEDIATE) && indirect_target(x, i)) {
 		if (!i->slot.stack)
 			e_store(&x->a, FRAME(tmp), T0);
 		push_return(x, i);
 		if (!i->slot.stack)
 			e_load(&x->a, T0, FRAME(tmp));
-		xl_goto_indirect(x, (int32_t)xl_slot(x));
+		goto_indirect(x, (int32_t)xl_slot(x), x->returns);
 	} else {
 		xl_exit(x, i);
+		return;
 	}
+	if (x->returns)
+		return_site(x, i);
 }
 
 /* --- the head and what is behind the block --- */
@@ -296,15 +354,16 @@ void xl_prologue(struct xlate *x)
 		stub_load_flags(a);
 	x->tb->poll = e_here(a);
 	if (!x->in[0].live || x->parked) {
-		e_cmp32_mem_imm(a, CPU(attn), 0);
+		e_cmp32_mem_imm(a, FRAME(attn), 0);
 		xl_cold(x, COLD_POLL, e_jcc(a, CC_NZ));
 	} else {
-		e_load32(a, T1, CPU(attn));
+		e_load32(a, T1, FRAME(attn));
 		ok = e_jrcxz(a);
 		xl_cold(x, COLD_POLL, e_jmp(a));
 		e_patch8(a, ok);
 	}
 	x->tb->body = e_here(a);
+	x->tb->returned = x->in[0].live ? x->tb->saved : x->tb->body;
 	if (x->parked)
 		xl_cold(x, COLD_PARK, NULL);
 }
@@ -338,24 +397,26 @@ static void to_stub(struct xlate *x, uint32_t info, const uint8_t *stub)
 /* And one that goes on at `back`. */
 static void to_stub_and_back(struct xlate *x, struct cold *c, const uint8_t *stub)
 {
-	const uint8_t *data;
-
 	e_mov(&x->a, T0, c->ea);
 	e_call_to(&x->a, stub);
-	data = e_here(&x->a);
+	e_jmp_to(&x->a, c->back);
 	e8(&x->a, c->info), e8(&x->a, c->info >> 8);
-	e32(&x->a, (uint32_t)(c->back - data));
 }
 
 static void cold_region(struct xlate *x, struct cold *c)
 {
 	struct code *a = &x->a;
-	const uint8_t *site;
 
-	e_call_to(a, x->v->cache.stub.region[c->ea].guess);
-	site = e_here(a);
-	e32(a, (uint32_t)(c->back - site));
-	e8(a, c->neg), e8(a, 0);
+	e_call_to(a, x->v->cache.stub.region[c->ea]);
+	e_jmp_to(a, c->back); /* struct dbt_region_site */
+	e8(a, c->neg), e8(a, 0), e8(a, c->ea);
+}
+
+/* What the CALL would have pushed that was not reached. */
+static void push_site(struct code *a, const struct cold *c)
+{
+	e_patch(a, e_lea_code(a, T1), c->site);
+	e_push(a, T1);
 }
 
 static void cold_link(struct xlate *x, struct cold *c)
@@ -365,9 +426,14 @@ static void cold_link(struct xlate *x, struct cold *c)
 	struct code *a = &x->a;
 	const uint8_t *stub = e_here(a);
 
-	if (c->back) /* the check of a page */
-		e_patch(a, (uint8_t *)(uintptr_t)c->back, stub);
 	to_stub(x, (uint32_t)((uint8_t *)l - k->arena), k->stub.link[c->saved]);
+	if (c->back) { /* the check of a page */
+		e_patch(a, (uint8_t *)(uintptr_t)c->back, c->site ? e_here(a) : stub);
+		if (c->site) {
+			push_site(a, c);
+			e_jmp_to(a, stub);
+		}
+	}
 	if (!l)
 		a->full = true;
 	if (a->full)
@@ -422,7 +488,7 @@ static void cold_one(struct xlate *x, struct cold *c)
 		cold_link(x, c);
 		break;
 	case COLD_FAR:
-		goto_far(x, c->target, c->dead, c->info);
+		goto_far(x, c->target, c->dead, c->info, false);
 		break;
 	case COLD_PARK:
 		x->tb->poll = x->tb->body = e_here(&x->a);
@@ -433,6 +499,8 @@ static void cold_one(struct xlate *x, struct cold *c)
 		/* Flags of blocks in the jump cache are expected in the frame. */
 		if (!c->saved)
 			save_flags(&x->a);
+		if (c->site)
+			push_site(&x->a, c);
 		to_stub(x, c->info, x->v->cache.stub.jump);
 		break;
 	}

@@ -80,6 +80,7 @@ struct cold {
 	uint8_t *jump; /* rel32 field that leads here */
 	uint8_t *check; /* COLD_LINK: imm32 of the check of the page, or NULL */
 	const uint8_t *back;
+	const uint8_t *site; /* of a CALL: what is behind it, or NULL */
 	int32_t target;
 	uint32_t info, mode;
 	uint8_t ea, size;
@@ -125,6 +126,7 @@ struct xlate {
 	bool windows; /* the address space has windows ... */
 	bool by_window; /* ... and the present instruction's accesses go by them */
 	bool stack; /* RSP is in WINDOW_HIGH: DBT_MODE_STACK */
+	bool returns; /* CALL and RET use the stack of returns */
 	bool parked; /* flags are in the frame all through the block */
 	bool flags_saved; /* they are in the frame, for a branch */
 	bool x87_noted; /* x87_base is this block's page */
@@ -137,7 +139,8 @@ struct xlate {
 	const uint8_t *retry; /* where its present access begins */
 	struct span span[SPANS_MAX];
 	unsigned n_spans;
-	int in_t1; /* the span whose address T1 holds, or -1 */
+#define IN_T1_HIGH (-2)
+	int in_t1; /* the span whose address T1 holds, or -1; IN_T1_HIGH: high_delta */
 	struct cold cold[COLD_MAX];
 	unsigned n_cold;
 	const uint8_t *cold_at; /* where its code begins */
@@ -167,12 +170,12 @@ static inline unsigned xl_next(const struct xinsn *i)
 }
 static inline struct emem xl_home(unsigned guest)
 {
-	return em_base(X86_RSP, (int32_t)offsetof(struct dbt_frame, high) +
-					8 * (int32_t)(guest - HIGH_FIRST));
+	return em_frame((int32_t)offsetof(struct dbt_frame, high) +
+			8 * (int32_t)(guest - HIGH_FIRST));
 }
 static inline struct emem xl_low_mask(unsigned n)
 {
-	return em_base(X86_RSP, (int32_t)offsetof(struct dbt_frame, low_mask) + 8 * (int32_t)n);
+	return em_frame((int32_t)offsetof(struct dbt_frame, low_mask) + 8 * (int32_t)n);
 }
 
 /* --- xlate_mem.c --- */
@@ -199,8 +202,8 @@ static inline void xl_begin(struct xlate *x)
 /* xl_window - after it [ea + T1] is the host address in the window of ea's region, which is guessed
  * to be `region`; so are others less than 4 GiB away, if they are in that region. */
 void xl_window(struct xlate *x, unsigned ea, unsigned region);
-/* xl_high - go on if ea is in WINDOW_HIGH: [ea + RR] is the host address then; else `kind` is for
- * it. live: flags matter here.  Changes T1. */
+/* xl_high - go on if ea is in WINDOW_HIGH; else `kind` is for it.  live: flags matter here. Changes
+ * T1. */
 struct cold *xl_high(struct xlate *x, unsigned ea, bool live, enum cold_kind kind);
 /* xl_near - is i's memory operand a register plus a displacement so small that the register tells
  * its region?  Not for what needs the operand's own address. */
@@ -231,9 +234,9 @@ bool xl_spanned(const struct xlate *x, const struct xaccess *a);
 bool xl_span_leads(const struct xlate *x, const struct xaccess *a);
 int32_t xl_span_start(const struct xlate *x, const struct xaccess *a);
 struct emem xl_span_member(struct xlate *x, const struct xaccess *a, unsigned temp);
-/* xl_span_window - the register with the distance for an access from host register reg, shared with
- * others of its span: T1, or RR. */
-unsigned xl_span_window(struct xlate *x, const struct xaccess *a, unsigned reg);
+/* xl_span_window - T1 = the distance for an access from host register reg, shared with others of
+ * its span. */
+void xl_span_window(struct xlate *x, const struct xaccess *a, unsigned reg);
 struct emem xl_span_lead(struct xlate *x, const struct xaccess *a, unsigned ea, unsigned temp);
 
 /* --- xlate_copy.c --- */
@@ -275,9 +278,12 @@ xlate_fn xl_movs, xl_stos, xl_lods, xl_scas, xl_cmps;
 /* --- xlate_flow.c --- */
 xlate_fn xl_jcc, xl_jmp, xl_call, xl_ret, xl_jcxz, xl_loop;
 void xl_goto(struct xlate *x, int32_t target);
-/* xl_goto_indirect - to the address in T0.  undo_sp: what to add to RSP when the branch must raise.
- */
-void xl_goto_indirect(struct xlate *x, int32_t undo_sp);
+/* xl_goto_return - a return to the address in T0, flags in the frame.  undo_sp: what to add to RSP
+ * when it must raise. */
+void xl_goto_return(struct xlate *x, int32_t undo_sp);
+/* xl_look_up - to the block at T0, if it is in the jump cache, else the rel32 field that is
+ * returned is for it. Flags are in the frame, or do not matter.  Changes T1 and T2. */
+uint8_t *xl_look_up(struct code *a, bool call);
 /* xl_save_flags - for a branch to where it is not known whether flags matter: keep them in the
  * frame if they do here.  The target brings them back if it wants them (TB_SAVED). */
 void xl_save_flags(struct xlate *x);

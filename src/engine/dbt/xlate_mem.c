@@ -5,7 +5,8 @@
  *	lea T0, [address]		not when it is a register
  *	test T0b, size-1; jnz		aligned accesses cross no page; others are looked at (cold)
  *	pext T1, T0, [vpn_mask]
- *	mov T1, [RR + T1*8]		for a write: mov T2, [lst_w]; mov T1, [T2 + T1*8]
+ *	mov T2, [lst_r]			for a write: [lst_w]
+ *	mov T1, [T2 + T1*8]
  *	test T1, T1; jz			cold: fill the entry, try again
  *
  * When arithmetic flags are live, pext and jrcxz take the place of test and jcc.
@@ -19,10 +20,10 @@
  *	mov T1, [delta + region*8]
  *
  * Bits 63..56 are not compared: the sum of the distance and an address that has any there alone is
- *not canonical.  What was in the highest region (WINDOW_HIGH) when the block was translated takes
- *its distance from RR, and is translated anew when it is found elsewhere.  Stack accesses, and
- *others of which it is known that they are near RSP, do not even look: in blocks for
- *DBT_MODE_STACK, RSP itself is looked at when it is given a new value (xl_stack_moved).
+ *not canonical.  What was in the highest region (WINDOW_HIGH) when the block was translated is not
+ *guessed anew but translated anew when it is found elsewhere.  Stack accesses, and others of which
+ *it is known that they are near RSP, do not even look: in blocks for DBT_MODE_STACK, RSP itself is
+ *looked at when it is given a new value (xl_stack_moved).
  */
 #include "engine/dbt/xlate_int.h"
 
@@ -66,9 +67,8 @@ static unsigned rip_relative(struct xlate *x, const struct xinsn *i, unsigned w,
 static void add_segment(struct xlate *x, unsigned seg)
 {
 	e_load(&x->a, T1,
-	       em_base(X86_RSP,
-		       FRAME_OFF(in.cpu.s.seg) + (int32_t)(seg * sizeof(struct x86_segment) +
-							   offsetof(struct x86_segment, base))));
+	       em_frame(FRAME_OFF(in.cpu.s.seg) + (int32_t)(seg * sizeof(struct x86_segment) +
+							    offsetof(struct x86_segment, base))));
 	e_lea(&x->a, x->code64, T0, em_sum(T0, T1));
 }
 
@@ -141,12 +141,11 @@ uint8_t *xl_unless_one_page(struct xlate *x, unsigned ea, unsigned bytes)
 		e8(a, PAGE_SHIFT);
 		return e_jcc(a, CC_NZ);
 	}
-	/* offset - (last + 1) is negative: its sign plus 1 is 0. */
+	/* offset - (last + 1) is negative: its sign, 1, less 1 is 0. */
 	e_pext(a, T1, ea, xl_low_mask(6));
 	e_lea(a, 1, T1, em_base(T1, -(last + 1)));
-	e_mov_imm(a, T2, 63);
-	e_sarx(a, T1, T1, T2);
-	e_lea(a, 1, T1, em_base(T1, 1));
+	e_pext(a, T1, T1, FRAME(sign));
+	e_lea(a, 1, T1, em_base(T1, -1));
 	ok = e_jrcxz(a);
 	jump = e_jmp(a);
 	e_patch8(a, ok);
@@ -228,7 +227,7 @@ void xl_window(struct xlate *x, unsigned ea, unsigned region)
 
 	jump = unless_region(x, ea, region, live);
 	/* windows_guess knows how long it is: always with a disp32. */
-	e_load(a, T1, em_base(X86_RSP, FRAME_OFF(delta[0]) + (int32_t)region * 8));
+	e_load(a, T1, em_frame(FRAME_OFF(delta[0]) + (int32_t)region * 8));
 	c = xl_cold(x, COLD_REGION, jump);
 	c->ea = (uint8_t)ea;
 	c->neg = live;
@@ -246,12 +245,9 @@ void xl_translate(struct xlate *x, unsigned ea, bool write)
 	uint8_t *miss, *over, *none;
 	struct cold *c;
 
-	unsigned table = write || x->windows ? T2 : RR;
-
 	e_pext(a, T1, ea, FRAME(vpn_mask));
-	if (table == T2)
-		e_load(a, T2, write ? FRAME(lst_w) : FRAME(lst_r));
-	e_load(a, T1, em_index(table, T1, 3, 0));
+	e_load(a, T2, write ? FRAME(lst_w) : FRAME(lst_r));
+	e_load(a, T1, em_index(T2, T1, 3, 0));
 	if (xl_dead(x)) {
 		e_test(a, T1);
 		miss = e_jcc(a, CC_Z);
@@ -319,11 +315,12 @@ static struct emem near_operand(struct xlate *x, const struct xinsn *i)
 
 	if (o->base == ZYDIS_REGISTER_RIP) {
 		e_load(&x->a, T0, FRAME(code_base));
-		return em_index(T0, xl_span_window(x, &i->operand, T0), 0,
-				(int32_t)(o->disp.value + xl_next(i)));
+		xl_span_window(x, &i->operand, T0);
+		return em_index(T0, T1, 0, (int32_t)(o->disp.value + xl_next(i)));
 	}
 	reg = xl_in_reg(x, o->base, T0);
-	return em_index(reg, xl_span_window(x, &i->operand, reg), 0, (int32_t)o->disp.value);
+	xl_span_window(x, &i->operand, reg);
+	return em_index(reg, T1, 0, (int32_t)o->disp.value);
 }
 
 bool xl_operand(struct xlate *x, const struct xinsn *i, unsigned size, unsigned how, unsigned temp,

@@ -325,7 +325,7 @@ void xl_spans_find(struct xlate *x)
 /* --- writing --- */
 static struct emem span_home(unsigned n)
 {
-	return em_base(X86_RSP, (int32_t)offsetof(struct dbt_frame, span) + 8 * (int32_t)n);
+	return em_frame((int32_t)offsetof(struct dbt_frame, span) + 8 * (int32_t)n);
 }
 
 bool xl_spanned(const struct xlate *x, const struct xaccess *a)
@@ -369,18 +369,29 @@ struct emem xl_span_lead(struct xlate *x, const struct xaccess *a, unsigned ea, 
 	return em_base(temp, a->disp);
 }
 
-unsigned xl_span_window(struct xlate *x, const struct xaccess *a, unsigned reg)
+/* T1 = the distance of WINDOW_HIGH. */
+static void high_distance(struct xlate *x)
+{
+	if (x->in_t1 != IN_T1_HIGH)
+		e_load(&x->a, T1, FRAME(high_delta));
+	x->in_t1 = IN_T1_HIGH;
+}
+
+void xl_span_window(struct xlate *x, const struct xaccess *a, unsigned reg)
 {
 	struct span *s = a->span >= 0 && x->span[a->span].n > 1 ? &x->span[a->span] : NULL;
 
-	if (a->stack || (s && s->ready && s->high))
-		return RR;
+	if (a->stack || (s && s->ready && s->high)) {
+		high_distance(x);
+		return;
+	}
 	if (a->high && !(s && s->ready)) {
 		xl_high(x, reg, !xl_dead(x), COLD_NOT_HIGH);
 		if (s)
 			s->ready = s->high = true;
 		x->in_t1 = -1;
-		return RR;
+		high_distance(x);
+		return;
 	}
 	if (s && s->ready) {
 		if (x->in_t1 != a->span)
@@ -393,5 +404,4 @@ unsigned xl_span_window(struct xlate *x, const struct xaccess *a, unsigned reg)
 		}
 	}
 	x->in_t1 = s ? a->span : -1;
-	return T1;
 }

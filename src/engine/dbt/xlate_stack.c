@@ -45,8 +45,10 @@ static struct emem access_slot(struct xlate *x, const struct xinsn *i, unsigned 
 
 	if (spanned && !xl_span_leads(x, &i->slot))
 		return xl_span_member(x, &i->slot, T1);
-	if (x->by_window)
-		return em_index(reg, xl_span_window(x, &i->slot, reg), 0, disp);
+	if (x->by_window) {
+		xl_span_window(x, &i->slot, reg);
+		return em_index(reg, T1, 0, disp);
+	}
 	xl_begin(x);
 	disp += spanned ? xl_span_start(x, &i->slot) : 0;
 	if (!x->code64 || disp)
@@ -279,7 +281,7 @@ static void pop_run(struct xlate *x, const struct xinsn *i, unsigned n, bool ret
 	xl_move_sp(x, (int32_t)(slots * xl_slot(x)) + more);
 	if (ret) {
 		x->i = &i[n];
-		xl_goto_indirect(x, -((int32_t)xl_slot(x) + more));
+		xl_goto_return(x, -((int32_t)xl_slot(x) + more));
 	}
 }
 

@@ -70,13 +70,13 @@ static void set_ac(struct xlate *x, bool on)
 	e_store(a, CPU(s.rflags), T1);
 	if (mode == x->mode)
 		return;
-	e_load(a, RR, on ? FRAME(view[1].r) : FRAME(view[0].r));
+	e_load(a, T0, on ? FRAME(view[1].r) : FRAME(view[0].r));
 	e_load(a, T1, on ? FRAME(view[1].w) : FRAME(view[0].w));
 	e_load(a, T2, on ? FRAME(view[1].untag) : FRAME(view[0].untag));
-	e_store(a, FRAME(view_r), RR);
+	e_store(a, FRAME(lst_r), T0);
 	e_store(a, FRAME(lst_w), T1);
 	e_store(a, FRAME(jump_untag), T2);
-	e_store32_imm(a, em_base(X86_RSP, FRAME_OFF(mode)), mode);
+	e_store32_imm(a, em_frame(FRAME_OFF(mode)), mode);
 	x->mode = mode;
 }
 
@@ -99,9 +99,9 @@ void xl_clac(struct xlate *x, const struct xinsn *i)
 
 void xl_swapgs(struct xlate *x, const struct xinsn *i)
 {
-	struct emem base = em_base(X86_RSP, FRAME_OFF(in.cpu.s.seg) +
-						    (int32_t)(X86_GS * sizeof(struct x86_segment) +
-							      offsetof(struct x86_segment, base)));
+	struct emem base =
+		em_frame(FRAME_OFF(in.cpu.s.seg) + (int32_t)(X86_GS * sizeof(struct x86_segment) +
+							     offsetof(struct x86_segment, base)));
 
 	if (!kernel64(x)) {
 		xl_exit(x, i);
