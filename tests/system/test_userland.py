@@ -161,6 +161,13 @@ END
 """
 
 
+with open(os.path.join(ROOT, "tests", "system", "guest", "returns.c"), encoding="utf-8") as _file:
+    RETURNS = f"""cat >returns.c <<'END'
+{_file.read()}END
+gcc -O2 -mno-red-zone -o returns returns.c && ./returns
+"""
+
+
 def stress(name, options, seconds=4, quick=True):
     return Job(f"stress-{name}", f"stress-ng --quiet --verify --timeout {seconds} {options} 2>&1",
                quick, native=False)
@@ -175,6 +182,7 @@ JOBS = [
     Job("dpkg", DPKG),
     Job("sqlite", SQLITE),
     Job("packers", PACKERS),
+    Job("returns", RETURNS),
     Job("files", "find /usr/lib/python3.11 -type f | sort | xargs sha256sum | sha256sum"),
     Job("all-files", "find /usr -xdev -type f | sort | xargs sha256sum | sha256sum", quick=False),
     stress("cpu", "--cpu 2 --cpu-method fft --cpu-ops 20"),
