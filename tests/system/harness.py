@@ -328,9 +328,9 @@ class Linux(Process):
     """A Debian kernel with the busybox initramfs on the serial console."""
 
     def __init__(self, kernel="cloud", machine="pc", smp=1, memory="512M", append="", options=(),
-                 initrd=None):
+                 initrd=None, environment=()):
         initrd = initrd or (INITRD_I386 if kernel == "686-pae" else INITRD)
-        super().__init__(EMULATOR + base_options() + [
+        super().__init__(["env", *environment] + EMULATOR + base_options() + [
             "-machine", machine, "-m", memory, "-smp", str(smp), "-serial", "stdio",
             "-kernel", KERNELS[kernel], "-initrd", initrd,
             "-append", f"console=ttyS0 {append}".strip(), *options])

@@ -255,8 +255,8 @@ def make_image():
 class Debian(Linux):
     """The cloud kernel with Debian's userland."""
 
-    def __init__(self, smp):
-        super().__init__("cloud", "q35", smp, "3G", initrd=IMAGE)
+    def __init__(self, smp, environment):
+        super().__init__("cloud", "q35", smp, "3G", initrd=IMAGE, environment=environment)
 
     def job(self, job, timeout):
         self.send(wrapped(job))
@@ -271,24 +271,28 @@ def problem(job, got, want):
     return f"{job.name}: status {got[1]}, output {got[0][-600:]!r}; expected {want}"
 
 
-@case("userland/smp1", 1, True, cost=200)
-@case("userland/smp2", 2, True, cost=200)
-@case("userland/long-smp1", 1, False, cost=1500, long=True)
-@case("userland/long-smp2", 2, False, cost=1500, long=True)
-def userland(smp, quick):
-    jobs = [j for j in JOBS if j.quick or not quick]
+QUICK = [j for j in JOBS if j.quick]
+WINDOWS = [j for j in JOBS if j.name in ("returns", "python", "gcc", "node", "stress-signals")]
+
+
+@case("userland/smp1", 1, QUICK, cost=200)
+@case("userland/smp2", 2, QUICK, cost=200)
+@case("userland/windows", 2, WINDOWS, "DOPPEL_DBT_STRESS=windows", cost=80)
+@case("userland/long-smp1", 1, JOBS, cost=1500, long=True)
+@case("userland/long-smp2", 2, JOBS, cost=1500, long=True)
+def userland(smp, jobs, *environment):
     make_image()
     want = expected(jobs)
     for job in jobs:
         check(not job.native or want[job.name][1] == 0, f"{job.name} here: {want.get(job.name)}")
-    guest = Debian(smp)
+    guest = Debian(smp, environment)
     guest.wait_for_shell(600)
     guest.send("stty -echo; PS1='# '\n")
     guest.expect("# $")
     problems = []
     for job in jobs:
         try:
-            got = guest.job(job, 300 if quick else 1800)
+            got = guest.job(job, 1800 if jobs is JOBS else 300)
         except Failed as e:
             problems.append(f"{job.name}: {e}")
             break

@@ -15,7 +15,7 @@
 #include <signal.h>
 #include <string.h>
 #include <ucontext.h>
-#include "engine/dbt/dbt_int.h"
+#include "engine/dbt/xlate_int.h"
 
 static _Thread_local struct dbt_cpu *volatile entered;
 
@@ -37,6 +37,18 @@ static bool mapped(struct dbt_cpu *v, const siginfo_t *info, const greg_t *regs)
 	return windows_fault(v, (uint64_t)info->si_addr, regs[REG_ERR] & PF_W);
 }
 
+/* Is RSP where blocks for DBT_MODE_STACK take it to be (xlate_span.c)?  Only a stress test looks.
+ */
+static bool stack_strays(const struct dbt_cpu *v, const struct tb *b, const greg_t *regs)
+{
+	const int64_t drift = XLATE_MAX * 2 * (int64_t)XLATE_STEP;
+	int64_t high = (int64_t)WINDOW_HIGH << WINDOW_SHIFT,
+		sp = regs[REG_R13] - high; /* dbt_host_reg */
+
+	return v->pool.always && (b->mode & DBT_MODE_STACK) &&
+	       (sp < -drift || sp >= ((int64_t)1 << WINDOW_SHIFT) + drift);
+}
+
 static void handler(int sig, siginfo_t *info, void *context)
 {
 	ucontext_t *uc = context;
@@ -54,6 +66,7 @@ static void handler(int sig, siginfo_t *info, void *context)
 		pass_on(sig, info, context);
 		return;
 	}
+	bug_on(stack_strays(v, b, regs));
 	if (sig == SIGSEGV && (b->mode & DBT_MODE_WINDOWS)) {
 		if (mapped(v, info, regs)) {
 			v->stats.window_fills++;

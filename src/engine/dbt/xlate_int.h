@@ -4,6 +4,7 @@
 #include "engine/dbt/dbt_int.h"
 
 #define XLATE_MAX 64 /* instructions of a block */
+#define XLATE_STEP 65536 /* of RSP, which is not looked at: xlate_span.c */
 #define FLAGS_ALL 0x8d5u /* RFLAGS_ARITH */
 
 /* --- general registers, which Zydis numbers AL..BH SPL..R15B, AX.., EAX.., RAX..R15 --- */

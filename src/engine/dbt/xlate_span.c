@@ -28,7 +28,6 @@
 
 #define SPAN_SIZE 512 /* the longer, the more of them cross pages */
 #define WINDOW_SPAN (1 << 20)
-#define STEP 65536 /* of RSP, which is not looked at */
 
 struct value { /* number plus displacement */
 	uint16_t n;
@@ -288,7 +287,7 @@ static void watch_stack(struct scan *s, struct xinsn *i, struct value sp)
 	struct value now = s->reg[X86_RSP];
 	int64_t by = (int64_t)now.off - sp.off;
 
-	if (now.n != sp.n || by > STEP || by < -STEP)
+	if (now.n != sp.n || by > XLATE_STEP || by < -XLATE_STEP)
 		i->moves_stack = true;
 	else if (by && !s->accessed)
 		s->moved = i;
