@@ -5,7 +5,7 @@
  * Theory of operation: dbt.c; address translation: lst.c; the code's register use: below.
  *
  * While translated code runs, FR points at struct dbt_frame, with a stack for helpers below it, RSP
- * into the stack of returns (xlate_flow.c), and guest general registers are where dbt_host_reg[]
+ * into the stack of returns (returns.c), and guest general registers are where dbt_host_reg[]
  * says; the others are in the frame.  Arithmetic flags are in the host's flags, vector and x87
  * registers in their own (base/fpu.h).
  */
@@ -28,9 +28,8 @@ struct dbt_cpu;
 #define T1 X86_RCX /* for jrcxz, and shifts by CL */
 #define T0 14
 #define T2 11
-#define FR \
-	15 /* struct dbt_frame, FR_BIAS bytes into it: what is within 128 of there takes a byte */
-#define FR_BIAS 128
+#define FR 15 /* struct dbt_frame, FR_BIAS bytes into it */
+#define FR_BIAS 128 /* so that displacements to its first 256 bytes take a byte */
 /* Host register of each guest register, or NO_REG: it is in struct x86_state. */
 extern const uint8_t dbt_host_reg[16];
 #define HIGH_FIRST X86_R11
@@ -69,8 +68,8 @@ struct dbt_frame {
 	uint64_t fop; /* and the opcode, as the guest has it */
 	uint32_t pauses; /* before the next one yields the processor */
 	uint64_t host_rsp;
-	uint64_t ret_sp,
-		ret_top; /* of the stack of returns: RSP when translated code goes on; when empty */
+	uint64_t ret_sp; /* of the stack of returns: RSP when translated code goes on */
+	uint64_t ret_top; /* when it is empty */
 	uint64_t cross; /* distance to the copy of an operand that crosses a page */
 	_Alignas(32) uint8_t copy[32];
 	uint64_t tsc_add; /* guest's TSC minus the host's */
@@ -127,11 +126,10 @@ struct dbt_windows { /* of an address space */
 	struct dbt_shown { /* a page that is mapped */
 		uint64_t index, gpa, ram_off;
 		bool write;
-	} * shown_page;
+	} *shown_page;
 	unsigned mapped; /* how many */
 	uint64_t opened; /* when, for LRU */
-	unsigned fills, calm,
-		wait; /* since the last look; calm looks in a row; how many it takes */
+	unsigned fills, calm, wait; /* since the last look; calm looks in a row; how many it takes */
 	uint64_t blocks; /* translated before the program came */
 };
 
@@ -155,8 +153,7 @@ struct dbt_window_pool {
 		unsigned n;
 	} missed[256];
 	uint64_t checked[WINDOW_CHECKED / 64]; /* those that did so often, by a hash */
-	uint64_t not_high[WINDOW_CHECKED /
-			  64]; /* those whose address was not always in WINDOW_HIGH */
+	uint64_t not_high[WINDOW_CHECKED / 64]; /* whose address was not always in WINDOW_HIGH */
 	uint64_t *delta; /* dbt_cpu.delta */
 	const struct dbt_windows *view; /* whose distances it has */
 };
@@ -164,7 +161,7 @@ struct dbt_region_site { /* in code, behind the call of a stub */
 	uint8_t jmp;
 	int32_t back; /* from behind this to where to go on: behind the load of the distance */
 	uint8_t neg, guesses; /* neg: the region's negative is compared */
-	uint8_t ea;
+	uint8_t ea; /* the host register with the address */
 } __attribute__((packed));
 
 struct lst_tab { /* one pair of tables: reads and writes, of one view and address space */
@@ -216,8 +213,8 @@ struct tb_link {
 	bool neg; /* the check holds minus (page number + 1) */
 };
 
-/* Where a block is entered.  TB_SAVED: arithmetic flags are in frame.flags and not in the host's.
- */
+/* Where a block is entered.  TB_SAVED: arithmetic flags are in frame.flags and not in the host's;
+ * TB_RETURNED: likewise, by what cannot go round in a circle. */
 enum tb_entry { TB_BODY, TB_POLL, TB_SAVED, TB_RETURNED };
 
 struct tb_site { /* an incoming link of a block */
@@ -287,8 +284,8 @@ struct dbt_stubs {
 	/* called, with the link's offset in the arena behind.  [1]: flags are in the frame */
 	const uint8_t *link[2];
 	const uint8_t *jump; /* called: T0 = target */
-	const uint8_t
-		*ret; /* a return to T0 that was not predicted; T1 = info, flags are in the frame */
+	/* a return to T0 that was not expected; T1 = info, flags are in the frame */
+	const uint8_t *ret;
 	const uint8_t *ret_empty; /* the same, and the stack of returns is empty */
 	const uint8_t *insn; /* called: the interpreter runs the instruction */
 	const uint8_t *call; /* T2 = a dbt_helper, which runs it and sets s.rip */
@@ -420,8 +417,7 @@ _Static_assert(offsetof(struct dbt_frame, sign) == 2 * FR_BIAS - 8, "");
 #define DBT_MODE_TSC BIT(21) /* RDTSC may be inline */
 #define DBT_MODE_SMAP BIT(22)
 #define DBT_MODE_WINDOWS BIT(15) /* the address space has windows (64-bit user code) ... */
-#define DBT_MODE_STACK \
-	BIT(9) /* ... and RSP is in WINDOW_HIGH, but for what moved it there step by step */
+#define DBT_MODE_STACK BIT(9) /* ... and RSP is in WINDOW_HIGH, or a few steps outside */
 #define DBT_MODE_USER64 (X86_MODE_CPL3 | X86_MODE_CS64)
 uint32_t dbt_mode(const struct x86_cpu *c);
 

@@ -12,18 +12,18 @@
  * When arithmetic flags are live, pext and jrcxz take the place of test and jcc.
  *
  * Where the address space has windows (window.c), the region that the address will be in is
- *guessed, so that the access need not wait for what it takes to find out (for [address +
- *displacement] too):
+ * guessed, so that the access need not wait for what it takes to find out (for [address +
+ * displacement] too):
  *
  *	rorx T1, address, 40
  *	cmp T1w, region; jne		cold: guess again
  *	mov T1, [delta + region*8]
  *
- * Bits 63..56 are not compared: the sum of the distance and an address that has any there alone is
- *not canonical.  What was in the highest region (WINDOW_HIGH) when the block was translated is not
- *guessed anew but translated anew when it is found elsewhere.  Stack accesses, and others of which
- *it is known that they are near RSP, do not even look: in blocks for DBT_MODE_STACK, RSP itself is
- *looked at when it is given a new value (xl_stack_moved).
+ * Bits 63..56 are not compared: the sum of the distance and an address that has any there alone
+ * is not canonical.  What was in the highest region (WINDOW_HIGH) when the block was translated is
+ * not guessed anew but translated anew when it is found elsewhere.  Stack accesses, and others of
+ * which it is known that they are near RSP, do not even look: in blocks for DBT_MODE_STACK, RSP
+ * itself is looked at when it is given a new value (xl_stack_moved).
  */
 #include "engine/dbt/xlate_int.h"
 
