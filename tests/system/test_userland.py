@@ -9,7 +9,7 @@ import subprocess
 import threading
 from dataclasses import dataclass
 
-from harness import GUEST, ROOT, Failed, Linux, case, check, tmp
+from harness import GUEST, ROOT, Failed, Linux, case, check, check_equal, tmp
 
 IMAGE = os.path.join(GUEST, "debian.img")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -303,3 +303,25 @@ def userland(smp, jobs, *environment):
     for bad in ("BUG:", "Oops", "WARNING:", "soft lockup", "rcu: INFO", "general protection"):
         check(bad not in dmesg, f"dmesg has {bad!r}")
     guest.poweroff()
+
+
+def windows_opened(commands, *environment):
+    """How often a program was given windows while a guest's shell did that."""
+    stats = tmp(f"stats{len(os.listdir(tmp('')))}")
+    guest = Linux(machine="q35", options=["-d", "stats", "-D", stats], environment=environment)
+    guest.wait_for_shell()
+    for command in commands:
+        guest.run(command, 300)
+    guest.poweroff()
+    with open(stats, encoding="utf-8") as f:
+        return int(re.search(r"windows (\d+), fills", f.read())[1])
+
+
+@case("userland/windows-policy", cost=20)
+def windows_policy():
+    loop = "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done"
+    grow = "x=$(head -c 40000000 /dev/zero | tr '\\0' x); x="
+    check_equal(windows_opened([loop], "DOPPEL_DBT_STRESS=no-windows"), 0, "switched off")
+    usual = windows_opened([loop, loop])
+    check(usual >= 1, "a program that runs for long had none")
+    check(windows_opened([loop, grow, loop, loop]) > usual, "a program that grew kept its windows")
