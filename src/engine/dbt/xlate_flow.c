@@ -226,8 +226,9 @@ static void return_site(struct xlate *x, const struct xinsn *i)
 	}
 	e_rr(a, 1, 0x3b, T2, T0); /* cmp */
 	e_patch(a, e_jcc(a, CC_NZ), elsewhere);
-	e_lea(a, x->code64, T0, em_base(T0, -(int32_t)next));
-	e_store(a, FRAME(code_base), T0);
+	/* By what was pushed, which is there sooner than what the guest's stack had. */
+	e_lea(a, x->code64, T2, em_base(T2, -(int32_t)next));
+	e_store(a, FRAME(code_base), T2);
 	x->flags_saved = true;
 	link_in_page(x, e_jmp(a), (int32_t)next)->how = TB_RETURNED;
 }
