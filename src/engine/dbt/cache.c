@@ -151,13 +151,14 @@ static struct tb **page_list(struct dbt_cache *k, uint64_t ram_page)
 	return &k->pages[h >> (64 - TB_PAGE_HASH_BITS)];
 }
 
-struct tb *cache_find(struct dbt_cpu *v, uint64_t ram_off, uint32_t mode)
+struct tb *cache_find(struct dbt_cpu *v, uint64_t ram_off, uint32_t mode, uint64_t lin)
 {
 	uint64_t key = key_of(ram_off, mode);
 	struct tb_line *l = line_of(&v->cache, key);
 
 	for (unsigned n = 0; n < TB_WAYS; n++)
-		if (l->way[n].key == key)
+		if (l->way[n].key == key &&
+		    (!(mode & DBT_MODE_WINDOWS) || l->way[n].tb->lin_page == lin >> PAGE_SHIFT))
 			return l->way[n].tb;
 	return NULL;
 }

@@ -126,10 +126,11 @@ struct dbt_windows { /* of an address space */
 	struct dbt_shown { /* a page that is mapped */
 		uint64_t index, gpa, ram_off;
 		bool write;
-	} *shown_page;
+	} * shown_page;
 	unsigned mapped; /* how many */
 	uint64_t opened; /* when, for LRU */
-	unsigned fills, calm, wait; /* since the last look; calm looks in a row; how many it takes */
+	unsigned fills, calm,
+		wait; /* since the last look; calm looks in a row; how many it takes */
 	uint64_t blocks; /* translated before the program came */
 };
 
@@ -225,6 +226,7 @@ struct tb_site { /* an incoming link of a block */
 struct tb {
 	struct tb *page_next[2]; /* of the lists of its pages */
 	uint64_t ram_off;
+	uint64_t lin_page; /* linear page that it is for, or NO_PAGE: any */
 	uint64_t ram_page[2]; /* page numbers; [1]: of a last instruction that crosses, or none */
 	uint32_t mode;
 	uint32_t gen[2];
@@ -502,8 +504,9 @@ void windows_forget(struct dbt_cpu *v); /* which instructions those were */
 int cache_create(struct dbt_cpu *v, size_t size, struct err **e);
 void cache_destroy(struct dbt_cpu *v);
 void cache_reset(struct dbt_cpu *v);
-/* cache_find - the valid block at that place, or NULL. */
-struct tb *cache_find(struct dbt_cpu *v, uint64_t ram_off, uint32_t mode);
+/* cache_find - the valid block at that place, or NULL; lin: where it is in the address space in
+ * use. */
+struct tb *cache_find(struct dbt_cpu *v, uint64_t ram_off, uint32_t mode, uint64_t lin);
 /* cache_begin - where a part's next code is to be written. */
 struct code cache_begin(struct dbt_cpu *v, struct cache_part *p);
 /* cache_end - it was written up to there. */

@@ -89,7 +89,7 @@ struct tb *jump_find(struct dbt_cpu *v, uint64_t lin, bool apart)
 	if (page == NO_PAGE)
 		return NULL;
 	b = cache_find(v, page << PAGE_SHIFT | PAGE_OFFSET(lin),
-		       v->mode | (apart ? DBT_MODE_APART : 0));
+		       v->mode | (apart ? DBT_MODE_APART : 0), lin);
 	/* Its page's raise is in the list, so it will be forgotten there. */
 	return b && gens_hold(v, b) ? b : NULL;
 }

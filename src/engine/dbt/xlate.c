@@ -164,7 +164,8 @@ static bool decode_one(struct xlate *x, unsigned off)
 /* Another block begins there: no need for a second copy of it. */
 static bool is_head(struct xlate *x, unsigned off)
 {
-	const struct tb *b = cache_find(x->v, (x->ram_off & ~(PAGE_SIZE - 1)) + off, x->mode);
+	const struct tb *b =
+		cache_find(x->v, (x->ram_off & ~(PAGE_SIZE - 1)) + off, x->mode, x->lin);
 
 	return b && b->gen[0] == x->tb->gen[0] && b->ram_page[1] == NO_PAGE;
 }
@@ -326,6 +327,17 @@ bool xl_by_window(const struct xlate *x, const struct xinsn *i)
 	return x->windows && !windows_checked(x->v, xl_ram_off(x, i));
 }
 
+void xl_code_address(struct xlate *x, unsigned reg, int64_t off)
+{
+	if (x->windows) {
+		e_mov_imm(&x->a, reg, (x->lin & ~(PAGE_SIZE - 1)) + (uint64_t)off);
+		return;
+	}
+	e_load(&x->a, reg, FRAME(code_base));
+	if (off)
+		e_lea(&x->a, x->code64, reg, em_base(reg, (int32_t)off));
+}
+
 void xl_turn_to(struct xlate *x, const struct xinsn *i)
 {
 	x->i = i;
@@ -398,8 +410,8 @@ static void link_known(struct xlate *x)
 
 		if (c->kind != COLD_LINK || c->check || c->apart || !c->link)
 			continue;
-		to = cache_find(x->v, (b->ram_page[0] << PAGE_SHIFT) + (uint64_t)c->target,
-				c->mode);
+		to = cache_find(x->v, (b->ram_page[0] << PAGE_SHIFT) + (uint64_t)c->target, c->mode,
+				x->lin);
 		if (to && to->ram_page[1] == NO_PAGE && to->gen[0] == b->gen[0])
 			cache_link(x->v, c->link, to, false);
 	}
@@ -414,6 +426,7 @@ static struct tb *new_tb(struct xlate *x)
 		return NULL;
 	*b = (struct tb){
 		.ram_off = x->ram_off,
+		.lin_page = x->windows ? x->lin >> PAGE_SHIFT : NO_PAGE,
 		.ram_page = {x->ram_off >> PAGE_SHIFT, NO_PAGE},
 		.mode = x->mode | (x->apart ? DBT_MODE_APART : 0),
 	};

@@ -32,6 +32,24 @@ void xl_save_flags(struct xlate *x)
 	x->tb->saved_at = (uint32_t)(e_here(&x->a) - x->tb->far);
 }
 
+/* The block's page is where reg and off lead.  Where it is known when code is translated, nothing
+ * has to wait for reg. */
+static void set_code_base(struct xlate *x, unsigned reg, int32_t off)
+{
+	uint64_t page = x->lin & ~(PAGE_SIZE - 1);
+
+	if (x->windows && page == (uint64_t)(int32_t)page) {
+		e_rm(&x->a, 1, 0xc7, 0, FRAME(code_base));
+		e32(&x->a, (uint32_t)page);
+		return;
+	}
+	if (x->windows)
+		e_mov_imm(&x->a, reg, page);
+	else
+		e_lea(&x->a, x->code64, reg, em_base(reg, off));
+	e_store(&x->a, FRAME(code_base), reg);
+}
+
 /* --- direct branches --- */
 static bool in_page(int32_t target)
 {
@@ -56,8 +74,7 @@ static void goto_far(struct xlate *x, int32_t target, bool dead, unsigned off, b
 	uint8_t *miss = NULL, *ok, *check;
 	struct cold *c;
 
-	e_load(a, T0, FRAME(code_base));
-	e_lea(a, x->code64, T0, em_base(T0, target & ~((int32_t)PAGE_SIZE - 1)));
+	xl_code_address(x, T0, target & ~((int32_t)PAGE_SIZE - 1));
 	e_pext(a, T1, T0, FRAME(vpn_mask));
 	e_load(a, T2, FRAME(lst_x));
 	if (dead) {
@@ -227,8 +244,7 @@ static void return_site(struct xlate *x, const struct xinsn *i)
 	e_rr(a, 1, 0x3b, T2, T0); /* cmp */
 	e_patch(a, e_jcc(a, CC_NZ), elsewhere);
 	/* By what was pushed, which is there sooner than what the guest's stack had. */
-	e_lea(a, x->code64, T2, em_base(T2, -(int32_t)next));
-	e_store(a, FRAME(code_base), T2);
+	set_code_base(x, T2, -(int32_t)next);
 	x->flags_saved = true;
 	link_in_page(x, e_jmp(a), (int32_t)next)->how = TB_RETURNED;
 }
@@ -307,8 +323,7 @@ static void push_return(struct xlate *x, const struct xinsn *i)
 {
 	struct emem m = xl_push_access(x, i);
 
-	e_load(&x->a, T2, FRAME(code_base));
-	e_lea(&x->a, x->code64, T2, em_base(T2, (int32_t)xl_next(i)));
+	xl_code_address(x, T2, xl_next(i));
 	xl_store_slot(x, m, T2);
 	xl_move_sp(x, -(int32_t)xl_slot(x));
 	if (x->returns)
@@ -348,8 +363,7 @@ void xl_prologue(struct xlate *x)
 	uint8_t *ok;
 
 	x->tb->far = e_here(a);
-	e_lea(a, x->code64, T0, em_base(T0, -(int32_t)x->in[0].off));
-	e_store(a, FRAME(code_base), T0);
+	set_code_base(x, T0, -(int32_t)x->in[0].off);
 	x->tb->saved = e_here(a);
 	if (x->in[0].live && !x->parked)
 		stub_load_flags(a);

@@ -45,6 +45,7 @@ struct xaccess { /* one access of an instruction, as its span sees it (xlate_spa
 	uint8_t size;
 	int8_t span; /* which, or -1 */
 	bool stack; /* so near to RSP that it is where that is */
+	bool known; /* in that region for sure */
 	bool high; /* its register was in WINDOW_HIGH when the block was translated, and never
 		      elsewhere here */
 	int16_t region; /* which it was in, or -1: not known */
@@ -154,6 +155,9 @@ typedef void xlate_fn(struct xlate *x, const struct xinsn *i);
 struct cold *xl_cold(struct xlate *x, enum cold_kind kind, uint8_t *jump);
 void xl_exit(struct xlate *x, const struct xinsn *i); /* leave to the interpreter; ends the block */
 void xl_turn_to(struct xlate *x, const struct xinsn *i); /* i is the one being translated */
+/* xl_code_address - reg = the linear address of what is that far (32 bits) from the block's page.
+ */
+void xl_code_address(struct xlate *x, unsigned reg, int64_t off);
 /* xl_by_window - do i's accesses go by windows? */
 bool xl_by_window(const struct xlate *x, const struct xinsn *i);
 static inline uint64_t xl_ram_off(const struct xlate *x, const struct xinsn *i)

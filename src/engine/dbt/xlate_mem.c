@@ -54,10 +54,12 @@ static unsigned rip_relative(struct xlate *x, const struct xinsn *i, unsigned w,
 {
 	int64_t d = disp + xl_next(i);
 
-	e_load(&x->a, T0, FRAME(code_base));
-	if (d == (int32_t)d) {
-		e_lea(&x->a, w, T0, em_base(T0, (int32_t)d));
+	if (x->windows || d == (int32_t)d) {
+		xl_code_address(x, T0, d);
+		if (!w)
+			e_mov32(&x->a, T0, T0);
 	} else {
+		e_load(&x->a, T0, FRAME(code_base));
 		e_mov_imm(&x->a, T1, (uint64_t)d);
 		e_lea(&x->a, w, T0, em_sum(T0, T1));
 	}
@@ -311,12 +313,13 @@ bool xl_near(const struct xinsn *i)
 static struct emem near_operand(struct xlate *x, const struct xinsn *i)
 {
 	const ZydisDecodedOperandMem *o = &i->d.op[i->d.mem].mem;
+	int64_t disp = o->disp.value;
 	unsigned reg = T0;
 
 	if (o->base == ZYDIS_REGISTER_RIP) {
-		e_load(&x->a, T0, FRAME(code_base));
+		xl_code_address(x, T0, disp + xl_next(i));
 		xl_span_window(x, &i->operand, T0);
-		return em_index(T0, T1, 0, (int32_t)(o->disp.value + xl_next(i)));
+		return em_index(T0, T1, 0, 0);
 	}
 	reg = xl_in_reg(x, o->base, T0);
 	xl_span_window(x, &i->operand, reg);

@@ -137,6 +137,7 @@ static void find_window(struct scan *s, const struct xinsn *i, struct xaccess *a
 	if (was >> 48 || !w->shown[window_region(was)])
 		return;
 	a->region = (int16_t)window_region(was);
+	a->known = v.n == s->pc;
 	a->high = a->region == WINDOW_HIGH && !windows_was_not_high(s->x->v, xl_ram_off(s->x, i));
 }
 
@@ -380,8 +381,13 @@ void xl_span_window(struct xlate *x, const struct xaccess *a, unsigned reg)
 {
 	struct span *s = a->span >= 0 && x->span[a->span].n > 1 ? &x->span[a->span] : NULL;
 
-	if (a->stack || (s && s->ready && s->high)) {
+	if (a->stack || (a->known && a->high) || (s && s->ready && s->high)) {
 		high_distance(x);
+		return;
+	}
+	if (a->known) {
+		e_load(&x->a, T1, em_frame(FRAME_OFF(delta[0]) + a->region * 8));
+		x->in_t1 = -1;
 		return;
 	}
 	if (a->high && !(s && s->ready)) {
