@@ -5,8 +5,8 @@
  * While user code runs, the host's RSP points into it.  A guest CALL pushes the guest's return
  * address there and is a host CALL; a guest RET takes the return address from the guest's stack to
  * T0 and is a host RET, which the processor predicts as well as it predicts native ones.  Behind
- * the host CALL (xl_return_site) the two addresses are compared; if they differ, or the stack is
- * empty, the jump cache finds the block.
+ * the host CALL (return_site in xlate_flow.c) the two addresses are compared; if they differ, or
+ * the stack is empty, the jump cache finds the block.
  *
  * So what is on the stack are pairs of an address of the guest's and one of translated code.  The
  * latter must lead to a block that is valid, in the mode and address space in use: when a block is

@@ -35,7 +35,7 @@
 #define REGION BIT(WINDOW_SHIFT)
 #define GUARD (4 * GiB) /* below and above: displacements are less */
 #define ROOM (REGION + 2 * GUARD)
-#define RESERVE_MAX (BIT(45) + BIT(43)) /* of all vCPUs */
+#define RESERVE_MAX (BIT(45) + BIT(43)) /* of all vCPUs: seven can have windows */
 
 /* Programs' habits, by looks at them (timer interrupts). */
 #define LOOK_CYCLES 1500000 /* or more between two looks */
@@ -348,11 +348,25 @@ static unsigned hash(uint64_t ram_off, unsigned size)
 	return (unsigned)(ram_off * UINT64_C(0x9e3779b97f4a7c15) >> 32) % size;
 }
 
+/* Sets of instructions, with others that have the same hash. */
+static void site_add(uint64_t *set, uint64_t ram_off)
+{
+	unsigned bit = hash(ram_off, WINDOW_CHECKED);
+
+	set[bit / 64] |= BIT(bit % 64);
+}
+
+static bool site_in(const uint64_t *set, uint64_t ram_off)
+{
+	unsigned bit = hash(ram_off, WINDOW_CHECKED);
+
+	return set[bit / 64] & BIT(bit % 64);
+}
+
 void windows_missed(struct dbt_cpu *v, uint64_t ram_off)
 {
 	struct dbt_window_pool *p = &v->pool;
 	struct dbt_missed *m = &p->missed[hash(ram_off, ARRAY_SIZE(p->missed))];
-	unsigned bit = hash(ram_off, WINDOW_CHECKED);
 
 	v->stats.window_misses++;
 	if (m->ram_off != ram_off)
@@ -360,31 +374,24 @@ void windows_missed(struct dbt_cpu *v, uint64_t ram_off)
 	if (++m->n < MISSES)
 		return;
 	m->n = 0;
-	p->checked[bit / 64] |= BIT(bit % 64);
+	site_add(p->checked, ram_off);
 	cache_invalidate(v, ram_off >> PAGE_SHIFT);
 }
 
 void windows_not_high(struct dbt_cpu *v, uint64_t ram_off)
 {
-	unsigned bit = hash(ram_off, WINDOW_CHECKED);
-
-	v->pool.not_high[bit / 64] |= BIT(bit % 64);
+	site_add(v->pool.not_high, ram_off);
 	cache_invalidate_at(v, ram_off);
 }
 
 bool windows_was_not_high(const struct dbt_cpu *v, uint64_t ram_off)
 {
-	unsigned bit = hash(ram_off, WINDOW_CHECKED);
-
-	return v->pool.not_high[bit / 64] & BIT(bit % 64);
+	return site_in(v->pool.not_high, ram_off);
 }
 
-/* With others that have the same hash. */
 bool windows_checked(const struct dbt_cpu *v, uint64_t ram_off)
 {
-	unsigned bit = hash(ram_off, WINDOW_CHECKED);
-
-	return v->pool.checked[bit / 64] & BIT(bit % 64);
+	return site_in(v->pool.checked, ram_off);
 }
 
 void windows_forget(struct dbt_cpu *v)

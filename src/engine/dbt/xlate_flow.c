@@ -5,7 +5,10 @@
  * A direct branch inside the page is a host jump, which leads to a stub until it is linked
  * (cache.c); it needs no check, since the block that branches is only reached where its page is
  * mapped.  One to another page compares what that page is mapped to now with what it was when
- * linked.  An indirect one looks in the jump cache.  Whatever can go round in a circle goes by the
+ * linked.  An indirect one looks in the jump cache.  In user code a call is a host CALL and a
+ * return a host RET (returns.c), so behind a call there is code of its own (return_site), which
+ * goes on to the block there: no poll, since calls and returns that match make no circle alone.
+ * Whatever can go round in a circle goes by the
  * target's poll entry.
  */
 #include "engine/dbt/xlate_int.h"
