@@ -19,6 +19,7 @@ struct backs {
 	const struct cmdline *c;
 	struct loop *loop;
 	struct log *log;
+	struct net_chardevs chardevs;
 	struct blocks *blocks;
 	struct netdev **netdevs;
 	size_t n_netdevs;
@@ -76,7 +77,7 @@ static int open_drive(struct backs *b, const struct cmd_use *use, size_t i, stru
 static int add_netdev(struct backs *b, const char *opts, struct err **e)
 {
 	struct netdev *nd;
-	int r = netdev_open(&nd, b->loop, b->log, opts, e);
+	int r = netdev_open(&nd, b->loop, b->log, &b->chardevs, opts, e);
 
 	if (!r && backs_netdev(b, netdev_id(nd))) {
 		r = err_set(e, EEXIST, "there is another '%s'", netdev_id(nd));
@@ -165,7 +166,7 @@ static int open_object(struct backs *b, const struct cmd_use *use, size_t i, str
 }
 
 int backs_open(struct backs **out, const struct cmdline *c, struct loop *loop, struct log *log,
-	       struct err **e)
+	       const struct net_chardevs *chardevs, struct err **e)
 {
 	struct backs *b = xzalloc(sizeof(*b));
 	int r;
@@ -174,6 +175,7 @@ int backs_open(struct backs **out, const struct cmdline *c, struct loop *loop, s
 	b->c = c;
 	b->loop = loop;
 	b->log = log;
+	b->chardevs = *chardevs;
 	b->blocks = blocks_create(log);
 	b->objects = objects_create();
 	r = for_each_use(b, &c->blockdevs, open_blockdev, e);

@@ -12,6 +12,7 @@ struct blocks;
 struct fsdev;
 struct log;
 struct loop;
+struct net_chardevs;
 struct netdev;
 
 /* A card or folder that goes with a back end that was opened: what -device would say. */
@@ -19,10 +20,10 @@ struct backs_part {
 	char *driver, *props;
 };
 
-/* backs_open - everything that c asks for; 0, or -errno with *e, which names the option.  loop and
- * log outlive it.  backs_close: NULL is fine. */
+/* backs_open - everything that c asks for; 0, or -errno with *e, which names the option.  loop, log
+ * and what chardevs gives outlive it.  backs_close: NULL is fine. */
 int backs_open(struct backs **out, const struct cmdline *c, struct loop *loop, struct log *log,
-	       struct err **e);
+	       const struct net_chardevs *chardevs, struct err **e);
 void backs_close(struct backs *b);
 /* By id; NULL: there is none.  backs_drive: or by a node's name. */
 /* backs_add_disk - a disk of these bytes, that cannot be written, as the last of if=virtio. */

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "back/char/chardev.h"
+#include "back/net/net.h"
 #include "base/base.h"
 #include "base/err.h"
 #include "base/kvlist.h"
@@ -175,18 +176,16 @@ static int launch_chardevs(struct launch *l, struct err **e)
 	return 0;
 }
 
-/* A front end of a new back end, or with chardev:ID one that -chardev made.  "none": NULL.  "mon:...":
- * there is a monitor behind Ctrl-a c too. */
-static int launch_end(void *opaque, const struct cmd_use *use, const char *spec, const char *id,
-		      struct chardev **out, struct err **e)
+/* A front end of a new back end, or with chardev:ID one that -chardev made.  "mon:...": there is a
+ * monitor behind Ctrl-a c too. */
+static int launch_chardev(void *opaque, const char *id, const char *spec, struct chardev **out,
+			  struct err **e)
 {
 	struct launch *l = opaque;
 	struct chardev *cd = NULL;
 	int r = 0;
 
 	*out = NULL;
-	if (!strcmp(spec, "none"))
-		return 0;
 	if (l->c->detach && (!strcmp(spec, "stdio") || !strcmp(spec, "mon:stdio"))) {
 		r = err_set(e, EINVAL, "a machine that leaves the terminal cannot use it");
 	} else if (!strncmp(spec, "chardev:", 8)) {
@@ -196,8 +195,6 @@ static int launch_end(void *opaque, const struct cmd_use *use, const char *spec,
 	} else {
 		r = chardev_open(&cd, l->loop, id, spec, e);
 	}
-	if (r)
-		cmd_blame(e, use);
 	if (!cd)
 		return r;
 	launch_add_chardev(l, cd);
@@ -205,6 +202,20 @@ static int launch_end(void *opaque, const struct cmd_use *use, const char *spec,
 	if (!strncmp(spec, "mon:", 4))
 		monitors_add(l->monitors, chardev_front_end(cd), false);
 	return 0;
+}
+
+/* The same for an option, which is blamed.  "none": NULL. */
+static int launch_end(void *opaque, const struct cmd_use *use, const char *spec, const char *id,
+		      struct chardev **out, struct err **e)
+{
+	int r = 0;
+
+	*out = NULL;
+	if (strcmp(spec, "none"))
+		r = launch_chardev(opaque, id, spec, out, e);
+	if (r)
+		cmd_blame(e, use);
+	return r;
 }
 
 static int launch_port(struct launch *l, const struct cmd_use *use, const char *id,
@@ -365,7 +376,8 @@ static int launch_smbios(struct launch *l, struct err **e)
 /* The host side of devices, and which devices there are. */
 static int launch_backs(struct launch *l, struct err **e)
 {
-	int r = backs_open(&l->backs, l->c, l->loop, l->log, e);
+	struct net_chardevs chardevs = {.open = launch_chardev, .opaque = l};
+	int r = backs_open(&l->backs, l->c, l->loop, l->log, &chardevs, e);
 
 	if (!r)
 		r = seed_make(&l->seed, l->c, e);

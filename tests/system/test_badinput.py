@@ -144,6 +144,18 @@ rejected("socket-path-too-long", ["-serial", "unix:/tmp/" + "x" * 200 + ",server
 rejected("gdb-port-bad", ["-gdb", "tcp:127.0.0.1:99999999"], ["99999999"], qemu=False)
 rejected("chardev-in-use", ["-chardev", "null,id=a", "-serial", "chardev:a",
                             "-serial", "chardev:a"], ["a"], qemu=False)
+rejected("guestfwd-unknown-chardev",
+         ["-netdev", "user,id=n0,guestfwd=tcp:10.0.2.100:80-chardev:nowhere"], ["nowhere"])
+rejected("guestfwd-chardev-in-use",
+         ["-netdev", "user,id=n0,guestfwd=tcp:10.0.2.100:80-chardev:a,"
+                     "guestfwd=tcp:10.0.2.100:81-chardev:a", "-chardev", "null,id=a"],
+         ["10.0.2.100:81", "'a'"], qemu=False)
+rejected("guestfwd-chardev-in-use-elsewhere",
+         ["-netdev", "user,id=n0,guestfwd=tcp:10.0.2.100:80-chardev:a",
+          "-chardev", "null,id=a", "-mon", "chardev=a,mode=control"], ["'a'"], qemu=False)
+rejected("guestfwd-address-taken",
+         ["-netdev", "user,id=n0,guestfwd=tcp:10.0.2.100:80-null,guestfwd=tcp:10.0.2.100:80-null"],
+         ["10.0.2.100:80-null"], qemu=False)
 
 
 # Firmware.

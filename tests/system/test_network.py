@@ -129,6 +129,36 @@ def user_plain():
     check_equal(features[11], "0", "HOST_TSO4")
 
 
+@case("network/guestfwd-chardev", cost=2)
+def guestfwd_chardev():
+    """A chardev that comes later on the command line; more than buffers hold, both ways."""
+    if IS_QEMU:
+        raise Skipped("its machine stands still while the host does not read")
+    path = tmp("forwarded")
+    guest = boot("10.0.2.15", "-netdev",
+                 "user,id=n0,guestfwd=tcp:10.0.2.100:1234-chardev:c0",
+                 "-device", "virtio-net-pci,netdev=n0",
+                 "-chardev", f"socket,id=c0,path={path},server=on,wait=off")
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(path)
+        s.settimeout(60)
+        guest.run("echo hello | timeout 1 nc 10.0.2.100 1234; true")
+        check_equal(s.recv(100), b"hello\n", "what the host received")
+        guest.run(f"(nc 10.0.2.100 1234 </dev/zero | head -c {len(DATA)} | md5sum >/tmp/sum) "
+                  ">/dev/null 2>&1 & true")
+        # What comes before a connection would be the earlier one's.
+        got = len(s.recv(1 << 16))
+        sent = threading.Thread(target=s.sendall, args=(DATA,), daemon=True)
+        sent.start()
+        while got < len(DATA):
+            got += len(part := s.recv(1 << 16))
+            check(part and not part.strip(b"\0"), "zeroes came")
+        sent.join(60)
+        guest.run("while ! test -s /tmp/sum; do sleep 0.1; done")
+        check_equal(guest.run("cat /tmp/sum").split()[0], md5(DATA), "what the guest received")
+    guest.poweroff()
+
+
 def pcap_frames(path):
     with open(path, "rb") as f:
         data = f.read()

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <time.h>
 #include <cmocka.h>
+#include "back/char/chardev.h"
 #include "back/net/net.h"
 #include "base/base.h"
 #include "base/err.h"
@@ -30,6 +31,8 @@ struct card {
 	struct log *log;
 	struct lock lock;
 	struct netdev *nd;
+	struct chardev *chardevs[4]; /* of the test, or opened for the back end */
+	unsigned n_chardevs;
 	unsigned room, n, flushes, sendables, links;
 	bool up;
 	struct card_frame frames[CARD_FRAMES];
@@ -100,19 +103,66 @@ static inline void card_attach(struct card *c)
 	lock_drop(&c->lock);
 }
 
-/* card_open - a loop of its own unless `share` has one. */
-static inline struct card *card_open(const char *opts, struct card *share)
+static inline struct chardev *card_keep_chardev(struct card *c, struct chardev *cd)
+{
+	assert_true(c->n_chardevs < ARRAY_SIZE(c->chardevs));
+	c->chardevs[c->n_chardevs++] = cd;
+	return cd;
+}
+
+/* A new one, or one of card_keep_chardev. */
+static inline int card_chardev(void *opaque, const char *id, const char *spec, struct chardev **out,
+			       struct err **e)
+{
+	struct card *c = opaque;
+	int r;
+
+	for (unsigned i = 0; i < c->n_chardevs && !strncmp(spec, "chardev:", 8); i++) {
+		if (strcmp(chardev_id(c->chardevs[i]), spec + 8))
+			continue;
+		*out = chardev_front_end(c->chardevs[i]);
+		return 0;
+	}
+	r = chardev_open(out, c->loop, id, spec, e);
+	if (!r)
+		card_keep_chardev(c, *out);
+	return r;
+}
+
+/* card_new - with no back end yet; a loop of its own unless `share` has one. */
+static inline struct card *card_new(struct card *share)
 {
 	struct card *c = xzalloc(sizeof(*c));
-	struct err *e = NULL;
 
 	c->log = log_create();
 	c->loop = share ? share->loop : loop_create();
 	c->room = 100000;
 	lock_init(&c->lock, LOCK_RANK_MACHINE, "machine");
-	if (netdev_open(&c->nd, c->loop, c->log, opts, &e))
+	return c;
+}
+
+static inline int card_netdev(struct card *c, const char *opts, struct err **e)
+{
+	struct net_chardevs chardevs = {.open = card_chardev, .opaque = c};
+
+	return netdev_open(&c->nd, c->loop, c->log, &chardevs, opts, e);
+}
+
+/* card_plug - a back end, which must open. */
+static inline void card_plug(struct card *c, const char *opts)
+{
+	struct err *e = NULL;
+
+	if (card_netdev(c, opts, &e))
 		fail_msg("%s", err_msg(e));
 	card_attach(c);
+}
+
+static inline struct card *card_open(const char *opts, struct card *share)
+{
+	struct card *c = card_new(share);
+
+	card_plug(c, opts);
 	return c;
 }
 
@@ -125,10 +175,14 @@ static inline void card_clear(struct card *c)
 
 static inline void card_close(struct card *c, bool shares)
 {
-	lock_take(&c->lock);
-	netdev_detach(c->nd);
-	lock_drop(&c->lock);
+	if (c->nd) {
+		lock_take(&c->lock);
+		netdev_detach(c->nd);
+		lock_drop(&c->lock);
+	}
 	netdev_close(c->nd);
+	for (unsigned i = 0; i < c->n_chardevs; i++)
+		chardev_close(c->chardevs[i]);
 	card_clear(c);
 	if (!shares)
 		loop_destroy(c->loop);

@@ -114,7 +114,7 @@ static inline int setup(void **state)
 	cc.vm = f->vm;
 	cc.loop = f->loop;
 	cc.log = f->log;
-	if (netdev_open(&f->net, f->loop, f->log, "user,id=n0", &e))
+	if (netdev_open(&f->net, f->loop, f->log, NULL, "user,id=n0", &e))
 		fail_msg("%s", err_msg(e));
 	assert_int_equal(chardev_open_opts(&f->ring, f->loop, "ringbuf,id=ring", NULL), 0);
 	cc.blocks = f->blocks = blocks_create(f->log);

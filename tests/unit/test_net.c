@@ -569,6 +569,7 @@ static void bad_options(void **state)
 		{"user,id=n0,guestfwd=tcp:10.0.9.100:80-cmd:cat", "not in the network"},
 		{"user,id=n0,guestfwd=udp:10.0.2.100:80-cmd:cat", "tcp:"},
 		{"user,id=n0,guestfwd=tcp:10.0.2.100:80-bogus:x", "bogus"},
+		{"user,id=n0,guestfwd=tcp:10.0.2.2:80-null", "taken"},
 		{"tap,id=n0,fd=0,ifname=x", "'fd'"},
 		{"tap,id=n0,fd=987654", "987654"},
 		{"tap,id=n0,br=br0", "'br'"},
@@ -588,20 +589,17 @@ static void bad_options(void **state)
 		{"socket,id=n0,mcast=127.0.0.1:9", "multicast"},
 		{"socket,id=n0,listen=:1,connect=:2", "one of"},
 	};
-	struct loop *loop = loop_create();
-	struct log *log = log_create();
+	struct card *c = card_new(NULL);
 
 	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
 		struct err *e = NULL;
-		struct netdev *nd;
 
-		assert_true(netdev_open(&nd, loop, log, bad[i].opts, &e) < 0);
+		assert_true(card_netdev(c, bad[i].opts, &e) < 0);
 		if (!strstr(err_msg(e), bad[i].says))
 			fail_msg("'%s': '%s' does not say %s", bad[i].opts, err_msg(e), bad[i].says);
 		err_free(&e);
 	}
-	log_destroy(log);
-	loop_destroy(loop);
+	card_close(c, false);
 }
 
 static void parse_nic(void **state)

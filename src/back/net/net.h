@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <sys/uio.h>
 
+struct chardev;
 struct err;
 struct lock;
 struct log;
@@ -70,12 +71,26 @@ struct netdev_stats {
 };
 
 /*
- * netdev_open - from a -netdev argument ("user,id=n0,hostfwd=tcp::2222-:22", or the same as JSON); the
- * kinds are listed by netdev_kinds_help.  -EINVAL, -EADDRINUSE etc. with *e.  log outlives the back end.
+ * Where a back end gets the chardevs that its options name (guestfwd=...-SPEC).  open gives a front
+ * end to attach to, of a new one called id, or with a spec "chardev:ID" of one that there is; 0, or
+ * -errno with *e (-ENOENT: no such ID).  The chardev stays its owner's and outlives the back end.
+ * Called by netdev_open only, on its thread.
+ */
+struct net_chardevs {
+	int (*open)(void *opaque, const char *id, const char *spec, struct chardev **out,
+		    struct err **e);
+	void *opaque;
+};
+
+/*
+ * netdev_open - from a -netdev argument ("user,id=n0,hostfwd=tcp::2222-:22", or the same as JSON);
+ * the kinds are listed by netdev_kinds_help.  -EINVAL, -EADDRINUSE, -ENOENT and -EBUSY (a chardev)
+ * etc. with *e.  log outlives the back end; chardevs (copied) may be NULL: there are none.
+ *
  * netdev_close: loop thread or after the loop ended, no card attached; NULL is fine.
  */
-int netdev_open(struct netdev **out, struct loop *loop, struct log *log, const char *opts,
-		struct err **e);
+int netdev_open(struct netdev **out, struct loop *loop, struct log *log,
+		const struct net_chardevs *chardevs, const char *opts, struct err **e);
 void netdev_close(struct netdev *nd);
 void netdev_kinds_help(void);
 

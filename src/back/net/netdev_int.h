@@ -42,6 +42,7 @@ struct netdev {
 	char *id;
 	struct loop *loop;
 	struct log *log;
+	struct net_chardevs chardevs; /* open is NULL: there are none */
 	void *priv;
 	unsigned takes; /* NET_OFFLOAD_* that kind->send takes */
 	unsigned queues;

@@ -46,13 +46,16 @@ static void netdev_free(struct netdev *nd)
 }
 
 static int open_kind(struct netdev **out, const struct netdev_kind *kind, const char *id,
-		     struct loop *loop, struct log *log, struct kvlist *l, struct err **e)
+		     struct loop *loop, struct log *log, const struct net_chardevs *chardevs,
+		     struct kvlist *l, struct err **e)
 {
 	struct netdev *nd = xzalloc(sizeof(*nd));
 	uint64_t queues = 1;
 	int r = 0;
 
 	*nd = (struct netdev){.kind = kind, .id = xstrdup(id), .loop = loop, .log = log};
+	if (chardevs)
+		nd->chardevs = *chardevs;
 	nd->q_tail = &nd->q;
 	nd->link = nd->peer_up = true;
 	nd->queues = 1;
@@ -72,8 +75,8 @@ static int open_kind(struct netdev **out, const struct netdev_kind *kind, const 
 	return r;
 }
 
-int netdev_open(struct netdev **out, struct loop *loop, struct log *log, const char *opts,
-		struct err **e)
+int netdev_open(struct netdev **out, struct loop *loop, struct log *log,
+		const struct net_chardevs *chardevs, const char *opts, struct err **e)
 {
 	const struct netdev_kind *kind;
 	const char *type, *id;
@@ -97,7 +100,7 @@ int netdev_open(struct netdev **out, struct loop *loop, struct log *log, const c
 			    "id '%s' is not a letter followed by letters, digits, '-', '.', '_'",
 			    id);
 	else
-		r = open_kind(out, kind, id, loop, log, &l, e);
+		r = open_kind(out, kind, id, loop, log, chardevs, &l, e);
 out:
 	if (r)
 		err_prefix(e, "netdev");

@@ -141,8 +141,7 @@ static void fds_refresh(struct user *u, uint32_t *timeout_ms)
 	u->n_watched = kept;
 }
 
-/* libslirp is about to close a descriptor, or has one that may have been closed under the same
- * number. */
+/* libslirp is about to close a descriptor. */
 static void user_forget_fd(int fd, void *opaque)
 {
 	struct user *u = opaque;
@@ -151,6 +150,13 @@ static void user_forget_fd(int fd, void *opaque)
 		return;
 	fd_watch(u, fd, 0);
 	u->fds[fd].ready = 0;
+}
+
+/* It has a new one, whose number may be that of one that was closed. */
+static void user_new_fd(int fd, void *opaque)
+{
+	user_forget_fd(fd, opaque);
+	user_chardevs_accept(opaque);
 }
 
 static void timer_refresh(struct user *u)
@@ -338,7 +344,6 @@ static bool user_send(struct netdev *nd, const struct net_hdr *hdr, const struct
 static void user_batch_end(struct netdev *nd)
 {
 	user_refresh(nd->priv);
-	user_guestfwds_poke(nd->priv);
 }
 
 static void deliver_piece(void *opaque, const struct net_hdr *hdr, const struct iovec *iov,
@@ -442,9 +447,9 @@ static void user_timer_mod(void *timer, int64_t expire_ms, void *opaque)
 	timer_refresh(t->u);
 }
 
+/* A connection has room to read more into: what is to be watched is looked at after each call. */
 static void user_notify(void *opaque)
 {
-	user_guestfwds_poke(opaque);
 }
 
 static const SlirpCb user_callbacks = {
@@ -454,7 +459,7 @@ static const SlirpCb user_callbacks = {
 	.timer_new = user_timer_new,
 	.timer_free = user_timer_free,
 	.timer_mod = user_timer_mod,
-	.register_poll_fd = user_forget_fd,
+	.register_poll_fd = user_new_fd,
 	.unregister_poll_fd = user_forget_fd,
 	.notify = user_notify,
 };
@@ -477,7 +482,7 @@ static void user_close(struct netdev *nd)
 {
 	struct user *u = nd->priv;
 
-	user_forwards_close(u);
+	user_chardevs_close(u);
 	if (u->slirp)
 		slirp_cleanup(u->slirp);
 	loop_fd_remove(u->w);
@@ -485,6 +490,7 @@ static void user_close(struct netdev *nd)
 	close(u->timerfd);
 	while (u->timers)
 		user_timer_free(u->timers, u);
+	free(u->guestfwds);
 	free(u->fds);
 	free(u->polled);
 	free(u->watched);

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Ports of the host that lead into the guest (hostfwd), and addresses of the guest's network that
- *lead to a program or a chardev (guestfwd).
+ * lead to a program or a chardev (guestfwd).
  *
  *	hostfwd=[tcp|udp]:[HOSTADDR]:HOSTPORT-[GUESTADDR]:GUESTPORT
- *	guestfwd=[tcp]:ADDR:PORT-(cmd:COMMAND | CHARDEV)
+ *	guestfwd=[tcp]:[ADDR]:PORT-(cmd:COMMAND | chardev:ID | CHARDEV)
  *
- * An address is IPv4, or IPv6 in brackets.  COMMAND runs once for each connection, CHARDEV (as
- *after -serial) is opened at once and serves one connection after the other.
+ * An address is IPv4, or for hostfwd IPv6 in brackets.  COMMAND runs once for each connection.
+ * CHARDEV (as after -serial) is opened at once, ID is one of -chardev: user_chardev.c leads
+ * connections there.
  */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
-#include "back/char/chardev.h"
 #include "back/net/user_int.h"
 #include "base/err.h"
 
@@ -182,89 +182,40 @@ int netdev_hostfwd_remove(struct netdev *nd, const char *text, struct err **e)
 	return rc ? err_set(e, ENOENT, "host forwarding '%s' does not exist", text) : 0;
 }
 
-/* guestfwd to a chardev: bytes of its peer go to the guest's connection and back.  The chardev's
- * callbacks come on the loop thread; there may be no card, and no lock, yet. */
-
-static size_t gfwd_can_receive(void *opaque)
+/* libslirp does not look whether it has one of the address already. */
+static int guestfwd_note(struct user *u, struct in_addr addr, uint16_t port, struct err **e)
 {
-	struct user_guestfwd *g = opaque;
-	size_t n;
-
-	net_lock(g->u->nd);
-	n = slirp_socket_can_recv(g->u->slirp, g->addr, g->port);
-	net_unlock(g->u->nd);
-	return n;
-}
-
-static void gfwd_receive(void *opaque, const uint8_t *buf, size_t len)
-{
-	struct user_guestfwd *g = opaque;
-
-	net_lock(g->u->nd);
-	net_deliver_begin(g->u->nd);
-	slirp_socket_recv(g->u->slirp, g->addr, g->port, buf, (int)len);
-	user_refresh(g->u);
-	net_deliver_end(g->u->nd);
-	net_unlock(g->u->nd);
-}
-
-static ssize_t gfwd_write(const void *buf, size_t len, void *opaque)
-{
-	struct user_guestfwd *g = opaque;
-
-	return (ssize_t)chardev_write(g->cd, buf, len);
-}
-
-void user_guestfwds_poke(struct user *u)
-{
-	for (struct user_guestfwd *g = u->guestfwds; g; g = g->next)
-		if (g->cd)
-			chardev_accept_input(g->cd);
-}
-
-static int gfwd_chardev(struct user *u, struct user_guestfwd *g, const char *spec, struct err **e)
-{
-	struct chardev_front front = {
-		.lock = NULL,
-		.can_receive = gfwd_can_receive,
-		.receive = gfwd_receive,
-		.opaque = g,
-	};
-	char *id = xasprintf("guestfwd.%s.%u", u->nd->id, g->port);
-	int r = chardev_open(&g->cd, u->nd->loop, id, spec, e);
-
-	free(id);
-	if (!r)
-		r = chardev_attach(g->cd, &front, e);
-	if (!r && slirp_add_guestfwd(u->slirp, gfwd_write, g, &g->addr, g->port))
-		r = err_set(e, EINVAL, "libslirp refuses the address");
-	return r;
+	for (size_t i = 0; i < u->n_guestfwds; i++)
+		if (u->guestfwds[i].addr.s_addr == addr.s_addr && u->guestfwds[i].port == port)
+			return err_set(e, EINVAL, "%s", USER_ADDR_REFUSED);
+	u->guestfwds = xrealloc(u->guestfwds, (u->n_guestfwds + 1) * sizeof(*u->guestfwds));
+	u->guestfwds[u->n_guestfwds++] = (struct user_guestfwd){.addr = addr, .port = port};
+	return 0;
 }
 
 static int guestfwd_add(struct user *u, const char *text, struct err **e)
 {
-	struct user_guestfwd *g;
 	const char *p = text;
 	union addr a = {.in = {.sin_family = AF_INET}};
+	struct in_addr *in = &a.in.sin_addr;
 	uint16_t port;
 	bool udp;
 	int r = 0;
 
 	if (!take_proto(&p, &udp) || udp)
 		return rule_error("guest forwarding", text, "it does not begin with tcp:", e);
+	/* No address: libslirp takes the fourth of the network. */
 	if (!take_addr(&p, &a) || a.sa.sa_family != AF_INET ||
-	    (a.in.sin_addr.s_addr & u->mask.s_addr) != u->net.s_addr)
+	    (in->s_addr && (in->s_addr & u->mask.s_addr) != u->net.s_addr))
 		return rule_error("guest forwarding", text, "its address is not in the network", e);
 	if (!take_port(&p, '-', &port) || !port || !*p)
 		return rule_error("guest forwarding", text, "it is not tcp:ADDR:PORT-TARGET", e);
-	g = xzalloc(sizeof(*g));
-	*g = (struct user_guestfwd){.u = u, .addr = a.in.sin_addr, .port = port};
-	g->next = u->guestfwds;
-	u->guestfwds = g;
 	if (strncmp(p, "cmd:", 4))
-		r = gfwd_chardev(u, g, p, e);
-	else if (slirp_add_exec(u->slirp, p + 4, &g->addr, port))
-		r = err_set(e, EINVAL, "libslirp refuses the address");
+		r = user_chardev_add(u, in, port, p, e);
+	else if (slirp_add_exec(u->slirp, p + 4, in, port))
+		r = err_set(e, EINVAL, "%s", USER_ADDR_REFUSED);
+	if (!r)
+		r = guestfwd_note(u, *in, port, e);
 	if (r)
 		err_prefix(e, "guest forwarding rule '%s'", text);
 	return r;
@@ -294,18 +245,4 @@ int user_forwards(struct user *u, const struct kvlist *opts, struct err **e)
 		kv->used = true;
 	}
 	return r;
-}
-
-void user_forwards_close(struct user *u)
-{
-	while (u->guestfwds) {
-		struct user_guestfwd *g = u->guestfwds;
-
-		u->guestfwds = g->next;
-		if (g->cd) {
-			chardev_detach(g->cd);
-			chardev_close(g->cd);
-		}
-		free(g);
-	}
 }

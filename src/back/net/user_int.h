@@ -1,19 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
-/* User networking: what user.c (traffic), user_opts.c (options) and user_fwd.c (forwards) share. */
+/* User networking: what user.c (traffic), user_opts.c (options), user_fwd.c (forwards) and
+ * user_chardev.c (those to chardevs) share. */
 #include <slirp/libslirp.h>
 #include "back/net/netdev_int.h"
 
-struct chardev;
 struct user;
+struct user_chardev;
 
-/* A chardev that a guest's connection to an address reaches (guestfwd=...-SPEC). */
+/* An address of the guest's network that leads elsewhere (guestfwd). */
 struct user_guestfwd {
-	struct user *u;
 	struct in_addr addr;
 	uint16_t port;
-	struct chardev *cd;
-	struct user_guestfwd *next;
 };
 
 /* A timer that libslirp asked for; they share the timerfd. */
@@ -52,6 +50,8 @@ struct user {
 	int64_t armed; /* what timerfd is set to */
 	uint32_t frag_id;
 	struct user_guestfwd *guestfwds;
+	size_t n_guestfwds;
+	struct user_chardev *chardevs; /* where connections of the guest lead */
 	uint8_t *linear, *piece; /* NET_FRAME_MAX bytes */
 };
 
@@ -65,5 +65,17 @@ int user_config(struct user *u, struct kvlist *opts, SlirpConfig *cfg, const cha
 
 /* user_fwd.c */
 int user_forwards(struct user *u, const struct kvlist *opts, struct err **e);
-void user_guestfwds_poke(struct user *u); /* the guest may take more */
-void user_forwards_close(struct user *u);
+
+#define USER_ADDR_REFUSED "its address is taken, or the network's own"
+
+/* user_chardev.c.  user_chardev_add - connections of the guest to addr:port (port not 0) lead to
+ * the chardev that spec names; an address of zero becomes the one that libslirp chose.  0, or
+ * -errno with *e: -EINVAL (the address, the spec), -ENOENT, -EBUSY (the chardev), the host's. */
+int user_chardev_add(struct user *u, struct in_addr *addr, uint16_t port, const char *spec,
+		     struct err **e);
+/* user_chardevs_accept - libslirp may have made a connection.  Card's lock held, if there is one.
+ */
+void user_chardevs_accept(struct user *u);
+/* user_chardevs_close - give all up, before libslirp ends.  Loop thread, or after the loop ended.
+ */
+void user_chardevs_close(struct user *u);

@@ -82,7 +82,7 @@ static void open_net(struct rig *r, unsigned kind, int fd)
 						   : "dgram,id=n,local.type=fd,local.str=%d",
 			       fd);
 
-	must(netdev_open(&r->nd, r->loop, r->log, opts, NULL));
+	must(netdev_open(&r->nd, r->loop, r->log, NULL, opts, NULL));
 	free(opts);
 	lock_take(&r->lock);
 	must(netdev_attach(r->nd, &f, NULL));

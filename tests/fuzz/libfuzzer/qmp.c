@@ -150,7 +150,7 @@ static void machine_make(void)
 	must(block_open_drive(&b, m.blocks, "if=none,id=d1,driver=null-co,size=65536,media=cdrom",
 			      &e),
 	     e);
-	must(netdev_open(&m.net, m.loop, m.log, "user,id=n0", &e), e);
+	must(netdev_open(&m.net, m.loop, m.log, NULL, "user,id=n0", &e), e);
 	must(chardev_open_opts(&m.ring, m.loop, "ringbuf,id=r,size=64", &e), e);
 	must(vm_create(&m.vm, &cfg, &e), e);
 	unlink(kernel);
