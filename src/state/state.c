@@ -6,10 +6,9 @@
  * an empty name. A field is: name, u8 kind, u32 count, the data.  A name is a length byte and
  * that many bytes.  Scalars are little-endian; a nested structure is `count` records.
  * Everything is checked against the table of the reader, field by field, before the first byte
- * of the object changes: a stream that is cut short, reordered, of another version or not
- * canonical (a BOOL of 2) is refused with a message that names the field.  Values that only
- * the owner can judge are refused by its post_load; then the object gets back what it held
- * before.
+ * of the object changes: a stream that is cut short, reordered, of a version that is not read or
+ * not canonical (a BOOL of 2) is refused with a message that names the field.  Values that only the
+ * owner can judge are refused by its post_load; then the object gets back what it held before.
  */
 #include "state/state.h"
 
@@ -205,7 +204,7 @@ static int read_record(struct reader *r, const struct state_desc *d, void *obj, 
 	p = take(r, 4);
 	if (!p)
 		return bad(e, d, NULL, "cut short");
-	if (get_le32(p) != d->version)
+	if (get_le32(p) > d->version || get_le32(p) < (d->oldest ? d->oldest : d->version))
 		return bad(e, d, NULL, "of another version");
 	for (const struct state_field *f = d->fields; f->name; f++) {
 		int rc = read_field(r, d, f, obj, apply, e);

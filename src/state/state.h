@@ -32,7 +32,10 @@ struct state_field {
 
 struct state_desc {
 	const char *name;
-	uint32_t version;
+	/* Raised when what the fields mean changes, so that an older reader refuses what it would
+	 * take for something else.  oldest: the first version whose records have these fields and
+	 * can be read as they are; 0: version alone. */
+	uint32_t version, oldest;
 	const struct state_field *fields; /* ends with name == NULL */
 	/* Called after load with the values in place: 0, or -EINVAL with *e when a loaded value is
 	 * impossible (streams are hostile); re-derive what is derived (timers, lines). */
@@ -43,6 +46,11 @@ struct state_desc {
 
 #define STATE_FIELD(type, member, kind_)                                                           \
 	{ .name = #member, .offset = offsetof(type, member), .kind = (kind_), .count = 1 }
+/* STATE_FIELD_AS - with a name of its own in the stream, which stays when the member's changes. */
+#define STATE_FIELD_AS(name_, type, member, kind_)                                             \
+	{                                                                                      \
+		.name = (name_), .offset = offsetof(type, member), .kind = (kind_), .count = 1 \
+	}
 #define STATE_ARRAY(type, member, kind_)                                                           \
 	{ .name = #member, .offset = offsetof(type, member), .kind = (kind_),                      \
 	  .count = sizeof(((type *)0)->member) / sizeof(((type *)0)->member[0]) }

@@ -187,6 +187,34 @@ static void pointers(void **unused)
 	free(empty.data);
 }
 
+/* Records since `oldest` are read, as far as the reader's own version. */
+static void versions(void **unused)
+{
+	struct state_desc d = list_desc;
+	struct list o = {0};
+	size_t used;
+
+	for (uint32_t v = 0; v < 6; v++) {
+		struct state_buf s = {0};
+		struct err *e = NULL;
+		bool good = v >= 2 && v <= 4;
+
+		d.version = v;
+		d.oldest = 0;
+		state_save(&s, &d, &o);
+		assert_int_equal(state_load(&d, &o, s.data, s.len, &used, NULL), 0);
+		d.version = 4;
+		assert_int_equal(state_load(&d, &o, s.data, s.len, &used, NULL),
+				 v == 4 ? 0 : -EINVAL);
+		d.oldest = 2;
+		assert_int_equal(state_load(&d, &o, s.data, s.len, &used, &e), good ? 0 : -EINVAL);
+		if (!good)
+			assert_non_null(strstr(err_msg(e), "list: of another version"));
+		err_free(&e);
+		free(s.data);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -195,6 +223,7 @@ int main(void)
 		cmocka_unit_test(damaged),
 		cmocka_unit_test(refused_value),
 		cmocka_unit_test(pointers),
+		cmocka_unit_test(versions),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
