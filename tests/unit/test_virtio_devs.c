@@ -403,10 +403,54 @@ static void held(uint64_t f)
 	rig_close(r);
 }
 
+/* The driver offers a chain again while it waits after an error: both fail, and the state loads. */
+static void blk_held_twice(void **unused)
+{
+	struct rig *r = blk_open("drive=d,werror=stop", "", VDRV_ALL), *s;
+	struct vring *q = &r->d->q[0];
+	struct rlimit old, low;
+	struct state_buf a = {0};
+	unsigned errors = 0;
+	uint8_t *avail;
+	uint16_t id;
+	uint32_t len;
+	size_t used;
+
+	blocks_set_error_hook(r->bs, on_block_error, &errors);
+	getrlimit(RLIMIT_FSIZE, &old);
+	low = old;
+	low.rlim_cur = 1 * MiB;
+	signal(SIGXFSZ, SIG_IGN);
+	setrlimit(RLIMIT_FSIZE, &low);
+	offer(r, 0, 4000);
+	wait_for(r->t, errors == 1);
+	avail = vdrv_ptr(r->d, q->avail);
+	put_le16(avail + 6, get_le16(avail + 4));
+	put_le16(avail + 2, 2);
+	vdrv_kick_always(r->d, 0);
+	wait_for(r->t, errors == 2);
+	setrlimit(RLIMIT_FSIZE, &old);
+	lock_take(&r->t->lock);
+	virtio_quiesce(r->d->v);
+	state_save(&a, &r->d->v->saved, r->d->v);
+	lock_drop(&r->t->lock);
+	assert_int_equal(get_le16((uint8_t *)vdrv_ptr(r->d, q->used) + 2), 2);
+	assert_true(vdrv_used(r->d, 0, &id, &len));
+	assert_int_equal(((uint8_t *)vdrv_ptr(r->d, r->buf + 1024 * 8))[16], 1); /* IOERR */
+	s = blk_open("drive=d", "", VDRV_ALL);
+	lock_take(&s->t->lock);
+	assert_int_equal(state_load(&s->d->v->saved, s->d->v, a.data, a.len, &used, NULL), 0);
+	lock_drop(&s->t->lock);
+	free(a.data);
+	rig_close(s);
+	rig_close(r);
+}
+
 static void blk_held(void **unused)
 {
 	held(VDRV_ALL);
 	held(VDRV_ALL | VIRTIO_F_RING_PACKED);
+	held(VIRTIO_F_RING_PACKED);
 	held(BIT(9));
 }
 
@@ -829,6 +873,7 @@ int main(void)
 		cmocka_unit_test(blk_cache),
 		cmocka_unit_test(blk_resized),
 		cmocka_unit_test(blk_held),
+		cmocka_unit_test(blk_held_twice),
 		cmocka_unit_test(rng),
 		cmocka_unit_test(balloon),
 		cmocka_unit_test(balloon_report),

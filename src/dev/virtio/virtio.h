@@ -48,11 +48,10 @@ struct virtq_elem {
 	/* Bytes of `in` that may have been written when they are more than virtq_push is told (a
 	 * read that failed half way): the device's to set; dropped chains count as written. */
 	uint64_t touched;
-	/* virtq.c's: head or ID; descriptors in the ring; the first one; comes from a loaded state?
-	 */
-	uint16_t head, n_desc;
-	uint8_t first[16];
-	bool kept;
+	/* virtq.c's: head or ID; descriptors in the ring; their copies, if they may be saved and
+	 * not read again; entries of the loaded state that it comes from, or 0. */
+	uint16_t head, n_desc, kept;
+	const void *desc;
 };
 
 struct virtio_ops {
@@ -197,12 +196,15 @@ void virtq_drop(struct virtq_elem *el);
  * A type that may not be able to end or hand back what is in flight before it is saved (a disk
  * whose requests wait for an error to be repaired) says so with virtio_save_in_flight when it is
  * made, and calls virtq_save for each of them in its pre_save.  Where the state is loaded they are
- * popped again, before others.  virtq_saveable: not a chain of several descriptors in a packed
- * ring, which used descriptors may have been written over.
+ * popped again, before others.  All with env->lock held.
+ *
+ * virtq_same: two chains in flight of the same queue with the same head or buffer ID
+ * (2.7.13.3, 2.8.6: the driver's fault).  A state with both would be refused: one has to end
+ * before.
  */
 void virtio_save_in_flight(struct virtio_dev *v);
-bool virtq_saveable(const struct virtq_elem *el);
-void virtq_save(struct virtq_elem *el);
+bool virtq_same(const struct virtq_elem *a, const struct virtq_elem *b);
+void virtq_save(const struct virtq_elem *el);
 /* virtq_notify - interrupt the driver if it wants that. */
 void virtq_notify(struct virtq *q);
 bool virtq_ready(const struct virtq *q); /* set up, and the device is neither stopped nor broken */

@@ -375,15 +375,16 @@ static void blk_reset(struct virtio_dev *v)
 }
 
 /* Requests that wait for the guest to go on after an error (werror=stop) are saved, to be begun
- * anew where they are loaded.  Those that cannot be fail. */
+ * anew where they are loaded.  They fail instead when the driver has given two of them one name. */
 static void blk_quiesce(struct virtio_dev *v)
 {
-	bool saveable = true;
+	bool same = false;
 
 	block_drain(of(v)->block);
 	for (struct blk_req *q = of(v)->in_flight; q; q = q->next)
-		saveable = saveable && virtq_saveable(q->el);
-	if (!saveable)
+		for (struct blk_req *p = q->next; p && !same; p = p->next)
+			same = virtq_same(q->el, p->el);
+	if (same)
 		block_cancel_held(of(v)->block);
 }
 

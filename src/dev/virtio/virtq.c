@@ -21,11 +21,9 @@
  */
 #include "dev/virtio/virtq_int.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/err.h"
 #include "mem/page.h"
 
 void virtq_written(struct virtq *q, const void *p, uint64_t len)
@@ -145,10 +143,15 @@ bool virtq_empty(struct virtq *q)
 
 static struct virtq_elem *elem_new(struct virtq *q, const struct virtq_chain *c)
 {
-	struct virtq_elem *el = xrealloc(NULL, sizeof(*el) + c->n * sizeof(c->iov[0]));
+	bool saves = q->kept_max && virtio_has(q->v, VIRTIO_F_RING_PACKED);
+	size_t n_iov = c->n * sizeof(c->iov[0]),
+	       n_desc = saves ? c->n_desc * sizeof(c->desc[0]) : 0;
+	struct virtq_elem *el = xrealloc(NULL, sizeof(*el) + n_iov + n_desc);
 	struct iovec *iov = (struct iovec *)(el + 1);
+	void *desc = (char *)iov + n_iov;
 
-	memcpy(iov, c->iov, c->n * sizeof(*iov));
+	memcpy(iov, c->iov, n_iov);
+	memcpy(desc, c->desc, n_desc);
 	*el = (struct virtq_elem){
 		.q = q,
 		.out = iov,
@@ -159,9 +162,8 @@ static struct virtq_elem *elem_new(struct virtq *q, const struct virtq_chain *c)
 		.in_len = c->in_len,
 		.head = c->head,
 		.n_desc = (uint16_t)c->n_desc,
+		.desc = saves ? desc : NULL,
 	};
-	_Static_assert(sizeof(el->first) == sizeof(c->first), "a descriptor");
-	memcpy(el->first, &c->first, sizeof(el->first));
 	return el;
 }
 
@@ -177,8 +179,7 @@ struct virtq_elem *virtq_pop(struct virtq *q)
 	c->q = q;
 	c->n = c->n_out = c->n_desc = 0;
 	c->out_len = c->in_len = 0;
-	c->first = (struct virtq_desc){0};
-	if (kept ? !q->fmt->retake(q, c, &q->kept[q->kept_at++]) : !q->fmt->take(q, c))
+	if (kept ? !q->fmt->retake(q, c, &q->kept[q->kept_at]) : !q->fmt->take(q, c))
 		return NULL;
 	if (q->inflight_desc + c->n_desc > q->size) {
 		virtio_error(q->v, "queue %u: more buffers than it has room for", q->index);
@@ -187,7 +188,10 @@ struct virtq_elem *virtq_pop(struct virtq *q)
 	q->inflight++;
 	q->inflight_desc += c->n_desc;
 	el = elem_new(q, c);
-	el->kept = kept;
+	if (kept) {
+		el->kept = (uint16_t)virtq_kept_entries(q, el->n_desc);
+		q->kept_at = (uint16_t)(q->kept_at + el->kept);
+	}
 	return el;
 }
 
@@ -234,7 +238,7 @@ void virtq_unpop(struct virtq_elem *el)
 	struct virtq *q = el->q;
 
 	if (el->kept)
-		q->kept_at--;
+		q->kept_at = (uint16_t)(q->kept_at - el->kept);
 	else if (q->fmt)
 		q->fmt->untake(q, el);
 	elem_free(el);
@@ -276,114 +280,3 @@ void virtq_reset(struct virtq *q)
 		.kept_max = q->kept_max,
 	};
 }
-
-bool virtq_saveable(const struct virtq_elem *el)
-{
-	return !virtio_has(el->q->v, VIRTIO_F_RING_PACKED) || el->n_desc == 1;
-}
-
-void virtq_save(struct virtq_elem *el)
-{
-	struct virtq *q = el->q;
-	struct virtq_kept *k;
-
-	bug_on(q->n_saved == q->kept_max);
-	k = &q->saved[q->n_saved++];
-	*k = (struct virtq_kept){.head = el->head, .n_desc = el->n_desc};
-	memcpy(&k->first, el->first, sizeof(k->first));
-}
-
-/* What was loaded and not popped yet is saved again; the type adds what it has. */
-static void virtq_pre_save(void *obj)
-{
-	struct virtq *q = obj;
-
-	q->n_saved = 0;
-	if (!q->kept_max)
-		return;
-	memset(q->saved, 0, q->kept_max * sizeof(*q->saved));
-	while (q->n_saved < q->n_kept - q->kept_at) {
-		q->saved[q->n_saved] = q->kept[q->kept_at + q->n_saved];
-		q->n_saved++;
-	}
-}
-
-/* kept_post_load - what is saved as in flight is to be popped again; nonsense is left to the checks
- * of descriptors. */
-static int kept_post_load(struct virtq *q, struct err **e)
-{
-	unsigned sum = 0;
-
-	if (q->n_saved > q->kept_max)
-		return err_set(e, EINVAL, "virtqueue %u: too many buffers in flight", q->index);
-	for (unsigned i = 0; i < q->n_saved; i++)
-		sum += q->saved[i].n_desc;
-	if (sum > q->size)
-		return err_set(e, EINVAL, "virtqueue %u: too many buffers in flight", q->index);
-	q->n_kept = q->n_saved;
-	q->kept_at = 0;
-	if (q->n_kept)
-		memcpy(q->kept, q->saved, q->n_kept * sizeof(*q->kept));
-	return 0;
-}
-
-/* A queue is mapped anew, with every check, when it is used again after loading. */
-static int virtq_post_load(void *obj, struct err **e)
-{
-	struct virtq *q = obj;
-	bool packed = virtio_has(q->v, VIRTIO_F_RING_PACKED);
-
-	if (!q->size || q->size > q->max || (!packed && !is_pow2(q->size)))
-		return err_set(e, EINVAL, "virtqueue %u: impossible size %u", q->index, q->size);
-	if (packed && (q->last_avail >= q->size || q->used_idx >= q->size))
-		return err_set(e, EINVAL, "virtqueue %u: place outside of the ring", q->index);
-	if (q->inflight)
-		return err_set(e, EBUSY, "virtqueue %u is in use", q->index);
-	q->fmt = NULL;
-	q->event_valid = false;
-	return kept_post_load(q, e);
-}
-
-static const struct state_field kept_fields[] = {
-	STATE_FIELD(struct virtq_kept, head, STATE_U16),
-	STATE_FIELD(struct virtq_kept, n_desc, STATE_U16),
-	STATE_FIELD(struct virtq_kept, first.addr, STATE_U64),
-	STATE_FIELD(struct virtq_kept, first.len, STATE_U32),
-	STATE_FIELD(struct virtq_kept, first.flags, STATE_U16),
-	STATE_FIELD(struct virtq_kept, first.next, STATE_U16),
-	STATE_END,
-};
-
-static const struct state_desc kept_state = {.name = "chain", .version = 1, .fields = kept_fields};
-
-static const struct state_field virtq_fields[] = {
-	STATE_FIELD(struct virtq, size, STATE_U16),
-	STATE_FIELD(struct virtq, enabled, STATE_BOOL),
-	STATE_FIELD(struct virtq, vector, STATE_U16),
-	STATE_FIELD(struct virtq, desc, STATE_U64),
-	STATE_FIELD(struct virtq, avail, STATE_U64),
-	STATE_FIELD(struct virtq, used, STATE_U64),
-	STATE_FIELD(struct virtq, legacy_base, STATE_U64),
-	STATE_FIELD(struct virtq, last_avail, STATE_U16),
-	STATE_FIELD(struct virtq, used_idx, STATE_U16),
-	STATE_FIELD(struct virtq, avail_wrap, STATE_BOOL),
-	STATE_FIELD(struct virtq, used_wrap, STATE_BOOL),
-	STATE_FIELD(struct virtq, pending, STATE_U16),
-	STATE_FIELD(struct virtq, n_saved, STATE_U16),
-	{.name = "in_flight",
-	 .offset = offsetof(struct virtq, saved),
-	 .kind = STATE_STRUCT,
-	 .stride = sizeof(struct virtq_kept),
-	 .sub = &kept_state,
-	 .pointer = true,
-	 .count_at = offsetof(struct virtq, kept_max)},
-	STATE_END,
-};
-
-const struct state_desc virtq_state = {
-	.name = "virtq",
-	.version = 1,
-	.fields = virtq_fields,
-	.post_load = virtq_post_load,
-	.pre_save = virtq_pre_save,
-};

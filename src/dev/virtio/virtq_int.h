@@ -23,10 +23,15 @@ struct virtq_desc {
 	uint16_t next; /* packed: the buffer ID; flags and ID change places in virtq_packed.c */
 };
 
-/* A chain in flight, as it is saved. */
+/*
+ * A chain in flight, as it is saved.  Split rings: one entry, without a descriptor, since they stay
+ * as they are in the ring until the chain is used.  Packed rings, where used descriptors of other
+ * chains are written over them: an entry for each descriptor, all with the chain's ID, n_desc in
+ * the first one and 0 in the others.
+ */
 struct virtq_kept {
 	uint16_t head, n_desc;
-	struct virtq_desc first;
+	struct virtq_desc desc;
 };
 
 struct virtq {
@@ -46,7 +51,7 @@ struct virtq {
 			   */
 
 	/* Chains in flight when the state was saved: of the last save; of the last load, the next
-	 * to pop at kept_at.  kept_max: room in both, 0 for types that have none. */
+	 * to pop at kept_at.  kept_max: entries in both (max), 0 for types that save none. */
 	struct virtq_kept *saved, *kept;
 	uint32_t kept_max;
 	uint16_t n_saved, n_kept, kept_at;
@@ -66,7 +71,7 @@ struct virtq_chain {
 	unsigned n, n_out, n_desc;
 	uint64_t out_len, in_len;
 	uint16_t head;
-	struct virtq_desc first;
+	struct virtq_desc desc[VIRTQ_SIZE_MAX]; /* packed: n_desc */
 	struct iovec iov[VIRTQ_SIZE_MAX];
 };
 
@@ -78,7 +83,8 @@ struct virtq_format {
 	int (*empty)(struct virtq *q);
 	/* Walk the chain at last_avail and go past it. */
 	bool (*take)(struct virtq *q, struct virtq_chain *c);
-	/* The same for one that was taken when the state was saved. */
+	/* The same for one that was taken when the state was saved, its entries checked as far as
+	 * that needs no guest memory. */
 	bool (*retake)(struct virtq *q, struct virtq_chain *c, const struct virtq_kept *k);
 	void (*untake)(struct virtq *q, const struct virtq_elem *el);
 	void (*give)(struct virtq *q, struct virtq_elem **el, const uint32_t *len, unsigned n);
@@ -124,6 +130,12 @@ static inline bool virtq_crossed(uint16_t event, uint16_t new, uint16_t old)
 static inline void virtq_pend(struct virtq *q, unsigned n)
 {
 	q->pending = (uint16_t)min_u64(q->pending + n, UINT16_MAX);
+}
+
+/* virtq_kept_entries - how many a chain of n_desc descriptors takes. */
+static inline unsigned virtq_kept_entries(const struct virtq *q, unsigned n_desc)
+{
+	return virtio_has(q->v, VIRTIO_F_RING_PACKED) ? n_desc : 1;
 }
 
 /* virtq_reset - as at power-on; nothing may be in flight. */

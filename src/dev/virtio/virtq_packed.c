@@ -103,8 +103,7 @@ static bool walk(struct virtq *q, struct virtq_chain *c)
 
 		if (c->n_desc == q->size)
 			return bad(q, "endless chain of descriptors");
-		if (!c->n_desc++)
-			c->first = d;
+		c->desc[c->n_desc++] = d;
 		c->head = d.next;
 		if (d.flags & VIRTQ_DESC_F_INDIRECT) {
 			if (c->n_desc > 1 || (d.flags & VIRTQ_DESC_F_NEXT))
@@ -140,10 +139,16 @@ static bool packed_take(struct virtq *q, struct virtq_chain *c)
 static bool packed_retake(struct virtq *q, struct virtq_chain *c, const struct virtq_kept *k)
 {
 	c->head = k->head;
-	c->n_desc = 1;
-	c->first = k->first;
-	return k->first.flags & VIRTQ_DESC_F_INDIRECT ? walk_indirect(q, c, &k->first)
-						      : chain_add(c, &k->first);
+	while (c->n_desc < k->n_desc) {
+		const struct virtq_desc *d = &k[c->n_desc].desc;
+
+		c->desc[c->n_desc++] = *d;
+		if (d->flags & VIRTQ_DESC_F_INDIRECT)
+			return walk_indirect(q, c, d);
+		if (!chain_add(c, d))
+			return false;
+	}
+	return true;
 }
 
 static void packed_untake(struct virtq *q, const struct virtq_elem *el)
