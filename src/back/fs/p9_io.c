@@ -84,9 +84,9 @@ int p9_lopen(struct p9_call *c)
 		return c->in.error;
 	if (c->f->readonly && flags_write(flags))
 		return -EROFS;
-	fid = p9_fid_get(c->s, num);
+	fid = p9_fid_use(c->s, num, &r);
 	if (!fid)
-		return -EBADF;
+		return r;
 	lock_take(&fid->lock);
 	r = open_fid(c, fid, flags);
 	lock_drop(&fid->lock);
@@ -135,9 +135,9 @@ int p9_lcreate(struct p9_call *c)
 	cred.gid = p9_get32(&c->in);
 	if (c->in.error)
 		return c->in.error;
-	fid = p9_fid_get(c->s, num);
+	fid = p9_fid_use(c->s, num, &r);
 	if (!fid)
-		return -EBADF;
+		return r;
 	cred.uid = fid->uid;
 	lock_take(&fid->lock);
 	r = create_fid(c, fid, name, flags, &cred);
@@ -216,11 +216,8 @@ static const struct transfer writing = { FID_XATTR_WRITE, write_file, p9_xattr_w
 static int transfer(struct p9_call *c, struct p9_fid *fid, uint64_t off, uint32_t count,
 		    const struct transfer *t)
 {
-	enum p9_fid_kind kind;
+	enum p9_fid_kind kind = fid_kind(fid);
 
-	if (!fid)
-		return -EBADF;
-	kind = fid_kind(fid);
 	if (kind == FID_FILE)
 		return t->file(c, fid, off, count);
 	if (kind == t->xattr)
@@ -230,12 +227,16 @@ static int transfer(struct p9_call *c, struct p9_fid *fid, uint64_t off, uint32_
 
 int p9_read(struct p9_call *c)
 {
-	struct p9_fid *fid = p9_fid_get(c->s, p9_get32(&c->in));
+	uint32_t num = p9_get32(&c->in);
 	uint64_t off = p9_get64(&c->in);
 	uint32_t count = read_room(c, p9_get32(&c->in));
-	int r = c->in.error;
+	struct p9_fid *fid;
+	int r;
 
-	if (!r)
+	if (c->in.error)
+		return c->in.error;
+	fid = p9_fid_use(c->s, num, &r);
+	if (fid)
 		r = transfer(c, fid, off, count, &reading);
 	p9_fid_put(c->s, fid);
 	return r;
@@ -243,14 +244,18 @@ int p9_read(struct p9_call *c)
 
 int p9_write(struct p9_call *c)
 {
-	struct p9_fid *fid = p9_fid_get(c->s, p9_get32(&c->in));
+	uint32_t num = p9_get32(&c->in);
 	uint64_t off = p9_get64(&c->in);
 	uint32_t count = p9_get32(&c->in);
-	int r = c->in.error;
+	struct p9_fid *fid;
+	int r;
 
-	if (!r && count > c->size - P9_WRITE_HDR)
-		r = -EPROTO;
-	if (!r)
+	if (c->in.error)
+		return c->in.error;
+	if (count > c->size - P9_WRITE_HDR)
+		return -EPROTO;
+	fid = p9_fid_use(c->s, num, &r);
+	if (fid)
 		r = transfer(c, fid, off, count, &writing);
 	p9_fid_put(c->s, fid);
 	return r;
@@ -318,18 +323,19 @@ static ssize_t list(struct p9_call *c, struct p9_fid *fid, uint64_t off, uint8_t
 
 int p9_readdir(struct p9_call *c)
 {
-	struct p9_fid *fid = p9_fid_get(c->s, p9_get32(&c->in));
+	uint32_t num = p9_get32(&c->in);
 	uint64_t off = p9_get64(&c->in);
 	uint32_t count = read_room(c, p9_get32(&c->in));
-	ssize_t n = c->in.error;
+	struct p9_fid *fid;
 	uint8_t *buf;
+	ssize_t n;
+	int r;
 
-	if (!n && !fid)
-		n = -EBADF;
-	if (n) {
-		p9_fid_put(c->s, fid);
-		return (int)n;
-	}
+	if (c->in.error)
+		return c->in.error;
+	fid = p9_fid_use(c->s, num, &r);
+	if (!fid)
+		return r;
 	buf = xzalloc((size_t)count + 1);
 	lock_take(&fid->lock);
 	n = fid->kind == FID_DIR ? list(c, fid, off, buf, count) : -ENOTDIR;
@@ -346,15 +352,17 @@ int p9_readdir(struct p9_call *c)
 
 int p9_fsync(struct p9_call *c)
 {
-	struct p9_fid *fid = p9_fid_get(c->s, p9_get32(&c->in));
+	uint32_t num = p9_get32(&c->in);
 	/* Older clients don't say. */
 	bool data = c->in.end - c->in.p >= 4 && p9_get32(&c->in);
 	enum p9_fid_kind kind;
-	int r = c->in.error;
+	struct p9_fid *fid;
+	int r;
 
-	if (!r && !fid)
-		r = -EBADF;
-	if (!r) {
+	if (c->in.error)
+		return c->in.error;
+	fid = p9_fid_use(c->s, num, &r);
+	if (fid) {
 		kind = fid_kind(fid);
 		if (kind != FID_FILE && kind != FID_DIR)
 			r = -EBADF;
