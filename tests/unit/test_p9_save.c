@@ -292,7 +292,7 @@ static void is_stale(struct client *c, uint32_t fid)
 	fails(walk0(c, 0, fid), EINVAL); /* its number is taken */
 }
 
-enum { GONE = 1, UNLINKED, REPLACED, BELOW, OTHER_TYPE, LOCKED, XATTR, VALUE, LIVE, COPY, LAST };
+enum { GONE = 1, REMOVED, REPLACED, BELOW, OTHER_TYPE, LOCKED, XATTR, VALUE, LIVE, COPY, LAST };
 
 static void lost_files(void **state)
 {
@@ -305,12 +305,15 @@ static void lost_files(void **state)
 		char name[16];
 
 		snprintf(name, sizeof(name), "f%u", i);
-		put_file(c->share, name, name);
+		if (i == REMOVED)
+			ok(mkdir(in_share(c, name), 0755));
+		else
+			put_file(c->share, name, name);
 	}
 	ok(walk1(c, 0, GONE, "f1"));
-	ok(walk1(c, 0, UNLINKED, "f2"));
-	ok(lopen(c, UNLINKED, O_RDWR));
-	ok(unlink(in_share(c, "f2")));
+	ok(walk1(c, 0, REMOVED, "f2"));
+	ok(lopen(c, REMOVED, O_DIRECTORY));
+	ok(rmdir(in_share(c, "f2")));
 	put_file(c->share, "f2", "another that was there in time");
 	ok(walk1(c, 0, REPLACED, "f3"));
 	ok(lopen(c, REPLACED, O_RDWR));
@@ -327,7 +330,7 @@ static void lost_files(void **state)
 	ok(clunk(c, 50));
 	ok(walk1(c, 0, LIVE, "f9"));
 	ok(lopen(c, LIVE, O_RDWR));
-	ok(walk0(c, UNLINKED, COPY));
+	ok(walk0(c, REMOVED, COPY));
 	b = stop(c);
 
 	ok(unlink(in_share(c, "f1")));
@@ -363,18 +366,102 @@ static void lost_files(void **state)
 	/* They stay so, and nobody is told twice. */
 	again(c, NONE);
 	assert_string_equal(logged(c), "");
-	is_stale(c, UNLINKED);
+	is_stale(c, REMOVED);
 	/* The ways in which a client lets go. */
 	fails(rpc(c, P9_TREMOVE, "d", REPLACED), ESTALE);
 	fails(clunk(c, REPLACED), EBADF);
 	fails(clunk(c, XATTR), ESTALE); /* an attribute was to be set by this */
 	fails(clunk(c, XATTR), EBADF);
 	ok(clunk(c, VALUE));
-	ok(clunk(c, UNLINKED));
-	ok(walk1(c, 0, UNLINKED, "f2"));
-	ok(lopen(c, UNLINKED, O_RDONLY));
+	ok(clunk(c, REMOVED));
+	ok(walk1(c, 0, REMOVED, "f2"));
+	ok(lopen(c, REMOVED, O_RDONLY));
 	ok(rpc(c, P9_TVERSION, "ds", 8192, "9P2000.L"));
 	assert_int_equal(c->f->fds, 0);
+	client_close(c);
+}
+
+/* A file without a name goes along with what is in it, and to nobody else's sight. */
+static void removed_files(void **state)
+{
+	static const struct timespec times[2] = {{111, 222}, {333, 444}};
+	struct client *c = client_open("security_model=mapped-xattr");
+	struct bytes b, second;
+	struct attr a;
+	char v[16];
+
+	make_tree(c);
+	ok(mkdir(in_share(c, "d/gone"), 0755));
+	ok(walk2(c, 0, 1, "d", "gone"));
+	ok(create(c, 1, 2, "f", O_RDWR, 0640));
+	assert_int_equal(write_at(c, 2, 100000, "the end"), 7);
+	ok(rpc(c, P9_TSETATTR,
+	       "ddddd"
+	       "qqqqq",
+	       2, 7, 04751, 77, 88, UINT64_C(0), UINT64_C(0), UINT64_C(0), UINT64_C(0),
+	       UINT64_C(0)));
+	ok(setxattr(in_share(c, "d/gone/f"), "user.a", "value", 5, 0));
+	ok(utimensat(AT_FDCWD, in_share(c, "d/gone/f"), times, 0));
+	/* Another way to it, and a node that isn't open. */
+	ok(walk1(c, 1, 3, "f"));
+	ok(lopen(c, 3, O_WRONLY | O_APPEND));
+	ok(walk1(c, 1, 4, "f"));
+	ok(unlink(in_share(c, "d/gone/f")));
+	ok(rmdir(in_share(c, "d/gone")));
+	ok(create(c, 0, 5, "empty", O_RDWR, 0));
+	ok(unlink(in_share(c, "empty")));
+	/* It is somewhere, but who could say where? */
+	ok(walk1(c, 0, 6, "top"));
+	ok(lopen(c, 6, O_RDWR));
+	ok(link(in_share(c, "top"), in_share(c, "d/other")));
+	ok(unlink(in_share(c, "top")));
+	/* More than a state has room for. */
+	ok(create(c, 0, 7, "large", O_RDWR, 0600));
+	assert_int_equal(write_at(c, 7, P9_ORPHAN_MEM - 100, "x"), 1);
+	ok(unlink(in_share(c, "large")));
+
+	again(c, "security_model=mapped-xattr");
+	assert_non_null(strstr(logged(c),
+			       "of 8 files in use when the machine was saved, 3 can't be "
+			       "used any more: d/gone (gone), top (gone), large (gone)"));
+	for (unsigned round = 0; round < 2; round++) {
+		ok(getattr(c, 2, &a));
+		assert_int_equal(a.mode, S_IFREG | 04751);
+		assert_int_equal(a.uid, 77);
+		assert_int_equal(a.gid, 88);
+		assert_int_equal(a.nlink, 0);
+		assert_int_equal(a.mtime, 333);
+		assert_int_equal(a.size, 100007);
+		/* The same again. */
+		b = save(c);
+		second = stop(c);
+		assert_int_equal(b.len, second.len);
+		assert_memory_equal(b.p, second.p, b.len);
+		free(second.p);
+		begin(c, "security_model=mapped-xattr", b);
+	}
+	assert_string_equal(logged(c), "");
+	assert_int_equal(read_at(c, 2, 99998, 100), 9);
+	assert_memory_equal(c->at, "\0\0the end", 9);
+	assert_int_equal(write_at(c, 3, 0, "!"), 1);
+	fails(read_at(c, 3, 0, 1), EBADF);
+	assert_int_equal(read_at(c, 2, 100000, 100), 8);
+	assert_memory_equal(c->at, "the end!", 8);
+	ok(getattr(c, 4, &a));
+	assert_int_equal(a.size, 100008);
+	ok(lopen(c, 4, O_RDWR));
+	ok(rpc(c, P9_TXATTRWALK, "dds", 2, 20, "user.a"));
+	assert_int_equal(read_at(c, 20, 0, 100), 5);
+	assert_memory_equal(c->at, "value", 5);
+	assert_int_equal(write_at(c, 5, 0, "."), 1);
+	fails(rpc(c, P9_TREMOVE, "d", 5), ENOENT);
+	is_stale(c, 1);
+	is_stale(c, 6);
+	is_stale(c, 7);
+	/* There is no way back into the folder. */
+	assert_int_not_equal(rpc(c, P9_TLINK, "dds", 0, 2, "back"), 0);
+	assert_int_not_equal(rpc(c, P9_TRENAME, "dds", 2, 0, "back"), 0);
+	assert_int_equal(getxattr(in_share(c, "back"), "user.a", v, sizeof(v)), -1);
 	client_close(c);
 }
 
@@ -567,7 +654,7 @@ static void malformed(void **state)
 		"in no folder");
 	refused(c, made(c, "ddd" NODE_FMT "d", 8192, 2, 0, NODE(1, "f", 0), 0), "type of file");
 	refused(c,
-		made(c, "ddd" NODE_FMT "d", 8192, 2, 0, 1, "f", 4, S_IFREG, Q(1), Q(1), 1, Q(1), 0),
+		made(c, "ddd" NODE_FMT "d", 8192, 2, 0, 1, "f", 8, S_IFREG, Q(1), Q(1), 1, Q(1), 0),
 		"properties");
 	refused(c,
 		made(c, "ddd" NODE_FMT "d", 8192, 2, 0, 1, "f", 0, S_IFREG, Q(1), Q(1), 1000000000,
@@ -652,7 +739,7 @@ static void malformed(void **state)
 		made(c,
 		     DIR_TREE_FMT "d"
 				  "ddbdd",
-		     DIR_TREE, 1, 7, 0, FID_FILE, 2, 3),
+		     DIR_TREE, 1, 7, 0, FID_FILE, 2, O_DIRECT),
 		"flags of an open file");
 	refused(c,
 		made(c,
@@ -673,6 +760,45 @@ static void malformed(void **state)
 	refused(c, made(c, ATTR_FMT "b", ATTR_OF("user.x", 0, 0, 1), 0), "too large");
 	refused(c, made(c, ATTR_FMT, ATTR_OF("user.x", 0, 100, 100)), "cut short");
 	refused(c, made(c, ATTR_FMT, ATTR_OF("user.x", 0, 0xffffffff, 0xffffffff)), "cut short");
+	/* Removed files: mode, owner, times, attributes, contents. */
+#define GONE_FMT           \
+	"ddd" NODE_FMT "d" \
+	"ddd"              \
+	"qdqd"
+#define GONE_NODE(parent, type) parent, "f", 5, type, Q(1), Q(1), 1, Q(1)
+#define GONE_OF(same) 8192, 2, 0, GONE_NODE(1, S_IFREG), same
+#define TIMES Q(1), 1, Q(1), 1
+	refused(c, made(c, "ddd" NODE_FMT "dd", 8192, 2, 0, GONE_NODE(1, S_IFDIR), 0, 0),
+		"no removed");
+	refused(c,
+		made(c, "ddd" NODE_FMT "dd", 8192, 2, 0, 1, "f", 4, S_IFREG, Q(1), Q(1), 1, Q(1), 0,
+		     0),
+		"no removed");
+	for (unsigned same = 1; same < 4; same++)
+		refused(c, made(c, "ddd" NODE_FMT "dd", GONE_OF(same), 0), "like no other");
+	refused(c, made(c, GONE_FMT "wqd", GONE_OF(0), 010000, 0, 0, TIMES, 0, Q(0), 0), "mode");
+	refused(c,
+		made(c, GONE_FMT "wqd", GONE_OF(0), 0, 0, 0, Q(1), 1000000000, Q(1), 1, 0, Q(0), 0),
+		"time");
+	refused(c, made(c, GONE_FMT "wqd", GONE_OF(0), 0, 0, 0, TIMES, 0, Q(1) << 32, 0),
+		"too much");
+	refused(c, made(c, GONE_FMT "wqd", GONE_OF(0), 0, 0, 0, TIMES, 0, Q(100), 0), "cut short");
+	refused(c, made(c, GONE_FMT "wsdqd", GONE_OF(0), 0, 0, 0, TIMES, 1, "user.", 0, Q(0), 0),
+		"removed file's attribute");
+	refused(c,
+		made(c, GONE_FMT "wsdqd", GONE_OF(0), 0, 0, 0, TIMES, 1, "trusted.x", 0, Q(0), 0),
+		"removed file's attribute");
+	refused(c,
+		made(c, GONE_FMT "wwrdqd", GONE_OF(0), 0, 0, 0, TIMES, 1, 7, "user.\0x", (size_t)7,
+		     0, Q(0), 0),
+		"removed file's attribute");
+	refused(c,
+		made(c, GONE_FMT "wsdqd", GONE_OF(0), 0, 0, 0, TIMES, 1, "user.x", 0xffffffff, Q(0),
+		     0),
+		"cut short");
+	refused(c,
+		made(c, GONE_FMT "wsdqd", GONE_OF(0), 0, 0, 0, TIMES, 0xffff, "user.x", 0, Q(0), 0),
+		"removed file's attribute");
 	client_close(c);
 }
 
@@ -734,6 +860,11 @@ static void damaged(void **state)
 	ok(walk1(c, 0, 9, "top"));
 	ok(rpc(c, P9_TXATTRCREATE, "dsqd", 9, "user.b", UINT64_C(6), 0));
 	assert_int_equal(write_at(c, 9, 0, "abc"), 3);
+	ok(create(c, 0, 10, "gone", O_RDWR, 0600));
+	assert_int_equal(write_at(c, 10, 0, "abc"), 3);
+	ok(setxattr(in_share(c, "gone"), "user.x", "y", 1, 0));
+	ok(walk1(c, 0, 11, "gone"));
+	ok(unlink(in_share(c, "gone")));
 	b = save(c);
 	for (uint32_t len = 1; len < b.len; len++) {
 		uint8_t *part = malloc(len);
@@ -750,6 +881,7 @@ static void damaged(void **state)
 				p9_saved_free(v);
 				read_at(c, 2, 0, 10);
 				write_at(c, 2, 0, "c");
+				write_at(c, 10, 0, "c");
 				walk1(c, 4, 50, "..");
 				clunk(c, 9);
 			}
@@ -767,9 +899,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_kind),	 cmocka_unit_test(beginnings),
 		cmocka_unit_test(moved_folder),	 cmocka_unit_test(lost_files),
-		cmocka_unit_test(renamed_files), cmocka_unit_test(other_options),
-		cmocka_unit_test(numbers),	 cmocka_unit_test(malformed),
-		cmocka_unit_test(much_memory),	 cmocka_unit_test(damaged),
+		cmocka_unit_test(removed_files), cmocka_unit_test(renamed_files),
+		cmocka_unit_test(other_options), cmocka_unit_test(numbers),
+		cmocka_unit_test(malformed),	 cmocka_unit_test(much_memory),
+		cmocka_unit_test(damaged),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

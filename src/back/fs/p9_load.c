@@ -33,7 +33,9 @@ struct saved_node {
 	const char *name;
 	struct p9_ident id;
 	uint64_t qid;
-	bool gone;
+	bool gone, kept;
+	uint32_t same; /* kept: an earlier node, of the same file; 0: orphan is it */
+	struct p9_orphan orphan;
 };
 
 struct saved_fid {
@@ -52,7 +54,8 @@ struct p9_saved {
 	uint32_t msize, n_nodes, n_fids;
 	struct saved_node *nodes;
 	struct saved_fid *fids;
-	uint64_t xattr_mem;
+	uint64_t xattr_mem, orphan_mem; /* orphan_mem: that is left */
+	uint32_t n_orphans;
 };
 
 static bool known_type(uint32_t type)
@@ -69,6 +72,20 @@ static bool is_type(const struct p9_saved *v, uint32_t node, uint32_t type)
 
 /* Each of these reads one thing: what is wrong with it, or NULL.  (When it is cut short, all is
  * zero, and that is said instead.) */
+
+static const char *read_orphan(struct p9_saved *v, uint32_t i, struct p9_in *in)
+{
+	struct saved_node *n = &v->nodes[i];
+
+	n->same = p9_get32(in);
+	if (n->id.type != S_IFREG || !n->gone)
+		return "contents of what is no removed file";
+	if (n->same && (n->same > i || !v->nodes[n->same - 1].kept || v->nodes[n->same - 1].same))
+		return "a removed file that is like no other";
+	if (!n->same && ++v->n_orphans > P9_ORPHANS_MAX)
+		return "too many removed files";
+	return n->same ? NULL : p9_orphan_read(in, &n->orphan, &v->orphan_mem);
+}
 
 static const char *read_node(struct p9_saved *v, uint32_t i, struct p9_in *in)
 {
@@ -89,14 +106,15 @@ static const char *read_node(struct p9_saved *v, uint32_t i, struct p9_in *in)
 	n->id.born_ns = p9_get32(in);
 	n->qid = p9_get64(in);
 	n->gone = flags & P9_SAVED_GONE;
+	n->kept = flags & P9_SAVED_KEPT;
 	n->id.inner = flags & P9_SAVED_INNER;
 	if (in->error == -ENOENT || in->error == -EINVAL || strlen(n->name) > P9_SAVED_NAME_MAX)
 		return "a name that is no file's";
-	if (flags & ~(P9_SAVED_GONE | P9_SAVED_INNER) || n->id.born_ns > 999999999)
+	if (flags & ~(P9_SAVED_GONE | P9_SAVED_KEPT | P9_SAVED_INNER) || n->id.born_ns > 999999999)
 		return "impossible properties of a file";
 	if (!known_type(n->id.type))
 		return "an unknown type of file";
-	return NULL;
+	return n->kept ? read_orphan(v, i, in) : NULL;
 }
 
 static const char *read_open(const struct p9_saved *v, struct saved_fid *fid, struct p9_in *in)
@@ -179,6 +197,7 @@ static const char *read_session(struct p9_saved *v, struct p9_in *in)
 {
 	const char *what;
 
+	v->orphan_mem = P9_ORPHAN_MEM;
 	v->msize = p9_get32(in);
 	if (v->msize && (v->msize < P9_MSIZE_MIN || v->msize > P9_MSIZE_MAX))
 		return "an impossible size of messages";
@@ -240,6 +259,36 @@ struct found {
 	bool named; /* in the log */
 };
 
+/* find_kept - a removed file, made anew or found.  Its name says nothing any more, so if the folder
+ * is lost that it was in, another above will do. */
+static int find_kept(struct p9_server *s, const struct p9_saved *v, const struct saved_node *n,
+		     const struct found *all, struct p9_node **out)
+{
+	uint32_t above = n->parent;
+	uint64_t qid;
+	struct stat st;
+	int fd, r;
+
+	while (above && !all[above - 1].node)
+		above = v->nodes[above - 1].parent;
+	if (!above)
+		return all[n->parent - 1].why;
+	if (n->same && !all[n->same - 1].node)
+		return all[n->same - 1].why;
+	fd = n->same ? local_dup(s->f, all[n->same - 1].node->fd)
+		     : p9_orphan_make(s->f, &n->orphan);
+	if (fd < 0)
+		return fd;
+	r = fstatat(fd, "", &st, AT_EMPTY_PATH) ? -errno : 0;
+	if (!r)
+		r = local_qid_path(s->f, st.st_dev, st.st_ino, &qid);
+	if (r) {
+		local_close(s->f, fd);
+		return r;
+	}
+	return p9_node_new(s, fd, &st, all[above - 1].node, n->name, out);
+}
+
 /* find - the file of a node whose parent (NULL: none) was found. */
 static int find(struct p9_server *s, const struct saved_node *n, struct p9_node *parent,
 		struct p9_node **out)
@@ -277,7 +326,9 @@ static struct found *find_all(struct p9_server *s, const struct p9_saved *v)
 		const struct saved_node *n = &v->nodes[i];
 		struct found *parent = n->parent ? &all[n->parent - 1] : NULL;
 
-		if (parent && !parent->node)
+		if (n->kept)
+			all[i].why = find_kept(s, v, n, all, &all[i].node);
+		else if (parent && !parent->node)
 			all[i].why = parent->why;
 		else
 			all[i].why = find(s, n, parent ? parent->node : NULL, &all[i].node);
@@ -426,8 +477,11 @@ void p9_load(struct p9_server *s, const struct p9_saved *v)
 		if (r)
 			lose(&losses, v, from->node, file, r);
 	}
-	for (uint32_t i = 0; i < v->n_nodes; i++)
+	for (uint32_t i = 0; i < v->n_nodes; i++) {
+		if (v->nodes[i].kept && !v->nodes[i].same && files[i].node)
+			p9_orphan_finish(files[i].node->fd, &v->nodes[i].orphan);
 		p9_node_put(s, files[i].node);
+	}
 	free(files);
 	report(s, v, &losses);
 }

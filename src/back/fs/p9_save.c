@@ -15,6 +15,7 @@
  *	    parent[4]			1.. in the order of nodes; 0: this is the shared folder, and
  *					there is no more of it
  *	    name[s] flags[1] type[4] ino[8] born_s[8] born_ns[4] qid[8]
+ *	    flags & P9_SAVED_KEPT:	same[4]: an earlier node of that file; 0: p9_orphan.c's form
  *	n_fids[4], and each, by rising numbers:
  *	    fid[4] uid[4] kind[1]	enum p9_fid_kind; | P9_SAVED_STALE: there is no more of it
  *	    node[4]
@@ -28,8 +29,7 @@
  * The host may have renamed a file since the client came to it.  Then the kernel's name of the
  * descriptor is asked for (/proc/self/fd), and if it is inside of the shared folder, the file is
  * written as being there, with nodes of the folders on the way.  What has no name any more (it was
- * removed while open) is written as gone: its contents end with this process, and the shared folder
- * is not ours to keep them in.
+ * removed while open) is written as gone; if it is a file, with what is in it (p9_orphan.c).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -47,9 +47,15 @@
 
 struct writer {
 	struct p9_server *s;
-	uint8_t *data;
-	size_t len, cap;
+	struct p9_bytes b;
 	uint32_t n_nodes, n_moved;
+	uint64_t orphan_mem; /* that may still be used */
+	struct orphan {
+		dev_t dev;
+		ino_t ino;
+		uint32_t number;
+	} * orphans; /* P9_ORPHANS_MAX */
+	uint32_t n_orphans;
 	char root[PATH_MAX]; /* where the shared folder is now; "": unknown */
 };
 
@@ -79,55 +85,60 @@ bool p9_same_file(const struct p9_ident *a, const struct p9_ident *b)
 	       (!known || (a->born_s == b->born_s && a->born_ns == b->born_ns));
 }
 
-static void put(struct writer *w, const void *p, size_t len)
+void p9_bytes_put(struct p9_bytes *b, const void *p, size_t len)
 {
-	if (w->cap - w->len < len) {
-		w->cap = (w->len + len) * 2;
-		w->data = xrealloc(w->data, w->cap);
+	if (b->cap - b->len < len) {
+		b->cap = (b->len + len) * 2;
+		b->data = xrealloc(b->data, b->cap);
 	}
 	if (len)
-		memcpy(w->data + w->len, p, len);
-	w->len += len;
+		memcpy(b->data + b->len, p, len);
+	b->len += len;
 }
 
-static void put8(struct writer *w, uint8_t v)
+void p9_bytes_put8(struct p9_bytes *b, uint8_t v)
 {
-	put(w, &v, sizeof(v));
+	p9_bytes_put(b, &v, sizeof(v));
 }
 
-static void put32(struct writer *w, uint32_t v)
+void p9_bytes_put16(struct p9_bytes *b, uint16_t v)
 {
-	put(w, &v, sizeof(v));
+	p9_bytes_put(b, &v, sizeof(v));
 }
 
-static void put64(struct writer *w, uint64_t v)
+void p9_bytes_put32(struct p9_bytes *b, uint32_t v)
 {
-	put(w, &v, sizeof(v));
+	p9_bytes_put(b, &v, sizeof(v));
+}
+
+void p9_bytes_put64(struct p9_bytes *b, uint64_t v)
+{
+	p9_bytes_put(b, &v, sizeof(v));
 }
 
 static void put_string(struct writer *w, const char *s)
 {
-	uint16_t len = (uint16_t)strlen(s);
+	size_t len = strlen(s);
 
-	put(w, &len, sizeof(len));
-	put(w, s, len);
+	p9_bytes_put16(&w->b, (uint16_t)len);
+	p9_bytes_put(&w->b, s, len);
 }
 
 /* put_node - its number. */
 static uint32_t put_node(struct writer *w, uint32_t parent, const char *name,
-			 const struct p9_ident *id, bool gone)
+			 const struct p9_ident *id, uint8_t flags)
 {
 	uint64_t qid = 0;
 
-	put32(w, parent);
+	p9_bytes_put32(&w->b, parent);
 	put_string(w, name);
-	put8(w, (uint8_t)((gone ? P9_SAVED_GONE : 0) | (id->inner ? P9_SAVED_INNER : 0)));
-	put32(w, id->type);
-	put64(w, id->ino);
-	put64(w, (uint64_t)id->born_s);
-	put32(w, id->born_ns);
+	p9_bytes_put8(&w->b, (uint8_t)(flags | (id->inner ? P9_SAVED_INNER : 0)));
+	p9_bytes_put32(&w->b, id->type);
+	p9_bytes_put64(&w->b, id->ino);
+	p9_bytes_put64(&w->b, (uint64_t)id->born_s);
+	p9_bytes_put32(&w->b, id->born_ns);
 	local_qid_path(w->s->f, id->dev, id->ino, &qid);
-	put64(w, qid);
+	p9_bytes_put64(&w->b, qid);
 	return ++w->n_nodes;
 }
 
@@ -163,7 +174,7 @@ static uint32_t put_way(struct writer *w, uint32_t at, int dir, char *path,
 			break;
 		}
 		w->n_moved += rest != NULL;
-		at = put_node(w, at, name, &here, false);
+		at = put_node(w, at, name, &here, 0);
 	}
 	if (fd >= 0)
 		close(fd);
@@ -173,7 +184,7 @@ static uint32_t put_way(struct writer *w, uint32_t at, int dir, char *path,
 /* put_moved - a node whose file is not where it was: its number, or 0 when it is nowhere. */
 static uint32_t put_moved(struct writer *w, const struct p9_node *n, const struct p9_ident *id)
 {
-	size_t len = w->len, prefix = strlen(w->root);
+	size_t len = w->b.len, prefix = strlen(w->root);
 	uint32_t n_nodes = w->n_nodes, at;
 	const struct p9_node *top = n;
 	char path[PATH_MAX];
@@ -185,9 +196,35 @@ static uint32_t put_moved(struct writer *w, const struct p9_node *n, const struc
 		return 0;
 	at = put_way(w, top->saved, top->fd, path + prefix + 1, id);
 	if (!at) {
-		w->len = len;
+		w->b.len = len;
 		w->n_nodes = n_nodes;
 	}
+	return at;
+}
+
+/* put_orphan - a node whose file has no name: its number, or 0 when it can't be kept. */
+static uint32_t put_orphan(struct writer *w, const struct p9_node *n, const struct p9_ident *id)
+{
+	size_t len = w->b.len;
+	uint32_t first = 0, at;
+
+	for (uint32_t i = 0; i < w->n_orphans && !first; i++)
+		if (w->orphans[i].dev == id->dev && w->orphans[i].ino == id->ino)
+			first = w->orphans[i].number;
+	if (!first && w->n_orphans == P9_ORPHANS_MAX)
+		return 0;
+	at = put_node(w, n->parent->saved, n->name, id, P9_SAVED_GONE | P9_SAVED_KEPT);
+	p9_bytes_put32(&w->b, first);
+	if (first)
+		return at;
+	if (!p9_orphan_save(w->s->f, n->fd, &w->b, &w->orphan_mem)) {
+		w->b.len = len;
+		w->n_nodes--;
+		return 0;
+	}
+	if (!w->orphans)
+		w->orphans = xcalloc(P9_ORPHANS_MAX, sizeof(*w->orphans));
+	w->orphans[w->n_orphans++] = (struct orphan){id->dev, id->ino, at};
 	return at;
 }
 
@@ -203,19 +240,21 @@ static void put_file(struct writer *w, struct p9_node *n)
 	bool known;
 
 	if (!n->parent) {
-		put32(w, 0);
+		p9_bytes_put32(&w->b, 0);
 		n->saved = ++w->n_nodes;
 		return;
 	}
 	known = !p9_identify(f, n->fd, "", &id);
 	if (known && !p9_identify(f, n->parent->fd, n->name, &there) && p9_same_file(&there, &id)) {
-		n->saved = put_node(w, n->parent->saved, n->name, &id, false);
+		n->saved = put_node(w, n->parent->saved, n->name, &id, 0);
 		return;
 	}
 	if (known)
 		n->saved = put_moved(w, n, &id);
+	if (!n->saved && known)
+		n->saved = put_orphan(w, n, &id);
 	if (!n->saved)
-		n->saved = put_node(w, n->parent->saved, n->name, &id, true);
+		n->saved = put_node(w, n->parent->saved, n->name, &id, P9_SAVED_GONE);
 }
 
 /* put_branch - a node, and before it those above that are not there yet. */
@@ -236,32 +275,32 @@ static void put_branch(struct writer *w, struct p9_node *n)
 
 static void put_value(struct writer *w, const struct p9_fid *fid)
 {
-	put32(w, (uint32_t)fid->xattr_len);
-	put(w, fid->xattr, fid->xattr_len);
+	p9_bytes_put32(&w->b, (uint32_t)fid->xattr_len);
+	p9_bytes_put(&w->b, fid->xattr, fid->xattr_len);
 }
 
 static void put_fid(struct writer *w, const struct p9_fid *fid)
 {
-	put32(w, fid->num);
-	put32(w, fid->uid);
-	put8(w, (uint8_t)(fid->kind | (fid->stale ? P9_SAVED_STALE : 0)));
+	p9_bytes_put32(&w->b, fid->num);
+	p9_bytes_put32(&w->b, fid->uid);
+	p9_bytes_put8(&w->b, (uint8_t)(fid->kind | (fid->stale ? P9_SAVED_STALE : 0)));
 	if (fid->stale)
 		return;
-	put32(w, fid->node->saved);
+	p9_bytes_put32(&w->b, fid->node->saved);
 	switch (fid->kind) {
 	case FID_NODE:
 		break;
 	case FID_FILE:
 	case FID_DIR:
-		put32(w, (uint32_t)(fid->flags & P9_SAVED_FLAGS));
+		p9_bytes_put32(&w->b, (uint32_t)(fid->flags & P9_SAVED_FLAGS));
 		break;
 	case FID_XATTR_READ:
 		put_value(w, fid);
 		break;
 	case FID_XATTR_WRITE:
 		put_string(w, fid->xattr_name);
-		put32(w, (uint32_t)fid->xattr_flags);
-		put32(w, (uint32_t)fid->xattr_size);
+		p9_bytes_put32(&w->b, (uint32_t)fid->xattr_flags);
+		p9_bytes_put32(&w->b, (uint32_t)fid->xattr_size);
 		put_value(w, fid);
 		break;
 	}
@@ -292,27 +331,28 @@ static struct p9_fid **sorted_fids(struct p9_server *s)
 uint32_t p9_save(struct p9_server *s, uint8_t **data)
 {
 	struct p9_fid **fids = sorted_fids(s);
-	struct writer w = {.s = s};
+	struct writer w = {.s = s, .orphan_mem = P9_ORPHAN_MEM};
 	size_t count_at;
 
 	path_of(s->f->root, w.root);
 	if (!strcmp(w.root, "/"))
 		w.root[0] = 0;
-	put32(&w, s->msize);
-	count_at = w.len;
-	put32(&w, 0);
+	p9_bytes_put32(&w.b, s->msize);
+	count_at = w.b.len;
+	p9_bytes_put32(&w.b, 0);
 	for (unsigned i = 0; i < s->n_fids; i++)
 		if (!fids[i]->stale)
 			put_branch(&w, fids[i]->node);
-	put_le32(w.data + count_at, w.n_nodes);
-	put32(&w, s->n_fids);
+	put_le32(w.b.data + count_at, w.n_nodes);
+	p9_bytes_put32(&w.b, s->n_fids);
 	for (unsigned i = 0; i < s->n_fids; i++)
 		put_fid(&w, fids[i]);
 	for (unsigned i = 0; i < s->n_fids; i++)
 		for (struct p9_node *n = fids[i]->node; n && n->saved; n = n->parent)
 			n->saved = 0;
 	free(fids);
-	bug_on(w.len > P9_SAVED_MAX || w.n_nodes > P9_SAVED_NODES_MAX);
-	*data = w.data;
-	return (uint32_t)w.len;
+	free(w.orphans);
+	bug_on(w.b.len > P9_SAVED_MAX || w.n_nodes > P9_SAVED_NODES_MAX);
+	*data = w.b.data;
+	return (uint32_t)w.b.len;
 }
