@@ -124,6 +124,7 @@ static void every_kind(void **state)
 	ok(walk2(c, 0, 4, "d", "e"));
 	ok(lopen(c, 4, O_DIRECTORY));
 	rest = names(c, 4, 0, &at) - 1;
+	ok(rpc(c, P9_TREADDIR, "dqd", 4, UINT64_C(0), 30)); /* that was all it read */
 	ok(walk1(c, 0, 5, "link"));
 	ok(walk1(c, 0, 6, "fifo"));
 	ok(setxattr(in_share(c, "top"), "user.a", "value", 5, 0));
@@ -168,7 +169,12 @@ static void every_kind(void **state)
 	assert_int_equal(write_at(c, 3, 0, "two"), 3);
 	assert_string_equal(get_file(c->share, "new"), "onetwo");
 	fails(read_at(c, 3, 0, 1), EBADF);
+	/* The rest of the folder, twice, and then as it is. */
 	assert_int_equal(names(c, 4, at, &ignored), rest);
+	put_file(c->share, "d/e/later", "");
+	assert_int_equal(names(c, 4, at, &ignored), rest);
+	assert_int_equal(names(c, 4, ignored, &ignored), rest - 1);
+	assert_int_equal(names(c, 4, 0, &ignored), rest + 2);
 	ok(rpc(c, P9_TREADLINK, "d", 5));
 	assert_int_equal(field(c, 2), 17);
 	ok(getattr(c, 6, &a));
@@ -195,6 +201,67 @@ static void every_kind(void **state)
 		ok(stat(in_share(c, "his"), &st));
 		assert_int_equal(st.st_uid, 12345);
 	}
+	client_close(c);
+}
+
+/* list - all that a client gets from position *at on, `room` bytes at a time, into seen[] by the
+ * number that is in a name; how many messages it takes at most. */
+static void list(struct client *c, uint64_t *at, unsigned room, unsigned messages, bool seen[100])
+{
+	while (messages--) {
+		ok(rpc(c, P9_TREADDIR, "dqd", 1, *at, room));
+		if (!field(c, 4))
+			return;
+		while (c->at < c->rx + c->rx_len) {
+			char name[256];
+			uint16_t len;
+
+			c->at += 13;
+			*at = field(c, 8);
+			c->at += 1;
+			len = (uint16_t)field(c, 2);
+			memcpy(name, c->at, len);
+			name[len] = 0;
+			c->at += len;
+			if (len < 3)
+				continue;
+			assert_false(seen[atoi(name + 5)]);
+			seen[atoi(name + 5)] = true;
+		}
+	}
+}
+
+/* A folder is emptied by who reads it, in another process each time: nothing is left out. */
+static void emptied_folder(void **state)
+{
+	struct client *c = client_open(NONE);
+	bool seen[100] = {false}, gone[100] = {false};
+	unsigned left = 100, next = 0;
+	char name[16];
+	uint64_t at = 0;
+
+	logged(c);
+	for (unsigned i = 0; i < 100; i++) {
+		snprintf(name, sizeof(name), "file-%u", i);
+		put_file(c->share, name, "");
+	}
+	ok(walk0(c, 0, 1));
+	ok(lopen(c, 1, O_DIRECTORY));
+	for (unsigned round = 0; round < 100; round++) {
+		list(c, &at, 200, 1, seen);
+		for (unsigned i = 0; i < 100; i++) {
+			if (!seen[i] || gone[i])
+				continue;
+			snprintf(name, sizeof(name), "file-%u", i);
+			ok(unlink(in_share(c, name)));
+			gone[i] = true;
+			left--;
+		}
+		if (next++ % 3 == 0)
+			again(c, NONE);
+	}
+	assert_int_equal(left, 0);
+	assert_string_equal(logged(c), "");
 	client_close(c);
 }
 
@@ -747,6 +814,27 @@ static void malformed(void **state)
 		     "ddbdd",
 		     8192, 1, 0, 1, 7, 0, FID_DIR, 1, O_RDWR),
 		"for writing");
+	/* The rest of a folder. */
+#define REST_FMT \
+	"dddd"   \
+	"ddbddb" \
+	"qd"
+#define REST_OF(...) 8192, 1, 0, 1, 7, 0, FID_DIR, 1, 0, 1, __VA_ARGS__
+	refused(c,
+		made(c,
+		     "dddd"
+		     "ddbddb",
+		     8192, 1, 0, 1, 7, 0, FID_DIR, 1, 0, 2),
+		"form of folder");
+	refused(c, made(c, REST_FMT, REST_OF(Q(0), 0)), "not being read");
+	refused(c, made(c, REST_FMT, REST_OF(Q(1), 1)), "cut short");
+	refused(c, made(c, REST_FMT "b", REST_OF(Q(1), 1), 0), "in no folder");
+	refused(c, made(c, REST_FMT "qqbw", REST_OF(Q(1), 19), Q(1), Q(1), 0, 0), "in no folder");
+	refused(c, made(c, REST_FMT "qqbw", REST_OF(Q(1), 19), Q(1), Q(1), 0, 1), "in no folder");
+	refused(c, made(c, REST_FMT "qqbs", REST_OF(Q(1), 22), Q(1), Q(1), 0, "a/b"),
+		"in no folder");
+	refused(c, made(c, REST_FMT "qqbwr", REST_OF(Q(1), 21), Q(1), Q(1), 0, 2, "a\0", (size_t)2),
+		"in no folder");
 	/* Attributes: name, flags, size, what there is. */
 #define ATTR_FMT \
 	"dddd"   \
@@ -851,12 +939,15 @@ static void damaged(void **state)
 	struct client *c = client_open(NONE);
 	struct p9_saved *v;
 	struct bytes b;
+	uint64_t next;
 
 	make_tree(c);
 	ok(rpc(c, P9_TWALK, "ddwsss", 0, 2, 3, "d", "e", "f"));
 	ok(lopen(c, 2, O_RDWR));
 	ok(walk1(c, 0, 4, "d"));
 	ok(lopen(c, 4, O_DIRECTORY));
+	names(c, 4, 0, &next);
+	ok(rpc(c, P9_TREADDIR, "dqd", 4, UINT64_C(0), 30));
 	ok(walk1(c, 0, 9, "top"));
 	ok(rpc(c, P9_TXATTRCREATE, "dsqd", 9, "user.b", UINT64_C(6), 0));
 	assert_int_equal(write_at(c, 9, 0, "abc"), 3);
@@ -880,6 +971,7 @@ static void damaged(void **state)
 				p9_load(c->s, v);
 				p9_saved_free(v);
 				read_at(c, 2, 0, 10);
+				rpc(c, P9_TREADDIR, "dqd", 4, next, 100);
 				write_at(c, 2, 0, "c");
 				write_at(c, 10, 0, "c");
 				walk1(c, 4, 50, "..");
@@ -897,12 +989,12 @@ static void damaged(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(every_kind),	 cmocka_unit_test(beginnings),
-		cmocka_unit_test(moved_folder),	 cmocka_unit_test(lost_files),
-		cmocka_unit_test(removed_files), cmocka_unit_test(renamed_files),
-		cmocka_unit_test(other_options), cmocka_unit_test(numbers),
-		cmocka_unit_test(malformed),	 cmocka_unit_test(much_memory),
-		cmocka_unit_test(damaged),
+		cmocka_unit_test(every_kind),	 cmocka_unit_test(emptied_folder),
+		cmocka_unit_test(beginnings),	 cmocka_unit_test(moved_folder),
+		cmocka_unit_test(lost_files),	 cmocka_unit_test(removed_files),
+		cmocka_unit_test(renamed_files), cmocka_unit_test(other_options),
+		cmocka_unit_test(numbers),	 cmocka_unit_test(malformed),
+		cmocka_unit_test(much_memory),	 cmocka_unit_test(damaged),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

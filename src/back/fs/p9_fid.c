@@ -61,6 +61,7 @@ void p9_fid_put(struct p9_server *s, struct p9_fid *fid)
 	if (!last)
 		return;
 	local_close(s->f, fid->fd);
+	p9_listing_free(fid->listing);
 	p9_xattr_free(s, fid);
 	p9_node_put(s, fid->node);
 	lock_fini(&fid->lock);

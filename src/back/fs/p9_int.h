@@ -68,6 +68,8 @@ struct p9_node {
 
 enum p9_fid_kind { FID_NODE, FID_FILE, FID_DIR, FID_XATTR_READ, FID_XATTR_WRITE };
 
+struct p9_listing;
+
 struct p9_fid {
 	uint32_t num, uid;
 	/* s->lock */
@@ -82,6 +84,8 @@ struct p9_fid {
 	enum p9_fid_kind kind; /* changed once only, from FID_NODE */
 	int fd; /* FILE, DIR */
 	int flags; /* of open(2) */
+	uint64_t dir_at; /* DIR: behind the last entry that the client got; 0: it got none */
+	struct p9_listing *listing; /* DIR: the rest of what it was reading when it was saved */
 	char *xattr_name;
 	uint8_t *xattr;
 	uint64_t xattr_len, xattr_size; /* what is there, and what is announced */
@@ -175,6 +179,24 @@ int p9_node_place(struct p9_server *s, struct p9_node *n, struct p9_node **paren
 /* p9_node_moved - a rename succeeded. */
 void p9_node_moved(struct p9_server *s, struct p9_node *from, const char *name, struct p9_node *to,
 		   const char *new_name);
+
+/* An entry of a folder; the name ends with its length. */
+struct p9_entry {
+	const char *name;
+	size_t name_len;
+	uint64_t ino, off; /* off: the position behind it */
+	uint8_t type; /* DT_* */
+};
+
+/*
+ * The rest of a folder that was being read when the session was saved (p9_listing.c).
+ *
+ * p9_listing_after - where in it the entries are that follow position off, or NULL: it has no such
+ * position.  p9_listing_next - the entry at *at, which moves on; false: there is no more.
+ */
+const uint8_t *p9_listing_after(const struct p9_listing *l, uint64_t off);
+bool p9_listing_next(const struct p9_listing *l, const uint8_t **at, struct p9_entry *e);
+void p9_listing_free(struct p9_listing *l); /* NULL is fine */
 
 /* Messages: 0 with the reply in c->out, or -errno. */
 #define P9_OP(name) int p9_##name(struct p9_call *c)

@@ -262,40 +262,53 @@ int p9_write(struct p9_call *c)
 }
 
 /* put_entry - one of Rreaddir at p, where there are `room` bytes: its length, 0: no room. */
-static int put_entry(struct p9_call *c, struct p9_fid *fid, const struct dirent64 *d, uint8_t *p,
+static int put_entry(struct p9_call *c, struct p9_fid *fid, const struct p9_entry *e, uint8_t *p,
 		     size_t room)
 {
-	size_t len = strlen(d->d_name);
 	/* Links and devices may be mapped to files. */
-	uint8_t dt = d->d_type == DT_REG && c->f->security == FS_MAPPED_XATTR ? DT_UNKNOWN
-									      : d->d_type;
+	uint8_t dt = e->type == DT_REG && c->f->security == FS_MAPPED_XATTR ? DT_UNKNOWN : e->type;
 	const struct p9_node *n = fid->node;
+	bool up = e->name_len == 2 && !memcmp(e->name, "..", 2);
 	uint64_t path;
 	int r;
 
-	if (room < 24 + len)
+	if (room < 24 + e->name_len)
 		return 0;
 	/* The folder that contains the shared one is nobody's business. */
-	if (!strcmp(d->d_name, "..") && n->root)
-		r = local_qid_path(c->f, n->dev, n->ino, &path);
-	else
-		r = local_qid_path(c->f, n->dev, d->d_ino, &path);
+	r = local_qid_path(c->f, n->dev, up && n->root ? n->ino : e->ino, &path);
 	if (r)
 		return r;
 	p[0] = dt == DT_DIR ? QTDIR : dt == DT_LNK ? QTSYMLINK : QTFILE;
 	put_le32(p + 1, 0);
 	put_le64(p + 5, path);
-	put_le64(p + 13, (uint64_t)d->d_off);
+	put_le64(p + 13, e->off);
 	p[21] = dt;
-	put_le16(p + 22, (uint16_t)len);
-	memcpy(p + 24, d->d_name, len);
-	return (int)(24 + len);
+	put_le16(p + 22, (uint16_t)e->name_len);
+	memcpy(p + 24, e->name, e->name_len);
+	fid->dir_at = e->off;
+	return (int)(24 + e->name_len);
 }
 
-/* list - fill up to count bytes with entries from position `off`, as earlier entries gave it.  What
- * the host gave and did not fit is read again the next time.  fid->lock held; bytes, or -errno. */
-static ssize_t list(struct p9_call *c, struct p9_fid *fid, uint64_t off, uint8_t *to,
-		    uint32_t count)
+/* list_saved - what was left of the folder when it was saved. */
+static ssize_t list_saved(struct p9_call *c, struct p9_fid *fid, const uint8_t *at, uint8_t *to,
+			  uint32_t count)
+{
+	struct p9_entry e;
+	uint32_t len = 0;
+
+	while (p9_listing_next(fid->listing, &at, &e)) {
+		int r = put_entry(c, fid, &e, to + len, count - len);
+
+		if (r <= 0)
+			return len ? (ssize_t)len : r ? r : -EINVAL;
+		len += (uint32_t)r;
+	}
+	return len;
+}
+
+/* list_host - what the host gave and did not fit is read again the next time. */
+static ssize_t list_host(struct p9_call *c, struct p9_fid *fid, uint64_t off, uint8_t *to,
+			 uint32_t count)
 {
 	_Alignas(struct dirent64) char buf[16384];
 	uint32_t len = 0;
@@ -311,7 +324,9 @@ static ssize_t list(struct p9_call *c, struct p9_fid *fid, uint64_t off, uint8_t
 			return len;
 		for (ssize_t at = 0; at < n;) {
 			const struct dirent64 *d = (const void *)(buf + at);
-			int r = put_entry(c, fid, d, to + len, count - len);
+			struct p9_entry e = {d->d_name, strlen(d->d_name), d->d_ino,
+					     (uint64_t)d->d_off, d->d_type};
+			int r = put_entry(c, fid, &e, to + len, count - len);
 
 			if (r <= 0)
 				return len ? (ssize_t)len : r ? r : -EINVAL;
@@ -319,6 +334,24 @@ static ssize_t list(struct p9_call *c, struct p9_fid *fid, uint64_t off, uint8_t
 			at += d->d_reclen;
 		}
 	}
+}
+
+/* list - fill up to count bytes with entries from position `off`, as earlier entries gave it.
+ * fid->lock held; bytes, or -errno. */
+static ssize_t list(struct p9_call *c, struct p9_fid *fid, uint64_t off, uint8_t *to,
+		    uint32_t count)
+{
+	const uint8_t *at = fid->listing ? p9_listing_after(fid->listing, off) : NULL;
+
+	if (at)
+		return list_saved(c, fid, at, to, count);
+	/* From the beginning it is the host's again. */
+	if (!off) {
+		p9_listing_free(fid->listing);
+		fid->listing = NULL;
+		fid->dir_at = 0;
+	}
+	return list_host(c, fid, off, to, count);
 }
 
 int p9_readdir(struct p9_call *c)

@@ -47,6 +47,7 @@ struct saved_fid {
 	const char *name; /* of an attribute */
 	uint32_t size, len;
 	const uint8_t *value;
+	struct p9_listing *listing;
 };
 
 struct p9_saved {
@@ -54,7 +55,8 @@ struct p9_saved {
 	uint32_t msize, n_nodes, n_fids;
 	struct saved_node *nodes;
 	struct saved_fid *fids;
-	uint64_t xattr_mem, orphan_mem; /* orphan_mem: that is left */
+	uint64_t xattr_mem; /* that was used */
+	uint64_t orphan_mem, listing_mem; /* that are left */
 	uint32_t n_orphans;
 };
 
@@ -117,9 +119,10 @@ static const char *read_node(struct p9_saved *v, uint32_t i, struct p9_in *in)
 	return n->kept ? read_orphan(v, i, in) : NULL;
 }
 
-static const char *read_open(const struct p9_saved *v, struct saved_fid *fid, struct p9_in *in)
+static const char *read_open(struct p9_saved *v, struct saved_fid *fid, struct p9_in *in)
 {
 	uint32_t type = fid->kind == FID_DIR ? S_IFDIR : S_IFREG;
+	uint8_t listing;
 
 	fid->flags = p9_get32(in);
 	if (fid->flags & ~(uint32_t)P9_SAVED_FLAGS)
@@ -128,7 +131,12 @@ static const char *read_open(const struct p9_saved *v, struct saved_fid *fid, st
 		return "a folder that is open for writing";
 	if (!is_type(v, fid->node, type))
 		return "an open file of another type";
-	return NULL;
+	if (fid->kind != FID_DIR)
+		return NULL;
+	listing = p9_get8(in);
+	if (listing > 1)
+		return "an unknown form of folder";
+	return listing ? p9_listing_read(in, &fid->listing, &v->listing_mem) : NULL;
 }
 
 static const char *read_xattr(struct p9_saved *v, struct saved_fid *fid, struct p9_in *in)
@@ -198,6 +206,7 @@ static const char *read_session(struct p9_saved *v, struct p9_in *in)
 	const char *what;
 
 	v->orphan_mem = P9_ORPHAN_MEM;
+	v->listing_mem = P9_LISTING_MEM;
 	v->msize = p9_get32(in);
 	if (v->msize && (v->msize < P9_MSIZE_MIN || v->msize > P9_MSIZE_MAX))
 		return "an impossible size of messages";
@@ -247,6 +256,8 @@ void p9_saved_free(struct p9_saved *v)
 {
 	if (!v)
 		return;
+	for (uint32_t i = 0; v->fids && i < v->n_fids; i++)
+		p9_listing_free(v->fids[i].listing);
 	free(v->fids);
 	free(v->nodes);
 	free(v->data);
@@ -348,6 +359,8 @@ static int reopen(struct p9_server *s, struct p9_fid *fid, const struct saved_fi
 		if (fid->fd < 0)
 			return fid->fd;
 		fid->flags = (int)from->flags;
+		fid->listing = p9_listing_copy(from->listing);
+		fid->dir_at = from->listing ? p9_listing_from(from->listing) : 0;
 		break;
 	case FID_XATTR_WRITE:
 	case FID_XATTR_READ:

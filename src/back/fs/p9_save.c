@@ -20,11 +20,12 @@
  *	    fid[4] uid[4] kind[1]	enum p9_fid_kind; | P9_SAVED_STALE: there is no more of it
  *	    node[4]
  *	    FID_FILE, FID_DIR:		flags[4], of open(2)
+ *	    FID_DIR:			listing[1]; 1: p9_listing.c's form of the rest of it
  *	    FID_XATTR_READ:		len[4] value[len]
  *	    FID_XATTR_WRITE:		name[s] flags[4] size[4] len[4] value[len]: what was written
  *
- * There is no place in a file or a folder among it: clients say with each message where to read.
- * Nor are there locks, which are the client's own (p9_attr.c).
+ * There is no place in a file among it: clients say with each message where to read.  Nor are there
+ * locks, which are the client's own (p9_attr.c).
  *
  * The host may have renamed a file since the client came to it.  Then the kernel's name of the
  * descriptor is asked for (/proc/self/fd), and if it is inside of the shared folder, the file is
@@ -49,7 +50,7 @@ struct writer {
 	struct p9_server *s;
 	struct p9_bytes b;
 	uint32_t n_nodes, n_moved;
-	uint64_t orphan_mem; /* that may still be used */
+	uint64_t orphan_mem, listing_mem; /* that may still be used */
 	struct orphan {
 		dev_t dev;
 		ino_t ino;
@@ -279,6 +280,16 @@ static void put_value(struct writer *w, const struct p9_fid *fid)
 	p9_bytes_put(&w->b, fid->xattr, fid->xattr_len);
 }
 
+static void put_listing(struct writer *w, const struct p9_fid *fid)
+{
+	size_t at = w->b.len;
+
+	p9_bytes_put8(&w->b, 1);
+	if (fid->dir_at && p9_listing_save(fid, &w->b, &w->listing_mem))
+		return;
+	w->b.data[at] = 0;
+}
+
 static void put_fid(struct writer *w, const struct p9_fid *fid)
 {
 	p9_bytes_put32(&w->b, fid->num);
@@ -293,6 +304,8 @@ static void put_fid(struct writer *w, const struct p9_fid *fid)
 	case FID_FILE:
 	case FID_DIR:
 		p9_bytes_put32(&w->b, (uint32_t)(fid->flags & P9_SAVED_FLAGS));
+		if (fid->kind == FID_DIR)
+			put_listing(w, fid);
 		break;
 	case FID_XATTR_READ:
 		put_value(w, fid);
@@ -331,7 +344,7 @@ static struct p9_fid **sorted_fids(struct p9_server *s)
 uint32_t p9_save(struct p9_server *s, uint8_t **data)
 {
 	struct p9_fid **fids = sorted_fids(s);
-	struct writer w = {.s = s, .orphan_mem = P9_ORPHAN_MEM};
+	struct writer w = {.s = s, .orphan_mem = P9_ORPHAN_MEM, .listing_mem = P9_LISTING_MEM};
 	size_t count_at;
 
 	path_of(s->f->root, w.root);

@@ -7,7 +7,9 @@
 #include <time.h>
 
 struct fsdev;
+struct p9_fid;
 struct p9_in;
+struct p9_listing;
 
 #define P9_SAVED_NODES_MAX (512 * 1024)
 #define P9_SAVED_NAME_MAX 1024 /* no file system of Linux has longer ones */
@@ -65,6 +67,15 @@ const char *p9_orphan_read(struct p9_in *in, struct p9_orphan *o, uint64_t *budg
  * opened for anything; or -errno.  p9_orphan_finish: now it has its own mode and times. */
 int p9_orphan_make(struct fsdev *f, const struct p9_orphan *o);
 void p9_orphan_finish(int node, const struct p9_orphan *o);
+
+/* p9_listing_save - of a folder's fid that a client has begun to read; false, and b is as it was:
+ * it takes more than is left of the budget, or the host refuses.  p9_listing_read: what is wrong
+ * with one, or NULL and (if it is not cut short) *out. */
+#define P9_LISTING_MEM (16 * 1024 * 1024)
+bool p9_listing_save(const struct p9_fid *fid, struct p9_bytes *b, uint64_t *budget);
+const char *p9_listing_read(struct p9_in *in, struct p9_listing **out, uint64_t *budget);
+struct p9_listing *p9_listing_copy(const struct p9_listing *l); /* NULL: NULL */
+uint64_t p9_listing_from(const struct p9_listing *l); /* the position where it begins */
 
 /* p9_identify - the file called name in dir, or (name is "") a descriptor's own.  0 or -errno. */
 int p9_identify(const struct fsdev *f, int dir, const char *name, struct p9_ident *id);
