@@ -12,17 +12,17 @@
  *
  *	msize[4]			0: no version was agreed on, and the rest is empty
  *	n_nodes[4], and each:
- *	    parent[4]			1.. in the order of nodes; 0: this is the shared folder, and
- *					there is no more of it
+ *	    parent[4]			1.. in the order of nodes; 0: it is the shared folder, and
+ *					that is all of it
  *	    name[s] flags[1] type[4] ino[8] born_s[8] born_ns[4] qid[8]
- *	    flags & P9_SAVED_KEPT:	same[4]: an earlier node of that file; 0: p9_orphan.c's form
+ *	    flags & P9_SAVED_KEPT:	same[4]: an earlier node of it; 0: p9_orphan.c's form
  *	n_fids[4], and each, by rising numbers:
- *	    fid[4] uid[4] kind[1]	enum p9_fid_kind; | P9_SAVED_STALE: there is no more of it
+ *	    fid[4] uid[4] kind[1]	enum p9_fid_kind; | P9_SAVED_STALE: that is all
  *	    node[4]
  *	    FID_FILE, FID_DIR:		flags[4], of open(2)
  *	    FID_DIR:			listing[1]; 1: p9_listing.c's form of the rest of it
  *	    FID_XATTR_READ:		len[4] value[len]
- *	    FID_XATTR_WRITE:		name[s] flags[4] size[4] len[4] value[len]: what was written
+ *	    FID_XATTR_WRITE:		name[s] flags[4] size[4] len[4] value[len]: so far
  *
  * There is no place in a file among it: clients say with each message where to read.  Nor are there
  * locks, which are the client's own (p9_attr.c).
