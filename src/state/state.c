@@ -9,6 +9,9 @@
  * of the object changes: a stream that is cut short, reordered, of a version that is not read or
  * not canonical (a BOOL of 2) is refused with a message that names the field.  Values that only the
  * owner can judge are refused by its post_load; then the object gets back what it held before.
+ *
+ * A description whose table grew says which versions it can still read (oldest), and its newer
+ * fields say since when they are there; a stream of such a version has no others.
  */
 #include "state/state.h"
 
@@ -152,11 +155,20 @@ static int bad(struct err **e, const struct state_desc *d, const char *field, co
 static int read_record(struct reader *r, const struct state_desc *d, void *obj, bool apply,
 		       struct err **e);
 
-/* read_data - the data of a field; apply false: only look. */
-static int read_data(struct reader *r, const struct state_desc *d, const struct state_field *f,
-		     void *obj, bool apply, struct err **e)
+/* replace - what a field that varies points to. */
+static void replace(const struct state_field *f, void *obj, const uint8_t *p, uint32_t n)
 {
-	uint32_t n = field_count(f, obj);
+	void **to = (void **)((char *)obj + f->offset);
+
+	free(*to);
+	*to = n ? memcpy(xrealloc(NULL, n), p, n) : NULL;
+	memcpy((char *)obj + f->count_at, &n, sizeof(n));
+}
+
+/* read_data - the n elements of a field; apply false: only look. */
+static int read_data(struct reader *r, const struct state_desc *d, const struct state_field *f,
+		     uint32_t n, void *obj, bool apply, struct err **e)
+{
 	const uint8_t *p;
 
 	if (f->kind == STATE_STRUCT) {
@@ -174,41 +186,63 @@ static int read_data(struct reader *r, const struct state_desc *d, const struct 
 	for (uint32_t i = 0; f->kind == STATE_BOOL && i < n; i++)
 		if (p[i] > 1)
 			return bad(e, d, f->name, "neither true nor false");
-	if (apply && n)
+	if (apply && f->limit)
+		replace(f, obj, p, n);
+	else if (apply && n)
 		memcpy(field_data(f, obj), p, n * elem_size(f->kind));
 	return 0;
+}
+
+/* absent - the stream is older than the field. */
+static void absent(const struct state_field *f, void *obj)
+{
+	uint32_t n = field_count(f, obj);
+
+	bug_on(f->kind == STATE_STRUCT);
+	if (f->limit)
+		replace(f, obj, NULL, 0);
+	else if (n)
+		memset(field_data(f, obj), 0, n * elem_size(f->kind));
 }
 
 static int read_field(struct reader *r, const struct state_desc *d, const struct state_field *f,
 		      void *obj, bool apply, struct err **e)
 {
 	const uint8_t *p;
+	uint32_t n;
 
 	if (!take_name(r, f->name))
 		return bad(e, d, f->name, "missing");
 	p = take(r, 5);
 	if (!p)
 		return bad(e, d, f->name, "cut short");
-	if (p[0] != f->kind || get_le32(p + 1) != field_count(f, obj))
+	n = get_le32(p + 1);
+	if (p[0] != f->kind || (f->limit ? n > f->limit : n != field_count(f, obj)))
 		return bad(e, d, f->name, "of another kind or size");
-	return read_data(r, d, f, obj, apply, e);
+	return read_data(r, d, f, n, obj, apply, e);
 }
 
 static int read_record(struct reader *r, const struct state_desc *d, void *obj, bool apply,
 		       struct err **e)
 {
 	const uint8_t *p;
+	uint32_t version;
 
 	if (!take_name(r, d->name))
 		return bad(e, d, NULL, "missing");
 	p = take(r, 4);
 	if (!p)
 		return bad(e, d, NULL, "cut short");
-	if (get_le32(p) > d->version || get_le32(p) < (d->oldest ? d->oldest : d->version))
+	version = get_le32(p);
+	if (version > d->version || version < (d->oldest ? d->oldest : d->version))
 		return bad(e, d, NULL, "of another version");
 	for (const struct state_field *f = d->fields; f->name; f++) {
-		int rc = read_field(r, d, f, obj, apply, e);
+		int rc = 0;
 
+		if (f->since <= version)
+			rc = read_field(r, d, f, obj, apply, e);
+		else if (apply)
+			absent(f, obj);
 		if (rc)
 			return rc;
 	}

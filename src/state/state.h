@@ -28,13 +28,19 @@ struct state_field {
 	 * number is refused: the configuration tells how much there is. */
 	bool pointer;
 	size_t count_at;
+	/* A pointer to BYTES of which a stream may have any number up to this, whatever there was
+	 * (0: as above): malloc'ed, NULL when there are none, and replaced by a load. */
+	uint32_t limit;
+	/* The version of the description that brought the field (0: all have it).  Where an older
+	 * stream is loaded it becomes zero, or no bytes; not for STRUCT. */
+	uint32_t since;
 };
 
 struct state_desc {
 	const char *name;
 	/* Raised when what the fields mean changes, so that an older reader refuses what it would
-	 * take for something else.  oldest: the first version whose records have these fields and
-	 * can be read as they are; 0: version alone. */
+	 * take for something else, and when there are more.  oldest: the first version that can
+	 * still be loaded; 0: version alone. */
 	uint32_t version, oldest;
 	const struct state_field *fields; /* ends with name == NULL */
 	/* Called after load with the values in place: 0, or -EINVAL with *e when a loaded value is
@@ -73,6 +79,12 @@ struct state_desc {
 	{ .name = #member, .offset = offsetof(type, member), .kind = STATE_STRUCT,                 \
 	  .pointer = true, .count_at = offsetof(type, n_member),                                   \
 	  .stride = sizeof(*((type *)0)->member), .sub = &(desc) }
+/* STATE_VARIES - member points to n_member bytes, limit_ at most, as limit describes; in streams of
+ * version since_ and newer. */
+#define STATE_VARIES(type, member, n_member, limit_, since_)                                       \
+	{ .name = #member, .offset = offsetof(type, member), .kind = STATE_BYTES,                  \
+	  .pointer = true, .count_at = offsetof(type, n_member), .limit = (limit_),                \
+	  .since = (since_) }
 #define STATE_END { .name = NULL }
 
 struct state_buf { /* growing byte buffer of a writer; data is malloc'ed, caller frees */

@@ -10,8 +10,10 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+#define AGAIN 2 /* the session is saved, changed as the body says, and loaded */
+
 /* Fields: f a fid, n a name, o flags of open, b w d q numbers of 1, 2, 4, 8 bytes, c a small count,
- * v names for a walk, s a string, x bytes and how many (d). */
+ * v names for a walk, s a string, x bytes and how many (d), g changes of a saved session. */
 static const struct {
 	uint8_t type;
 	const char *fields;
@@ -26,6 +28,7 @@ static const struct {
 	{P9_TATTACH, "ffssd"},	{P9_TFLUSH, "w"},	   {P9_TWALK, "ffv"},
 	{P9_TWALK, "ffv"},	{P9_TWALK, "ffv"},	   {P9_TREAD, "fqd"},
 	{P9_TWRITE, "fqx"},	{P9_TCLUNK, "f"},	   {P9_TREMOVE, "f"},
+	{AGAIN, ""},		{AGAIN, "g"},
 };
 
 static const char *const names[] = {
@@ -34,7 +37,7 @@ static const char *const names[] = {
 static const char *const strings[] = {"",	  "user.a",	"user.virtfs.mode",
 				      "9P2000.L", "../outside", "system.posix_acl_access",
 				      "trusted.x"};
-static const uint32_t flags[] = {0, 1, 2, 0x241, 0x242, 0x401, 0x10000, 0xc2, 0x200};
+static const uint32_t flags[] = {0, 1, 2, 0x241, 0x242, 0x401, 0x10000, 0xc2, 0x200, 3};
 
 static void put_str(struct input *in, const char *s)
 {
@@ -85,6 +88,12 @@ static void put_field(struct rnd *r, struct input *in, char kind)
 	case 'x':
 		put_data(r, in);
 		break;
+	case 'g':
+		for (uint64_t n = rnd_below(r, 4) + 1; n; n--) {
+			put(in, rnd_below(r, 600), 2);
+			put(in, rnd_one_in(r, 2) ? rnd_below(r, 8) : rnd_value(r), 1);
+		}
+		break;
 	default:
 		put(in, rnd_one_in(r, 2) ? rnd_below(r, 64) : rnd_value(r),
 		    kind == 'b'	  ? 1
@@ -102,7 +111,7 @@ static void put_message(struct rnd *r, struct input *in)
 	/* Such ends everything. */
 	if (forms[n].type == P9_TVERSION && !rnd_one_in(r, 20))
 		return;
-	put(in, forms[n].type | (rnd_one_in(r, 100) ? 0x80 : 0), 1);
+	put(in, forms[n].type | (rnd_one_in(r, 100) && forms[n].type != AGAIN ? 0x80 : 0), 1);
 	put(in, rnd_one_in(r, 20) ? rnd_below(r, 4) : 0, 1);
 	put(in, 0, 2);
 	for (const char *f = forms[n].fields; *f; f++)

@@ -32,9 +32,19 @@ def compile_fsops():
     return out
 
 
-def boot(folder, options, files=(), emulate=Linux):
+def boot(folder, options, files=(), emulate=Linux, **more):
     guest = emulate("amd64", initrd=initrd("amd64", MODULES, files=files), append="quiet", options=[
-        "-virtfs", f"local,path={folder},mount_tag=host,{options}"])
+        "-virtfs", f"local,path={folder},mount_tag=host,{options}"], **more)
+    guest.wait_for_shell()
+    guest.run("/modules/load && mkdir /mnt")
+    return guest
+
+
+def boot_reloading(folder, options, every, files=(), smp=1):
+    """The same, and before each so many requests all open files are saved and loaded."""
+    guest = Linux("amd64", smp=smp, initrd=initrd("amd64", MODULES, files=files), append="quiet",
+                  options=["-fsdev", f"local,id=f,path={folder},{options}", "-device",
+                           f"virtio-9p-pci,fsdev=f,mount_tag=host,x-reload={every}"])
     guest.wait_for_shell()
     guest.run("/modules/load && mkdir /mnt")
     return guest
@@ -50,6 +60,19 @@ def folder(name="share"):
     return path
 
 
+def check_hard(guest, other=()):
+    """Run fsops in the guest; what differs from a disk, but for CLIENT and other."""
+    guest.run("mkdir /mnt/w; /fsops /mnt/w > /tmp/out 2>&1", timeout=300)
+    got = guest.run("cat /tmp/out", timeout=120).strip("\n").split("\n")
+    with open(EXPECTED) as f:
+        want = f.read().rstrip("\n").split("\n")
+    diff = [line for line in difflib.unified_diff(want, got, n=0, lineterm="")
+            if re.match(r"[+-][^+-]", line)
+            and not any(re.match(p, line[1:]) for p in (*CLIENT, *other))
+            and not re.match(r"-sizes: 111\.", line)]
+    check(not diff, "differs from a disk:\n" + "\n".join(diff))
+
+
 @case("shared/hard/none", "none", "cache=none", cost=40)
 @case("shared/hard/passthrough", "passthrough", "cache=loose", cost=40)
 @case("shared/hard/mapped", "mapped-xattr", "cache=mmap", cost=40)
@@ -60,14 +83,7 @@ def hard_cases(model, options):
     share = folder()
     guest = boot(share, f"security_model={model}", [("fsops", compile_fsops())])
     mount(guest, options)
-    guest.run("mkdir /mnt/w; /fsops /mnt/w > /tmp/out 2>&1", timeout=300)
-    got = guest.run("cat /tmp/out", timeout=120).strip("\n").split("\n")
-    with open(EXPECTED) as f:
-        want = f.read().rstrip("\n").split("\n")
-    diff = [line for line in difflib.unified_diff(want, got, n=0, lineterm="")
-            if re.match(r"[+-][^+-]", line) and not any(re.match(p, line[1:]) for p in CLIENT)
-            and not re.match(r"-sizes: 111\.", line)]
-    check(not diff, "differs from a disk:\n" + "\n".join(diff))
+    check_hard(guest)
     guest.poweroff()
 
 
@@ -191,14 +207,17 @@ def host_changes():
     guest.poweroff()
 
 
-@case("shared/many-clients", cost=40)
-def many_clients():
+@case("shared/many-clients", 0, cost=40)
+@case("shared/reload/many-clients", 5, cost=60)
+def many_clients(reload_every):
     """Processes that all work in one folder at once, on two processors."""
+    if reload_every:
+        doppel_only("QEMU can't save a machine with a folder mounted")
     share = folder()
-    guest = Linux("amd64", smp=2, initrd=initrd("amd64", MODULES), append="quiet", options=[
-        "-virtfs", f"local,path={share},mount_tag=host,security_model=mapped-xattr"])
-    guest.wait_for_shell()
-    guest.run("/modules/load && mkdir /mnt")
+    if reload_every:
+        guest = boot_reloading(share, "security_model=mapped-xattr", reload_every, smp=2)
+    else:
+        guest = boot(share, "security_model=mapped-xattr", smp=2)
     mount(guest)
     guest.run("for i in 1 2 3 4 5 6; do (mkdir /mnt/$i; cp -r /bin/busybox /mnt/$i/b; "
               "for k in 1 2 3 4 5 6 7 8 9; do cp /mnt/$i/b /mnt/$i/c; mv /mnt/$i/c /mnt/$i/d; "
@@ -225,6 +244,69 @@ def reboot():
     with open(os.path.join(share, "open")) as f:
         check_equal(f.read(), "again\n", "the file")
     check_equal(os.listdir(share), ["open"], "the folder")
+    guest.poweroff()
+
+
+@case("shared/reload/hard", cost=60)
+def reload_hard():
+    """What file systems find hard, with all that is open saved and loaded again and again."""
+    doppel_only("QEMU can't save a machine with a folder mounted")
+    guest = boot_reloading(folder(), "security_model=mapped-xattr", 7, [("fsops", compile_fsops())])
+    mount(guest)
+    # The number of a removed file may be another's now.
+    check_hard(guest, [r"unlinked: another"])
+    guest.poweroff()
+
+
+@case("shared/reload/copies", cost=40)
+def reload_copies():
+    """A tree copied, and listed, meanwhile."""
+    doppel_only("QEMU can't save a machine with a folder mounted")
+    share = folder()
+    os.mkdir(os.path.join(share, "a"))
+    make_tree(os.path.join(share, "a"), 2)
+    for i in range(1500):
+        os.mkdir(os.path.join(share, f"many-{i}"))
+    guest = boot_reloading(share, "security_model=mapped-xattr", 30)
+    mount(guest, "cache=loose")
+    guest.run("cp -r /mnt/a /mnt/b && diff -r /mnt/a /mnt/b", timeout=200)
+    check_equal(guest.run("ls /mnt | wc -l").strip(), "1502", "files in a long folder")
+    guest.run("umount /mnt")
+    copies = [{path: what[0] for path, what in describe(os.path.join(share, name)).items()
+               if not os.path.basename(path).startswith("l")} for name in "ab"]
+    check(copies[1] == copies[0], "the copy is another")
+    guest.poweroff()
+
+
+@case("shared/reload/open", cost=20)
+def reload_open():
+    """Files and a current folder that a shell keeps, whatever becomes of their names."""
+    doppel_only("QEMU can't save a machine with a folder mounted")
+    share = folder()
+    os.makedirs(os.path.join(share, "d/e"))
+    for name in ("d/e/f", "lost"):
+        with open(os.path.join(share, name), "w") as f:
+            f.write("text\n")
+    guest = boot_reloading(share, "security_model=mapped-xattr", 1)
+    mount(guest)
+    guest.run("exec 5</mnt/d/e/f 6>>/mnt/d/e/f 7</mnt/lost; cd /mnt/d/e")
+    guest.run("exec 8>/mnt/removed 9</mnt/removed; rm /mnt/removed")
+    os.rename(os.path.join(share, "d"), os.path.join(share, "moved"))
+    guest.run("echo more >&6; echo here > new")
+    for name, text in (("moved/e/f", "text\nmore\n"), ("moved/e/new", "here\n")):
+        with open(os.path.join(share, name)) as f:
+            check_equal(f.read(), text, name)
+    check_equal(guest.run("cat <&5"), "text\nmore\n", "a moved file")
+    guest.run("echo one >&8; echo two >&8")
+    check_equal(guest.run("cat <&9"), "one\ntwo\n", "a removed file")
+    # What leaves the folder is lost, and that is all that happens.
+    os.rename(os.path.join(share, "lost"), tmp("lost"))
+    text = guest.run("cat <&7 2>&1", status=1)
+    check("Stale file handle" in text, "a lost file can be read")
+    check_equal(text.count("can't be used any more: lost (gone)"), 1, "warnings")
+    guest.run("cat <&7 2>&1", status=1)
+    guest.run("exec 5<&- 6>&- 7<&- 8>&- 9<&-; cd ..; ls e; cd /; umount /mnt")
+    check_equal(sorted(os.listdir(share)), ["moved"], "the folder")
     guest.poweroff()
 
 

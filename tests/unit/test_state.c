@@ -215,6 +215,117 @@ static void versions(void **unused)
 	}
 }
 
+/* Bytes of which there may be more or less, and a table that grew. */
+struct grown {
+	uint8_t old;
+	uint32_t n_bytes;
+	uint8_t *bytes;
+	uint16_t word;
+};
+
+static int grown_load(void *obj, struct err **e)
+{
+	return ((struct grown *)obj)->old == 99 ? err_set(e, EINVAL, "99") : 0;
+}
+
+static const struct state_field grown_fields[] = {
+	STATE_FIELD(struct grown, old, STATE_U8),
+	STATE_VARIES(struct grown, bytes, n_bytes, 10, 2),
+	{.name = "word",
+	 .offset = offsetof(struct grown, word),
+	 .kind = STATE_U16,
+	 .count = 1,
+	 .since = 3},
+	STATE_END,
+};
+static const struct state_desc grown_desc = {
+	.name = "grown", .version = 3, .oldest = 1, .fields = grown_fields, .post_load = grown_load,
+};
+/* The same as it was. */
+static const struct state_field first_fields[] = {
+	STATE_FIELD(struct grown, old, STATE_U8),
+	STATE_END,
+};
+static const struct state_desc first_desc = {
+	.name = "grown", .version = 1, .fields = first_fields,
+};
+
+static void varying(void **unused)
+{
+	uint8_t b[11] = "0123456789";
+	struct grown from = { 7, 10, b, 5 }, to = { 0 };
+	struct state_buf s = { 0 };
+	size_t used;
+
+	for (uint32_t n = 0; n <= 11; n++) {
+		struct grown before = to;
+
+		from.n_bytes = n;
+		s.len = 0;
+		state_save(&s, &grown_desc, &from);
+		if (n == 11) {
+			assert_int_equal(state_load(&grown_desc, &to, s.data, s.len, &used, NULL),
+					 -EINVAL);
+			assert_memory_equal(&to, &before, sizeof(to));
+			break;
+		}
+		assert_int_equal(state_load(&grown_desc, &to, s.data, s.len, &used, NULL), 0);
+		assert_int_equal(used, s.len);
+		assert_int_equal(to.n_bytes, n);
+		if (n)
+			assert_memory_equal(to.bytes, b, n);
+		else
+			assert_null(to.bytes);
+		/* Cut short anywhere: refused, and no byte behind is looked at. */
+		for (size_t len = 0; len < s.len; len++) {
+			uint8_t *part = malloc(len ? len : 1);
+
+			memcpy(part, s.data, len);
+			assert_int_equal(state_load(&grown_desc, &to, part, len, &used, NULL),
+					 -EINVAL);
+			assert_int_equal(to.n_bytes, n);
+			free(part);
+		}
+	}
+	/* What post_load refuses is taken back, of whatever length it was. */
+	from = (struct grown){ 99, 3, b + 3, 5 };
+	s.len = 0;
+	state_save(&s, &grown_desc, &from);
+	assert_int_equal(state_load(&grown_desc, &to, s.data, s.len, &used, NULL), -EINVAL);
+	assert_int_equal(to.n_bytes, 10);
+	assert_memory_equal(to.bytes, b, 10);
+	free(to.bytes);
+	free(s.data);
+}
+
+static void older(void **unused)
+{
+	struct grown from = { .old = 7 }, to = { 1, 2, malloc(2), 3 };
+	struct state_desc d = first_desc;
+	struct state_buf s = { 0 };
+	size_t used;
+
+	state_save(&s, &first_desc, &from);
+	assert_int_equal(state_load(&grown_desc, &to, s.data, s.len, &used, NULL), 0);
+	assert_int_equal(used, s.len);
+	assert_int_equal(to.old, 7);
+	assert_int_equal(to.n_bytes, 0);
+	assert_null(to.bytes);
+	assert_int_equal(to.word, 0);
+	/* Neither what nobody has written nor what somebody will write. */
+	for (d.version = 0; d.version <= 4; d.version += 4) {
+		s.len = 0;
+		state_save(&s, &d, &from);
+		assert_int_equal(state_load(&grown_desc, &to, s.data, s.len, &used, NULL), -EINVAL);
+	}
+	/* The present version has all fields. */
+	d.version = 3;
+	s.len = 0;
+	state_save(&s, &d, &from);
+	assert_int_equal(state_load(&grown_desc, &to, s.data, s.len, &used, NULL), -EINVAL);
+	free(s.data);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -224,6 +335,8 @@ int main(void)
 		cmocka_unit_test(refused_value),
 		cmocka_unit_test(pointers),
 		cmocka_unit_test(versions),
+		cmocka_unit_test(varying),
+		cmocka_unit_test(older),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -35,23 +35,28 @@ static void connect(struct rig *r)
 	r->in = vdrv_alloc(r->d, 64 * 4096, 4096);
 }
 
-static void rig_open(struct rig *r)
+/* rig_device - a device on the client's folder, and its driver. */
+static void rig_device(struct rig *r)
 {
 	struct dev_backends b = {.fsdev = find_fsdev, .opaque = r};
-	struct dev_place place = {.id = "fs0"};
+	struct dev_place place = {.id = "fs0", .env = &r->t->env};
 	struct dev_opts *o;
 	struct err *e = NULL;
 
-	memset(r, 0, sizeof(*r));
-	r->t = env_open();
-	r->c = client_open("security_model=none");
-	place.env = &r->t->env;
 	o = vdrv_opts(&virtio_9p_pci_class, "fsdev=fs,mount_tag=shared", &b);
 	lock_take(&r->t->lock);
 	ok(virtio_9p_type.create(&place, o, &r->v, &e));
 	lock_drop(&r->t->lock);
 	dev_opts_free(o);
 	connect(r);
+}
+
+static void rig_open(struct rig *r)
+{
+	memset(r, 0, sizeof(*r));
+	r->t = env_open();
+	r->c = client_open("security_model=none");
+	rig_device(r);
 }
 
 static void rig_close(struct rig *r)
@@ -229,41 +234,215 @@ static void reset_forgets(void **state)
 	rig_close(&r);
 }
 
+static struct state_buf save(struct rig *r)
+{
+	struct state_buf b = {0};
+
+	lock_take(&r->t->lock);
+	r->v->ops->quiesce(r->v);
+	state_save(&b, r->v->ops->state, r->v);
+	lock_drop(&r->t->lock);
+	return b;
+}
+
+static int load(struct rig *r, const struct state_buf *b, struct err **e)
+{
+	size_t used;
+	int rc;
+
+	lock_take(&r->t->lock);
+	rc = state_load(r->v->ops->state, r->v, b->data, b->len, &used, e);
+	lock_drop(&r->t->lock);
+	if (!rc)
+		assert_int_equal(used, b->len);
+	return rc;
+}
+
+static void same(const struct state_buf *a, const struct state_buf *b)
+{
+	assert_int_equal(a->len, b->len);
+	assert_memory_equal(a->data, b->data, a->len);
+}
+
+/* begin - a client with two files open, "f" and (by now without a name) "g". */
+static void begin(struct rig *r)
+{
+	ok(ask(r, P9_TVERSION, VERSION));
+	ok(ask(r, P9_TATTACH, ATTACH));
+	for (unsigned i = 1; i <= 2; i++) {
+		ok(ask(r, P9_TWALK, "ddw", 0, i, 0));
+		ok(ask(r, P9_TLCREATE, "dsddd", i, i == 1 ? "f" : "g", O_RDWR, 0644, getgid()));
+		ok(ask(r, P9_TWRITE, "dqdr", i, UINT64_C(0), 5, "first", (size_t)5));
+	}
+	ok(unlink(in_share(r->c, "g")));
+}
+
+static int read_all(struct rig *r, uint32_t fid)
+{
+	int rc = ask(r, P9_TREAD, "dqd", fid, UINT64_C(0), 100);
+
+	return rc ? rc : (int)field(r->c, 4);
+}
+
+/* A running session, to another device on the same folder. */
 static void saved(void **state)
 {
-	const struct state_desc *s;
-	struct state_buf b = {0};
+	struct rig r, n;
+	struct state_buf b, again;
 	struct err *e = NULL;
-	struct rig r;
-	size_t used;
+	struct fsdev *own;
+	uint32_t len;
+	uint16_t id;
 
 	rig_open(&r);
-	s = r.v->ops->state;
-	ok(ask(&r, P9_TVERSION, VERSION));
-	lock_take(&r.t->lock);
-	r.v->ops->quiesce(r.v);
-	state_save(&b, s, r.v);
-	ok(state_load(s, r.v, b.data, b.len, &used, &e));
-	lock_drop(&r.t->lock);
-	free(b.data);
-	ok(ask(&r, P9_TATTACH, ATTACH));
-	memset(&b, 0, sizeof(b));
+	begin(&r);
 	for (unsigned k = 0; k < 30; k++)
-		put(&r, P9_TWALK, "ddw", 0, 1 + k, 0);
+		put(&r, P9_TWALK, "ddw", 0, 100 + k, 0);
+	b = save(&r);
+	/* All were answered before. */
 	lock_take(&r.t->lock);
-	r.v->ops->quiesce(r.v); /* all are answered now */
-	for (unsigned k = 0; k < 30; k++) {
-		uint16_t id;
-		uint32_t len;
-
+	for (unsigned k = 0; k < 30; k++)
 		assert_true(vdrv_used(r.d, 0, &id, &len));
-	}
-	state_save(&b, s, r.v);
-	fails(state_load(s, r.v, b.data, b.len, &used, &e), EINVAL);
-	assert_non_null(strstr(err_msg(e), "shared"));
-	err_free(&e);
 	lock_drop(&r.t->lock);
+	ok(ask(&r, P9_TWRITE, "dqdr", 1, UINT64_C(0), 5, "later", (size_t)5));
+
+	rig_open(&n);
+	vdrv_close(n.d);
+	own = n.c->f;
+	n.c->f = r.c->f;
+	rig_device(&n);
+	log_open(r.c->log, "/dev/null", NULL);
+	ok(ask(&n, P9_TVERSION, VERSION));
+	ok(load(&n, &b, &e));
+	/* Until the guest goes on it is what was loaded, as it was loaded. */
+	again = save(&n);
+	same(&again, &b);
+	free(again.data);
+	assert_int_equal(read_all(&n, 1), 5);
+	assert_memory_equal(n.c->at, "later", 5);
+	assert_int_equal(read_all(&n, 2), 5);
+	assert_memory_equal(n.c->at, "first", 5);
+	ok(ask(&n, P9_TWALK, "ddw", 129, 130, 0));
+	/* It is a session of its own. */
+	ok(ask(&n, P9_TWRITE, "dqdr", 2, UINT64_C(0), 5, "other", (size_t)5));
+	assert_int_equal(read_all(&r, 2), 5);
+	assert_memory_equal(r.c->at, "first", 5);
+	/* And gone with a reset, whether it has begun or not. */
+	for (unsigned i = 0; i < 2; i++) {
+		ok(load(&n, &b, &e));
+		if (i)
+			assert_int_equal(read_all(&n, 1), 5);
+		vdrv_reset(n.d);
+		free(n.d);
+		connect(&n);
+		fails(ask(&n, P9_TATTACH, ATTACH), EPROTO);
+	}
+	/* Neither does it leave anything behind when it never began. */
+	ok(load(&n, &b, &e));
 	free(b.data);
+	vdrv_close(n.d);
+	n.c->f = own;
+	client_close(n.c);
+	env_close(n.t);
+	rig_close(&r);
+}
+
+/* What can't be loaded has not touched what is there, down to files that can't be found again. */
+static void refused(void **state)
+{
+	struct rig r;
+	struct state_buf b, bad, now;
+	struct err *e = NULL;
+
+	rig_open(&r);
+	begin(&r);
+	b = save(&r);
+	for (unsigned pending = 0; pending < 2; pending++) {
+		if (pending) {
+			/* Something else is about to take its place. */
+			ok(ask(&r, P9_TWALK, "ddw", 0, 3, 0));
+			ok(load(&r, &b, &e));
+		}
+		now = save(&r);
+		for (size_t at = 0; at < b.len; at += 3) {
+			bad = (struct state_buf){malloc(b.len), b.len, b.len};
+			memcpy(bad.data, b.data, b.len);
+			bad.data[at] ^= 0xff;
+			if (load(&r, &bad, &e)) {
+				struct state_buf then = save(&r);
+
+				same(&then, &now);
+				free(then.data);
+				assert_non_null(e);
+				err_free(&e);
+			} else {
+				ok(load(&r, &now, &e));
+			}
+			free(bad.data);
+		}
+		free(now.data);
+	}
+	assert_int_equal(read_all(&r, 1), 5);
+	assert_int_equal(read_all(&r, 2), 5);
+	free(b.data);
+	rig_close(&r);
+}
+
+/* The very state that the device is in: nothing is lost by loading it. */
+static void unchanged(void **state)
+{
+	struct rig r;
+	struct state_buf b;
+	struct err *e = NULL;
+
+	rig_open(&r);
+	begin(&r);
+	b = save(&r);
+	ok(load(&r, &b, &e));
+	assert_int_equal(read_all(&r, 2), 5);
+	b.data[b.len - 2] ^= 0xff; /* the last bytes of all: refused */
+	fails(load(&r, &b, &e), EINVAL);
+	err_free(&e);
+	assert_int_equal(read_all(&r, 2), 5);
+	free(b.data);
+	rig_close(&r);
+}
+
+/* Version 1 had no sessions. */
+struct first {
+	bool mounted;
+};
+
+static const struct state_field first_fields[] = {
+	STATE_FIELD(struct first, mounted, STATE_BOOL),
+	STATE_END,
+};
+static const struct state_desc first_desc = {
+	.name = "virtio-9p", .version = 1, .fields = first_fields};
+
+static void older(void **state)
+{
+	struct rig r;
+	struct err *e = NULL;
+
+	rig_open(&r);
+	for (unsigned mounted = 0; mounted < 2; mounted++) {
+		struct state_buf b = {0};
+
+		begin(&r);
+		state_save(&b, &first_desc, &(struct first){mounted});
+		if (mounted) {
+			fails(load(&r, &b, &e), EINVAL);
+			assert_non_null(strstr(err_msg(e), "'shared'"));
+			err_free(&e);
+			assert_int_equal(read_all(&r, 2), 5);
+		} else {
+			ok(load(&r, &b, &e));
+			fails(ask(&r, P9_TATTACH, ATTACH), EPROTO);
+			ok(unlink(in_share(r.c, "f")));
+		}
+		free(b.data);
+	}
 	rig_close(&r);
 }
 
@@ -273,6 +452,8 @@ int main(void)
 		cmocka_unit_test(options),	 cmocka_unit_test(messages),
 		cmocka_unit_test(many),		 cmocka_unit_test(bad_driver),
 		cmocka_unit_test(reset_forgets), cmocka_unit_test(saved),
+		cmocka_unit_test(refused),	 cmocka_unit_test(unchanged),
+		cmocka_unit_test(older),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -111,31 +111,55 @@ int local_type(struct fsdev *f, int node, struct stat *st)
  * the lower 48 come from, device and upper bits of the inode number, in the order of appearance;
  * the device of the folder itself has 0, so that there a path is the inode number.
  */
-static int origin_number(struct fsdev *f, dev_t dev, uint16_t high, uint16_t *n)
+static struct fs_origin *origin_find(struct fsdev *f, dev_t dev, uint16_t high)
 {
 	uint64_t h = (dev * 65537 + high) * UINT64_C(0x9e3779b97f4a7c15);
-	int r = 0;
 
-	lock_take(&f->lock);
 	for (uint32_t i = (uint32_t)(h >> 40);; i++) {
 		struct fs_origin *o = &f->origins[i % FS_DEVS_HASH];
 
-		if (!o->used && f->n_origins == FS_DEVS_MAX) {
-			r = -ENFILE;
-			break;
-		}
-		if (!o->used)
-			*o = (struct fs_origin){.dev = dev,
-						.ino_high = high,
-						.used = true,
-						.n = (uint16_t)f->n_origins++};
-		if (o->dev == dev && o->ino_high == high) {
-			*n = o->n;
-			break;
-		}
+		if (!o->used || (o->dev == dev && o->ino_high == high))
+			return o;
 	}
+}
+
+static int origin_number(struct fsdev *f, dev_t dev, uint16_t high, uint16_t *n)
+{
+	struct fs_origin *o;
+	int r = 0;
+
+	lock_take(&f->lock);
+	o = origin_find(f, dev, high);
+	if (!o->used && f->n_origins == FS_DEVS_MAX)
+		r = -ENFILE;
+	else if (!o->used)
+		*o = (struct fs_origin){.dev = dev,
+					.ino_high = high,
+					.used = true,
+					.n = (uint16_t)f->n_origins++};
+	*n = o->n;
 	lock_drop(&f->lock);
 	return r;
+}
+
+void local_qid_keep(struct fsdev *f, dev_t dev, ino_t ino, uint64_t path)
+{
+	uint16_t n = (uint16_t)(path >> 48), high = (uint16_t)(ino >> 48);
+	struct fs_origin *o;
+	bool taken = false;
+
+	if (!n || f->multidevs != FS_REMAP || bits_get(path, 47, 0) != bits_get(ino, 47, 0) ||
+	    (dev == f->root_dev && !high))
+		return;
+	lock_take(&f->lock);
+	o = origin_find(f, dev, high);
+	for (uint32_t i = 0; !o->used && i < FS_DEVS_HASH; i++)
+		taken |= f->origins[i].used && f->origins[i].n == n;
+	if (!o->used && !taken) {
+		*o = (struct fs_origin){.dev = dev, .ino_high = high, .used = true, .n = n};
+		f->n_origins = (uint32_t)max_u64(f->n_origins, n + 1u);
+	}
+	lock_drop(&f->lock);
 }
 
 int local_qid_path(struct fsdev *f, dev_t dev, ino_t ino, uint64_t *path)

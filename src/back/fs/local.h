@@ -79,6 +79,9 @@ int local_type(struct fsdev *f, int node, struct stat *st);
 /* local_qid - the name of a file among all of the folder: unique and lasting as long as f. */
 int local_qid(struct fsdev *f, const struct stat *st, struct fs_qid *q);
 int local_qid_path(struct fsdev *f, dev_t dev, ino_t ino, uint64_t *path);
+/* local_qid_keep - `path` is what a guest, in an earlier process, was told about the file dev, ino:
+ * so it stays, where nobody was told otherwise here.  Another path is simply not kept. */
+void local_qid_keep(struct fsdev *f, dev_t dev, ino_t ino, uint64_t path);
 
 /* local_open - a regular file or a folder, nothing else; flags as open(2)'s. */
 int local_open(struct fsdev *f, int node, int flags);

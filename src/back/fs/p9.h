@@ -13,6 +13,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+struct err;
 struct fsdev;
 struct lock;
 struct p9_server;
@@ -43,6 +44,27 @@ int p9_handle(struct p9_server *s, const struct p9_io *io, uint32_t *reply_len);
 void p9_reset(struct p9_server *s);
 /* p9_in_use - has a client attached to the folder? */
 bool p9_in_use(struct p9_server *s);
+
+/*
+ * A session apart from its process (p9_save.c has the form).
+ *
+ * p9_save - *data gets the bytes (malloc'ed, the caller's), at most P9_SAVED_MAX of them: how many.
+ * Nothing is being handled; the session goes on.  Asks the host about each file, and changes none.
+ */
+#define P9_SAVED_MAX (512 * 1024 * 1024)
+uint32_t p9_save(struct p9_server *s, uint8_t **data);
+struct p9_saved;
+/* p9_saved_read - what p9_save made, or anybody at all: -EINVAL with *e when it is no session.  No
+ * bytes are one that waits for Tversion.  data may go away after that.  Any thread. */
+int p9_saved_read(struct p9_saved **out, const uint8_t *data, size_t len, struct err **e);
+void p9_saved_free(struct p9_saved *v); /* NULL is fine */
+/*
+ * p9_load - in place of the session that there was: files are looked up again by their names in s's
+ * folder.  The client gets ESTALE for those that are not there, or not the same, or can't be opened
+ * as they were; one line in the folder's log says how many, and which (some).  Nothing is being
+ * handled.  Takes as long as the host does.
+ */
+void p9_load(struct p9_server *s, const struct p9_saved *v);
 
 /* A request in the queue; the caller's from p9_queue_submit until done is called. */
 struct p9_req {
@@ -77,3 +99,6 @@ void p9_queue_reset(struct p9_queue *q);
 /* p9_queue_cancel - the same, but the client stays. */
 void p9_queue_cancel(struct p9_queue *q);
 bool p9_queue_in_use(struct p9_queue *q);
+/* p9_queue_save, p9_queue_load - p9_save and p9_load when everything submitted is done. */
+uint32_t p9_queue_save(struct p9_queue *q, uint8_t **data);
+void p9_queue_load(struct p9_queue *q, const struct p9_saved *v);

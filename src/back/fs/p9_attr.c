@@ -138,9 +138,9 @@ int p9_setattr(struct p9_call *c)
 	}
 	if (c->in.error)
 		return c->in.error;
-	fid = p9_fid_get(c->s, num);
+	fid = p9_fid_use(c->s, num, &r);
 	if (!fid)
-		return -EBADF;
+		return r;
 	n = p9_fid_node(c->s, fid);
 	r = set_attr(c, fid, n->fd, &a);
 	p9_node_put(c->s, n);
@@ -188,12 +188,13 @@ enum { P9_LOCK_SUCCESS };
 static int known_fid(struct p9_call *c, uint32_t num, uint8_t type)
 {
 	struct p9_fid *fid;
+	int r;
 
 	if (c->in.error)
 		return c->in.error;
-	fid = p9_fid_get(c->s, num);
+	fid = p9_fid_use(c->s, num, &r);
 	if (!fid)
-		return -EBADF;
+		return r;
 	p9_fid_put(c->s, fid);
 	return type > P9_LOCK_NONE ? -EINVAL : 0;
 }

@@ -38,6 +38,17 @@ struct p9_fid *p9_fid_get(struct p9_server *s, uint32_t num)
 	return fid;
 }
 
+struct p9_fid *p9_fid_use(struct p9_server *s, uint32_t num, int *r)
+{
+	struct p9_fid *fid = p9_fid_get(s, num);
+
+	*r = !fid ? -EBADF : fid->stale ? -ESTALE : 0;
+	if (!*r)
+		return fid;
+	p9_fid_put(s, fid);
+	return NULL;
+}
+
 void p9_fid_put(struct p9_server *s, struct p9_fid *fid)
 {
 	bool last;
@@ -50,6 +61,7 @@ void p9_fid_put(struct p9_server *s, struct p9_fid *fid)
 	if (!last)
 		return;
 	local_close(s->f, fid->fd);
+	p9_listing_free(fid->listing);
 	p9_xattr_free(s, fid);
 	p9_node_put(s, fid->node);
 	lock_fini(&fid->lock);
@@ -149,10 +161,9 @@ void p9_fid_set_node(struct p9_server *s, struct p9_fid *fid, struct p9_node *no
 
 struct p9_node *p9_dir(struct p9_call *c, uint32_t num, uint32_t *uid, int *r)
 {
-	struct p9_fid *fid = p9_fid_get(c->s, num);
+	struct p9_fid *fid = p9_fid_use(c->s, num, r);
 	struct p9_node *n;
 
-	*r = fid ? 0 : -EBADF;
 	if (!fid)
 		return NULL;
 	n = p9_fid_node(c->s, fid);

@@ -45,6 +45,7 @@ enum p9_type {
 #define P9_FIDS_MAX (256 * 1024)
 #define P9_FID_BUCKETS 4096
 #define P9_NODE_BUCKETS 4096
+#define P9_XATTR_NAME_MAX 255
 #define P9_XATTR_MEM (16 * 1024 * 1024) /* that a client's attributes may take at a time */
 #define P9_REPLY_MAX 8192 /* of replies that are not Rread or Rreaddir */
 
@@ -59,6 +60,7 @@ struct p9_node {
 	bool root, dir;
 	/* s->lock */
 	unsigned refs; /* of fids, calls, children */
+	uint32_t saved; /* its number in a saved form that is being made (p9_save.c); 0: none yet */
 	struct p9_node *parent; /* NULL: the root */
 	char *name; /* in parent, as far as is known */
 	struct p9_node *next, **prev; /* bucket, by name */
@@ -66,17 +68,24 @@ struct p9_node {
 
 enum p9_fid_kind { FID_NODE, FID_FILE, FID_DIR, FID_XATTR_READ, FID_XATTR_WRITE };
 
+struct p9_listing;
+
 struct p9_fid {
 	uint32_t num, uid;
 	/* s->lock */
 	unsigned refs; /* of the table, calls */
 	struct p9_fid *next;
+	/* From a loaded state, and not found: there is neither node, fd nor value. Never changes.
+	 */
+	bool stale;
 	struct p9_node *node;
 	/* Calls about one fid that change or share its state take turns. */
 	struct lock lock;
 	enum p9_fid_kind kind; /* changed once only, from FID_NODE */
 	int fd; /* FILE, DIR */
 	int flags; /* of open(2) */
+	uint64_t dir_at; /* DIR: behind the last entry that the client got; 0: it got none */
+	struct p9_listing *listing; /* DIR: the rest of what it was reading when it was saved */
 	char *xattr_name;
 	uint8_t *xattr;
 	uint64_t xattr_len, xattr_size; /* what is there, and what is announced */
@@ -122,6 +131,7 @@ uint8_t p9_get8(struct p9_in *in);
 uint16_t p9_get16(struct p9_in *in);
 uint32_t p9_get32(struct p9_in *in);
 uint64_t p9_get64(struct p9_in *in);
+uint8_t *p9_getbytes(struct p9_in *in, size_t n); /* in the message; NULL after an error */
 char *p9_getstr(struct p9_in *in);
 /* p9_getname - of an entry in a folder: a single component; anything else is an error. */
 char *p9_getname(struct p9_in *in);
@@ -141,6 +151,9 @@ unsigned p9_iov_slice(const struct iovec *iov, unsigned n, size_t off, size_t le
 
 /* fid.c: references are the caller's to give back. */
 struct p9_fid *p9_fid_get(struct p9_server *s, uint32_t num); /* NULL: none */
+/* p9_fid_use - one that stands for a file; NULL with *r: -EBADF there is none, -ESTALE it was lost
+ * when the session was loaded. */
+struct p9_fid *p9_fid_use(struct p9_server *s, uint32_t num, int *r);
 void p9_fid_put(struct p9_server *s, struct p9_fid *fid); /* NULL is fine */
 /* p9_fid_new - enter a fid; takes over the reference to node, but for when it fails. */
 int p9_fid_new(struct p9_server *s, uint32_t num, uint32_t uid, struct p9_node *node,
@@ -166,6 +179,24 @@ int p9_node_place(struct p9_server *s, struct p9_node *n, struct p9_node **paren
 /* p9_node_moved - a rename succeeded. */
 void p9_node_moved(struct p9_server *s, struct p9_node *from, const char *name, struct p9_node *to,
 		   const char *new_name);
+
+/* An entry of a folder; the name ends with its length. */
+struct p9_entry {
+	const char *name;
+	size_t name_len;
+	uint64_t ino, off; /* off: the position behind it */
+	uint8_t type; /* DT_* */
+};
+
+/*
+ * The rest of a folder that was being read when the session was saved (p9_listing.c).
+ *
+ * p9_listing_after - where in it the entries are that follow position off, or NULL: it has no such
+ * position.  p9_listing_next - the entry at *at, which moves on; false: there is no more.
+ */
+const uint8_t *p9_listing_after(const struct p9_listing *l, uint64_t off);
+bool p9_listing_next(const struct p9_listing *l, const uint8_t **at, struct p9_entry *e);
+void p9_listing_free(struct p9_listing *l); /* NULL is fine */
 
 /* Messages: 0 with the reply in c->out, or -errno. */
 #define P9_OP(name) int p9_##name(struct p9_call *c)
@@ -201,4 +232,6 @@ P9_OP(xattrcreate);
 int p9_xattr_commit(struct p9_server *s, struct p9_fid *fid);
 int p9_xattr_read(struct p9_call *c, struct p9_fid *fid, uint64_t off, uint32_t count);
 int p9_xattr_write(struct p9_call *c, struct p9_fid *fid, uint64_t off, uint32_t count);
+/* p9_xattr_alloc - room for a value of size bytes, and a NUL: NULL when that is too much. */
+uint8_t *p9_xattr_alloc(struct p9_server *s, size_t size);
 void p9_xattr_free(struct p9_server *s, struct p9_fid *fid);

@@ -84,9 +84,9 @@ int p9_lopen(struct p9_call *c)
 		return c->in.error;
 	if (c->f->readonly && flags_write(flags))
 		return -EROFS;
-	fid = p9_fid_get(c->s, num);
+	fid = p9_fid_use(c->s, num, &r);
 	if (!fid)
-		return -EBADF;
+		return r;
 	lock_take(&fid->lock);
 	r = open_fid(c, fid, flags);
 	lock_drop(&fid->lock);
@@ -135,9 +135,9 @@ int p9_lcreate(struct p9_call *c)
 	cred.gid = p9_get32(&c->in);
 	if (c->in.error)
 		return c->in.error;
-	fid = p9_fid_get(c->s, num);
+	fid = p9_fid_use(c->s, num, &r);
 	if (!fid)
-		return -EBADF;
+		return r;
 	cred.uid = fid->uid;
 	lock_take(&fid->lock);
 	r = create_fid(c, fid, name, flags, &cred);
@@ -216,11 +216,8 @@ static const struct transfer writing = { FID_XATTR_WRITE, write_file, p9_xattr_w
 static int transfer(struct p9_call *c, struct p9_fid *fid, uint64_t off, uint32_t count,
 		    const struct transfer *t)
 {
-	enum p9_fid_kind kind;
+	enum p9_fid_kind kind = fid_kind(fid);
 
-	if (!fid)
-		return -EBADF;
-	kind = fid_kind(fid);
 	if (kind == FID_FILE)
 		return t->file(c, fid, off, count);
 	if (kind == t->xattr)
@@ -230,12 +227,16 @@ static int transfer(struct p9_call *c, struct p9_fid *fid, uint64_t off, uint32_
 
 int p9_read(struct p9_call *c)
 {
-	struct p9_fid *fid = p9_fid_get(c->s, p9_get32(&c->in));
+	uint32_t num = p9_get32(&c->in);
 	uint64_t off = p9_get64(&c->in);
 	uint32_t count = read_room(c, p9_get32(&c->in));
-	int r = c->in.error;
+	struct p9_fid *fid;
+	int r;
 
-	if (!r)
+	if (c->in.error)
+		return c->in.error;
+	fid = p9_fid_use(c->s, num, &r);
+	if (fid)
 		r = transfer(c, fid, off, count, &reading);
 	p9_fid_put(c->s, fid);
 	return r;
@@ -243,54 +244,71 @@ int p9_read(struct p9_call *c)
 
 int p9_write(struct p9_call *c)
 {
-	struct p9_fid *fid = p9_fid_get(c->s, p9_get32(&c->in));
+	uint32_t num = p9_get32(&c->in);
 	uint64_t off = p9_get64(&c->in);
 	uint32_t count = p9_get32(&c->in);
-	int r = c->in.error;
+	struct p9_fid *fid;
+	int r;
 
-	if (!r && count > c->size - P9_WRITE_HDR)
-		r = -EPROTO;
-	if (!r)
+	if (c->in.error)
+		return c->in.error;
+	if (count > c->size - P9_WRITE_HDR)
+		return -EPROTO;
+	fid = p9_fid_use(c->s, num, &r);
+	if (fid)
 		r = transfer(c, fid, off, count, &writing);
 	p9_fid_put(c->s, fid);
 	return r;
 }
 
 /* put_entry - one of Rreaddir at p, where there are `room` bytes: its length, 0: no room. */
-static int put_entry(struct p9_call *c, struct p9_fid *fid, const struct dirent64 *d, uint8_t *p,
+static int put_entry(struct p9_call *c, struct p9_fid *fid, const struct p9_entry *e, uint8_t *p,
 		     size_t room)
 {
-	size_t len = strlen(d->d_name);
 	/* Links and devices may be mapped to files. */
-	uint8_t dt = d->d_type == DT_REG && c->f->security == FS_MAPPED_XATTR ? DT_UNKNOWN
-									      : d->d_type;
+	uint8_t dt = e->type == DT_REG && c->f->security == FS_MAPPED_XATTR ? DT_UNKNOWN : e->type;
 	const struct p9_node *n = fid->node;
+	bool up = e->name_len == 2 && !memcmp(e->name, "..", 2);
 	uint64_t path;
 	int r;
 
-	if (room < 24 + len)
+	if (room < 24 + e->name_len)
 		return 0;
 	/* The folder that contains the shared one is nobody's business. */
-	if (!strcmp(d->d_name, "..") && n->root)
-		r = local_qid_path(c->f, n->dev, n->ino, &path);
-	else
-		r = local_qid_path(c->f, n->dev, d->d_ino, &path);
+	r = local_qid_path(c->f, n->dev, up && n->root ? n->ino : e->ino, &path);
 	if (r)
 		return r;
 	p[0] = dt == DT_DIR ? QTDIR : dt == DT_LNK ? QTSYMLINK : QTFILE;
 	put_le32(p + 1, 0);
 	put_le64(p + 5, path);
-	put_le64(p + 13, (uint64_t)d->d_off);
+	put_le64(p + 13, e->off);
 	p[21] = dt;
-	put_le16(p + 22, (uint16_t)len);
-	memcpy(p + 24, d->d_name, len);
-	return (int)(24 + len);
+	put_le16(p + 22, (uint16_t)e->name_len);
+	memcpy(p + 24, e->name, e->name_len);
+	fid->dir_at = e->off;
+	return (int)(24 + e->name_len);
 }
 
-/* list - fill up to count bytes with entries from position `off`, as earlier entries gave it.  What
- * the host gave and did not fit is read again the next time.  fid->lock held; bytes, or -errno. */
-static ssize_t list(struct p9_call *c, struct p9_fid *fid, uint64_t off, uint8_t *to,
-		    uint32_t count)
+/* list_saved - what was left of the folder when it was saved. */
+static ssize_t list_saved(struct p9_call *c, struct p9_fid *fid, const uint8_t *at, uint8_t *to,
+			  uint32_t count)
+{
+	struct p9_entry e;
+	uint32_t len = 0;
+
+	while (p9_listing_next(fid->listing, &at, &e)) {
+		int r = put_entry(c, fid, &e, to + len, count - len);
+
+		if (r <= 0)
+			return len ? (ssize_t)len : r ? r : -EINVAL;
+		len += (uint32_t)r;
+	}
+	return len;
+}
+
+/* list_host - what the host gave and did not fit is read again the next time. */
+static ssize_t list_host(struct p9_call *c, struct p9_fid *fid, uint64_t off, uint8_t *to,
+			 uint32_t count)
 {
 	_Alignas(struct dirent64) char buf[16384];
 	uint32_t len = 0;
@@ -306,7 +324,9 @@ static ssize_t list(struct p9_call *c, struct p9_fid *fid, uint64_t off, uint8_t
 			return len;
 		for (ssize_t at = 0; at < n;) {
 			const struct dirent64 *d = (const void *)(buf + at);
-			int r = put_entry(c, fid, d, to + len, count - len);
+			struct p9_entry e = {d->d_name, strlen(d->d_name), d->d_ino,
+					     (uint64_t)d->d_off, d->d_type};
+			int r = put_entry(c, fid, &e, to + len, count - len);
 
 			if (r <= 0)
 				return len ? (ssize_t)len : r ? r : -EINVAL;
@@ -316,20 +336,39 @@ static ssize_t list(struct p9_call *c, struct p9_fid *fid, uint64_t off, uint8_t
 	}
 }
 
+/* list - fill up to count bytes with entries from position `off`, as earlier entries gave it.
+ * fid->lock held; bytes, or -errno. */
+static ssize_t list(struct p9_call *c, struct p9_fid *fid, uint64_t off, uint8_t *to,
+		    uint32_t count)
+{
+	const uint8_t *at = fid->listing ? p9_listing_after(fid->listing, off) : NULL;
+
+	if (at)
+		return list_saved(c, fid, at, to, count);
+	/* From the beginning it is the host's again. */
+	if (!off) {
+		p9_listing_free(fid->listing);
+		fid->listing = NULL;
+		fid->dir_at = 0;
+	}
+	return list_host(c, fid, off, to, count);
+}
+
 int p9_readdir(struct p9_call *c)
 {
-	struct p9_fid *fid = p9_fid_get(c->s, p9_get32(&c->in));
+	uint32_t num = p9_get32(&c->in);
 	uint64_t off = p9_get64(&c->in);
 	uint32_t count = read_room(c, p9_get32(&c->in));
-	ssize_t n = c->in.error;
+	struct p9_fid *fid;
 	uint8_t *buf;
+	ssize_t n;
+	int r;
 
-	if (!n && !fid)
-		n = -EBADF;
-	if (n) {
-		p9_fid_put(c->s, fid);
-		return (int)n;
-	}
+	if (c->in.error)
+		return c->in.error;
+	fid = p9_fid_use(c->s, num, &r);
+	if (!fid)
+		return r;
 	buf = xzalloc((size_t)count + 1);
 	lock_take(&fid->lock);
 	n = fid->kind == FID_DIR ? list(c, fid, off, buf, count) : -ENOTDIR;
@@ -346,15 +385,17 @@ int p9_readdir(struct p9_call *c)
 
 int p9_fsync(struct p9_call *c)
 {
-	struct p9_fid *fid = p9_fid_get(c->s, p9_get32(&c->in));
+	uint32_t num = p9_get32(&c->in);
 	/* Older clients don't say. */
 	bool data = c->in.end - c->in.p >= 4 && p9_get32(&c->in);
 	enum p9_fid_kind kind;
-	int r = c->in.error;
+	struct p9_fid *fid;
+	int r;
 
-	if (!r && !fid)
-		r = -EBADF;
-	if (!r) {
+	if (c->in.error)
+		return c->in.error;
+	fid = p9_fid_use(c->s, num, &r);
+	if (fid) {
 		kind = fid_kind(fid);
 		if (kind != FID_FILE && kind != FID_DIR)
 			r = -EBADF;

@@ -5,7 +5,7 @@
 #include "back/fs/p9_int.h"
 #include "base/base.h"
 
-static uint8_t *take(struct p9_in *in, size_t n)
+uint8_t *p9_getbytes(struct p9_in *in, size_t n)
 {
 	uint8_t *p = in->p;
 
@@ -19,28 +19,28 @@ static uint8_t *take(struct p9_in *in, size_t n)
 
 uint8_t p9_get8(struct p9_in *in)
 {
-	uint8_t *p = take(in, 1);
+	uint8_t *p = p9_getbytes(in, 1);
 
 	return p ? *p : 0;
 }
 
 uint16_t p9_get16(struct p9_in *in)
 {
-	uint8_t *p = take(in, 2);
+	uint8_t *p = p9_getbytes(in, 2);
 
 	return p ? get_le16(p) : 0;
 }
 
 uint32_t p9_get32(struct p9_in *in)
 {
-	uint8_t *p = take(in, 4);
+	uint8_t *p = p9_getbytes(in, 4);
 
 	return p ? get_le32(p) : 0;
 }
 
 uint64_t p9_get64(struct p9_in *in)
 {
-	uint8_t *p = take(in, 8);
+	uint8_t *p = p9_getbytes(in, 8);
 
 	return p ? get_le64(p) : 0;
 }
@@ -48,7 +48,7 @@ uint64_t p9_get64(struct p9_in *in)
 char *p9_getstr(struct p9_in *in)
 {
 	size_t len = p9_get16(in);
-	uint8_t *p = take(in, len);
+	uint8_t *p = p9_getbytes(in, len);
 	char *s;
 
 	if (p && memchr(p, 0, len))

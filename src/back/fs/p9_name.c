@@ -100,9 +100,9 @@ int p9_walk(struct p9_call *c)
 		names[i] = p9_getstr(&c->in);
 	if (c->in.error)
 		return c->in.error;
-	fid = p9_fid_get(c->s, num);
+	fid = p9_fid_use(c->s, num, &r);
 	if (!fid)
-		return -EBADF;
+		return r;
 	lock_take(&fid->lock);
 	r = fid->kind == FID_XATTR_READ || fid->kind == FID_XATTR_WRITE ? -EBADF : 0;
 	lock_drop(&fid->lock);
@@ -336,6 +336,8 @@ int p9_remove(struct p9_call *c)
 
 	if (!r && !(fid && p9_fid_remove(c->s, fid)))
 		r = -EBADF;
+	if (!r && fid->stale)
+		r = -ESTALE;
 	if (!r) {
 		n = p9_fid_node(c->s, fid);
 		r = remove_node(c, n);

@@ -251,6 +251,18 @@ bool p9_queue_in_use(struct p9_queue *q)
 	return p9_in_use(q->s);
 }
 
+uint32_t p9_queue_save(struct p9_queue *q, uint8_t **data)
+{
+	p9_queue_drain(q);
+	return p9_save(q->s, data);
+}
+
+void p9_queue_load(struct p9_queue *q, const struct p9_saved *v)
+{
+	p9_queue_drain(q);
+	p9_load(q->s, v);
+}
+
 void p9_queue_destroy(struct p9_queue *q)
 {
 	p9_queue_reset(q);

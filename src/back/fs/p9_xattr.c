@@ -12,9 +12,7 @@
 #include "back/fs/p9_int.h"
 #include "base/base.h"
 
-#define XATTR_NAME_LEN 255
-
-static uint8_t *value_alloc(struct p9_server *s, size_t size)
+uint8_t *p9_xattr_alloc(struct p9_server *s, size_t size)
 {
 	if (atomic_fetch_add(&s->xattr_mem, size) > P9_XATTR_MEM - size) {
 		atomic_fetch_sub(&s->xattr_mem, size);
@@ -34,7 +32,7 @@ void p9_xattr_free(struct p9_server *s, struct p9_fid *fid)
 /* Make a new fid one for reading `value`. */
 static int reading_fid(struct p9_call *c, struct p9_fid *fid, const uint8_t *value, size_t len)
 {
-	uint8_t *copy = value_alloc(c->s, len);
+	uint8_t *copy = p9_xattr_alloc(c->s, len);
 	int r = 0;
 
 	if (!copy)
@@ -89,9 +87,9 @@ int p9_xattrwalk(struct p9_call *c)
 
 	if (c->in.error)
 		return c->in.error;
-	fid = p9_fid_get(c->s, num);
+	fid = p9_fid_use(c->s, num, &r);
 	if (!fid)
-		return -EBADF;
+		return r;
 	buf = xrealloc(NULL, FS_XATTR_MAX);
 	r = xattr_walk(c, fid, newfid, name, buf);
 	free(buf);
@@ -106,7 +104,7 @@ static int writing_fid(struct p9_call *c, struct p9_fid *fid, const char *name, 
 
 	if (fid->kind != FID_NODE)
 		return -EBUSY;
-	value = value_alloc(c->s, size);
+	value = p9_xattr_alloc(c->s, size);
 	if (!value)
 		return -ENOMEM;
 	fid->kind = FID_XATTR_WRITE;
@@ -129,15 +127,15 @@ int p9_xattrcreate(struct p9_call *c)
 	flags = p9_get32(&c->in);
 	if (c->in.error)
 		return c->in.error;
-	if (!*name || strlen(name) > XATTR_NAME_LEN)
+	if (!*name || strlen(name) > P9_XATTR_NAME_MAX)
 		return -ERANGE;
 	if (size > FS_XATTR_MAX)
 		return -E2BIG;
 	if (flags & ~(uint32_t)(XATTR_CREATE | XATTR_REPLACE))
 		return -EINVAL;
-	fid = p9_fid_get(c->s, num);
+	fid = p9_fid_use(c->s, num, &r);
 	if (!fid)
-		return -EBADF;
+		return r;
 	lock_take(&fid->lock);
 	r = writing_fid(c, fid, name, size, (int)flags);
 	lock_drop(&fid->lock);
@@ -178,6 +176,8 @@ int p9_xattr_commit(struct p9_server *s, struct p9_fid *fid)
 	lock_take(&fid->lock);
 	if (fid->kind != FID_XATTR_WRITE)
 		;
+	else if (fid->stale)
+		r = -ESTALE;
 	else if (fid->xattr_len != fid->xattr_size)
 		r = -EINVAL;
 	/* Nothing to replace a value by: this is how clients ask for its removal. */

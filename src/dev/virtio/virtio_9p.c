@@ -7,11 +7,14 @@
  * pushed when the machine's lock is held again, on whatever thread that is.  A driver that sends
  * what is no message, or leaves no room for a reply, breaks its device.
  *
- * Saved state: what a client has open are files of this host, by descriptors, some without a name
- * by now.  There is no form of it that another process, let alone another host, could open again
- * without the guest noticing.  So a state that was saved while the folder was mounted is refused
- * when it is loaded; the guest must unmount shared folders before.  (QEMU forbids migration for as
- * long.)
+ * Saved state: what a client has open is saved by names and looked up again where the state is
+ * loaded (back/fs/p9_save.c).  A load only checks it; the session that there is stays until the
+ * guest goes on, with the first kick, and the other then takes its place.  So when a load fails,
+ * here or in a part of the machine that comes later, nothing has to be found again: the bytes that
+ * are put back are those of the session that is still there, and it goes on, with what has no name
+ * any more.
+ *
+ * Version 1 had no sessions: a state that was saved while the folder was mounted is refused.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -33,8 +36,18 @@ struct virtio_9p {
 	struct virtio_dev v;
 	struct p9_queue *q;
 	char *tag;
+	uint32_t reload, n_kicked; /* for tests: every so many elements, or 0 */
 	bool stopping; /* elements are given up, not handed back */
-	bool mounted; /* saved: the driver has files of the folder in use */
+	/* Saved; session is only up to date, or there at all, from pre_save or post_load to the
+	 * next message. */
+	bool mounted; /* the driver has files of the folder in use */
+	uint32_t n_session;
+	uint8_t *session;
+	/* The session that q has, in the same form and for the same time, when that may be another.
+	 */
+	uint32_t n_live;
+	uint8_t *live;
+	struct p9_saved *loaded; /* takes the place of q's with the next message */
 };
 
 struct v9_req {
@@ -64,6 +77,30 @@ static void v9_done(struct p9_req *r, int rc, uint32_t reply_len)
 	virtq_notify(q);
 }
 
+/* forget_saved - before anything happens to the session. */
+static void forget_saved(struct virtio_9p *d)
+{
+	p9_saved_free(d->loaded);
+	free(d->session);
+	free(d->live);
+	d->loaded = NULL;
+	d->session = d->live = NULL;
+	d->n_session = d->n_live = 0;
+}
+
+/* reload - for tests: as if the machine was saved and loaded here. */
+static void reload(struct virtio_9p *d)
+{
+	struct p9_saved *v;
+	uint8_t *data;
+	uint32_t len = p9_queue_save(d->q, &data);
+
+	bug_on(p9_saved_read(&v, data, len, NULL));
+	p9_queue_load(d->q, v);
+	p9_saved_free(v);
+	free(data);
+}
+
 static void v9_kick(struct virtio_dev *v, unsigned n)
 {
 	struct virtio_9p *d = container_of(v, struct virtio_9p, v);
@@ -72,9 +109,14 @@ static void v9_kick(struct virtio_dev *v, unsigned n)
 	/* The end of the queue's threads lets others have the lock: too late for them. */
 	if (d->stopping)
 		return;
+	if (d->loaded)
+		p9_queue_load(d->q, d->loaded);
+	forget_saved(d);
 	while ((el = virtq_pop(virtio_queue(v, n)))) {
 		struct v9_req *req = xzalloc(sizeof(*req));
 
+		if (d->reload && ++d->n_kicked % d->reload == 0)
+			reload(d);
 		req->d = d;
 		req->el = el;
 		req->r.io = (struct p9_io){el->out, el->n_out, el->in, el->n_in};
@@ -88,10 +130,12 @@ static void v9_stop(struct virtio_dev *v, int q)
 	struct virtio_9p *d = container_of(v, struct virtio_9p, v);
 
 	d->stopping = true;
-	if (q < 0)
+	if (q < 0) {
 		p9_queue_reset(d->q);
-	else
+		forget_saved(d);
+	} else {
 		p9_queue_cancel(d->q);
+	}
 	d->stopping = false;
 }
 
@@ -107,6 +151,7 @@ static void v9_unrealize(struct virtio_dev *v)
 	d->stopping = true;
 	p9_queue_destroy(d->q);
 	virtio_fini(v);
+	forget_saved(d);
 	free(d->tag);
 	free(d);
 }
@@ -131,30 +176,49 @@ static void v9_pre_save(void *obj)
 {
 	struct virtio_9p *d = obj;
 
+	/* What was loaded and not begun is what there is to save. */
+	if (d->loaded)
+		return;
+	forget_saved(d);
+	d->n_session = p9_queue_save(d->q, &d->session);
 	d->mounted = p9_queue_in_use(d->q);
+	d->n_live = d->n_session;
+	d->live = memcpy(xrealloc(NULL, d->n_live), d->session, d->n_live);
 }
 
 static int v9_post_load(void *obj, struct err **e)
 {
 	struct virtio_9p *d = obj;
+	struct p9_saved *v = NULL;
+	int r;
 
-	if (!d->mounted)
-		return 0;
-	return err_set(
-		e, EINVAL,
-		"the guest had shared folder '%s' mounted when it was saved: open "
-		"files of the host can't be restored (unmount it in the guest before saving)",
-		d->tag);
+	if (d->mounted && !d->n_session)
+		return err_set(e, EINVAL,
+			       "the guest had shared folder '%s' mounted when it was saved by an "
+			       "older version, which did not save what is needed to go on",
+			       d->tag);
+	if (d->n_session != d->n_live || !d->live || memcmp(d->session, d->live, d->n_live)) {
+		r = p9_saved_read(&v, d->session, d->n_session, e);
+		if (r) {
+			err_prefix(e, "'%s'", d->tag);
+			return r;
+		}
+	}
+	p9_saved_free(d->loaded);
+	d->loaded = v;
+	return 0;
 }
 
 static const struct state_field v9_fields[] = {
 	STATE_FIELD(struct virtio_9p, mounted, STATE_BOOL),
+	STATE_VARIES(struct virtio_9p, session, n_session, P9_SAVED_MAX, 2),
 	STATE_END,
 };
 
 static const struct state_desc v9_state = {
 	.name = "virtio-9p",
-	.version = 1,
+	.version = 2,
+	.oldest = 1,
 	.fields = v9_fields,
 	.pre_save = v9_pre_save,
 	.post_load = v9_post_load,
@@ -189,6 +253,7 @@ static int v9_create(const struct dev_place *p, const struct dev_opts *o, struct
 	struct virtio_9p *d = xzalloc(sizeof(*d));
 
 	d->tag = xstrdup(dev_opt_str(o, "mount_tag"));
+	d->reload = (uint32_t)dev_opt_num(o, "x-reload");
 	d->q = p9_queue_create(dev_opt_object(o, "fsdev"), p->env->lock, WORKERS);
 	virtio_init(&d->v, &v9_ops, p->env, p->id, 1, QUEUE_SIZE, (uint32_t)(2 + strlen(d->tag)));
 	*out = &d->v;
@@ -198,6 +263,8 @@ static int v9_create(const struct dev_place *p, const struct dev_opts *o, struct
 static const struct dev_prop v9_props[] = {
 	{"fsdev", "name of an -fsdev", NULL, PROP_FSDEV, 0, NULL},
 	{"mount_tag", "name by which the guest mounts it", NULL, PROP_STR, 0, NULL},
+	{"x-reload", "for tests: before each Nth request, save and load all open files", "0",
+	 PROP_UINT, UINT32_MAX, NULL},
 	{0},
 };
 

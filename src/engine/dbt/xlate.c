@@ -444,8 +444,7 @@ static bool try_block(struct xlate *x)
 	x->mode = x->v->mode;
 	x->windows = x->mode & DBT_MODE_WINDOWS;
 	x->stack = x->mode & DBT_MODE_STACK;
-	x->returns = !getenv("NORET") && (x->mode & X86_MODE_CPL3) &&
-		     !(x->v->stress & DBT_STRESS_NO_LINK);
+	x->returns = (x->mode & X86_MODE_CPL3) && !(x->v->stress & DBT_STRESS_NO_LINK);
 	do {
 		x->tb = new_tb(x);
 		if (!x->tb)

@@ -2,8 +2,10 @@
 /*
  * Any bytes as a client of a shared folder.  The first says how the folder is shared; then messages
  * follow: a type, the room for the reply in units of 16 bytes, the length of the body, and the
- * body. Whatever they are, what is outside of the folder stays as it was, no descriptor is lost,
- * and each reply is well formed.
+ * body. Two types that no client has are about saved sessions: LOAD, the body is one; AGAIN, it
+ * says what of the present one is changed (2 bytes where, 1 to what, and so on) before that is
+ * loaded. Whatever they are, what is outside of the folder stays as it was, no descriptor is lost,
+ * each reply is well formed, and what was saved can be loaded.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -21,6 +23,8 @@
 #define NO_ATTACH 0x80 /* of the first byte: the client says everything itself */
 #define RAW 0x80 /* of a type: the length in the message is the body's first 4 bytes */
 #define ROOM 4096
+#define LOAD 1
+#define AGAIN 2
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -96,6 +100,34 @@ static void check_outside(const char *dir)
 	must(rmdir(in_dir(dir, "outside")));
 }
 
+/* load - any bytes as a saved session. */
+static bool load(struct p9_server *s, const uint8_t *data, size_t len)
+{
+	struct p9_saved *v;
+
+	if (p9_saved_read(&v, data, len, NULL))
+		return false;
+	p9_load(s, v);
+	p9_saved_free(v);
+	return true;
+}
+
+static void load_again(struct p9_server *s, const uint8_t *p, size_t n)
+{
+	uint8_t *data;
+	uint32_t len = p9_save(s, &data);
+
+	data = realloc(data, len); /* for the sanitizer */
+	for (; n >= 3; p += 3, n -= 3)
+		data[get_le16(p) % len] = p[2];
+	load(s, data, len);
+	free(data);
+	len = p9_save(s, &data);
+	if (!load(s, data, len))
+		abort();
+	free(data);
+}
+
 /* message - hand over one: false when there is no more. */
 static bool message(struct p9_server *s, const uint8_t **data, const uint8_t *end)
 {
@@ -121,9 +153,13 @@ static bool message(struct p9_server *s, const uint8_t **data, const uint8_t *en
 	*data += 4 + len;
 	o = (struct iovec){out, P9_HDR + len};
 	i.iov_len = room ? room : ROOM;
-	if (!p9_handle(s, &io, &n) &&
-	    (n < P9_HDR || n > i.iov_len || get_le32(in) != n ||
-	     (in[4] != (type & ~RAW) + 1 && (in[4] != P9_RLERROR || n != P9_ERROR_LEN))))
+	if (type == LOAD)
+		load(s, out + P9_HDR, len);
+	else if (type == AGAIN)
+		load_again(s, out + P9_HDR, len);
+	else if (!p9_handle(s, &io, &n) &&
+		 (n < P9_HDR || n > i.iov_len || get_le32(in) != n ||
+		  (in[4] != (type & ~RAW) + 1 && (in[4] != P9_RLERROR || n != P9_ERROR_LEN))))
 		abort();
 	free(out);
 	return true;
@@ -160,6 +196,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		abort();
 	populate(dir);
 	log = log_create();
+	must(log_open(log, "/dev/null", NULL));
 	opts = xasprintf("local,id=f,path=%s/share,security_model=%s", dir, models[*data & 3]);
 	must(fsdev_open(&f, log, opts, NULL));
 	free(opts);
