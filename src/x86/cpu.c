@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A software vCPU's life, its derived state, and events from other threads. */
 #include "x86/cpu.h"
+#include <signal.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #include "x86/bounce.h"
 #include "x86/cpuid.h"
 #include "x86/debug.h"
@@ -117,6 +120,7 @@ void x86_cpu_init(struct x86_cpu *c, struct x86_vm *vm, unsigned index, uint32_t
 	c->pages_1g = x86_cpuid_has(vm->cpuid, X86_FEAT_PDPE1GB);
 	atomic_store(&c->events, 0);
 	c->attn = &c->own_attn;
+	atomic_store(&c->outside, 0);
 	atomic_store(c->attn, 0);
 	for (unsigned v = 0; v < X86_VIEW_COUNT; v++)
 		memset(c->tlbs[v].used, 0xff, sizeof(c->tlbs[v].used));
@@ -159,11 +163,21 @@ void x86_cpu_set(struct x86_cpu *c, const struct x86_state *in)
 		memset(c->pdpte, 0, sizeof(c->pdpte));
 }
 
+void x86_attend(struct x86_cpu *c)
+{
+	int fd;
+
+	atomic_store(c->attn, 1);
+	fd = atomic_load(&c->outside);
+	if (unlikely(fd > 0))
+		syscall(SYS_pidfd_send_signal, fd, SIGUSR1, NULL, 0);
+}
+
 void x86_event_set(struct x86_cpu *c, uint32_t bits)
 {
 	uint32_t old = atomic_fetch_or_explicit(&c->events, bits, memory_order_seq_cst);
 
-	atomic_store(c->attn, 1);
+	x86_attend(c);
 	if (~old & bits)
 		X86_HOST(c, wake, c->index);
 }
@@ -175,7 +189,7 @@ void x86_event_init(struct x86_cpu *c)
 	while (!atomic_compare_exchange_weak(&c->events, &old,
 					     (old & ~X86_EV_SIPI) | X86_EV_INIT))
 		;
-	atomic_store(c->attn, 1);
+	x86_attend(c);
 	if (!(old & X86_EV_INIT))
 		X86_HOST(c, wake, c->index);
 }

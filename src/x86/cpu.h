@@ -124,6 +124,8 @@ struct x86_cpu {
 	 * to wait. */
 	_Atomic uint32_t *attn; /* own_attn, or where the engine's code reaches it better */
 	_Atomic uint32_t own_attn;
+	/* While a process of its own runs the guest's code: its descriptor (pidfd); else 0. */
+	_Atomic int outside;
 	_Atomic uint8_t sipi_vector; /* of X86_EV_SIPI: set before the event; goes to s when it is taken */
 	uint64_t zero;	     /* always 0: absent base, index or segment of an address */
 	uint64_t code_base;  /* linear address of the page of the running block */
@@ -232,6 +234,8 @@ void x86_cpu_fini(struct x86_cpu *c);
 void x86_cpu_get(const struct x86_cpu *c, struct x86_state *out);
 void x86_cpu_set(struct x86_cpu *c, const struct x86_state *in);
 
+/* x86_attend - set c->attn, and make guest code look at it.  Any thread. */
+void x86_attend(struct x86_cpu *c);
 /* x86_event_set - set event bits from any thread and wake the vCPU; _clear for level events. */
 void x86_event_set(struct x86_cpu *c, uint32_t bits);
 /* x86_event_init - x86_event_set of X86_EV_INIT; a SIPI that came before and was not looked at is gone. */
@@ -240,7 +244,7 @@ void x86_event_init(struct x86_cpu *c);
 static inline void x86_event_hint(struct x86_cpu *c, uint32_t bits)
 {
 	atomic_fetch_or(&c->events, bits);
-	atomic_store(c->attn, 1);
+	x86_attend(c);
 }
 
 static inline void x86_event_clear(struct x86_cpu *c, uint32_t bits)

@@ -49,9 +49,9 @@ struct x86_place {
 bool x86_tlb_try(struct x86_cpu *c, uint64_t va, enum x86_access access, enum x86_view view,
 		 struct x86_place *out);
 
-/* x86_still_mapped - with paging on: would a user access to va go to the guest-physical page, to be written to
- * if `write`, and change nothing in the page tables?  va is canonical; on the vCPU's thread. */
-bool x86_still_mapped(struct x86_cpu *c, uint64_t va, uint64_t page, bool write);
+/* x86_still_mapped - with paging on: would a user access of that kind to va go to the guest-physical
+ * page, and change nothing in the page tables?  va is canonical; on the vCPU's thread. */
+bool x86_still_mapped(struct x86_cpu *c, uint64_t va, uint64_t page, enum x86_access access);
 
 /* Slow paths: TLB miss, page crossing, MMIO, code pages, watchpoints.  size 1, 2, 4 or 8. */
 uint64_t x86_ld_slow(struct x86_cpu *c, uint64_t va, unsigned size, enum x86_view view);

@@ -251,13 +251,13 @@ bool walk_peek(struct x86_cpu *c, uint64_t va, struct x86_walk *w)
 	return walk_tables(&k, w);
 }
 
-bool x86_still_mapped(struct x86_cpu *c, uint64_t va, uint64_t page, bool write)
+bool x86_still_mapped(struct x86_cpu *c, uint64_t va, uint64_t page, enum x86_access access)
 {
 	struct walker k = { .c = c, .va = va };
 	struct x86_walk w;
 
 	return walk_tables(&k, &w) && w.accessed && w.user && w.gpa - page < PAGE_SIZE &&
-	       (!write || (w.write && w.dirty));
+	       (access != X86_WRITE || (w.write && w.dirty)) && (access != X86_EXEC || !w.nx);
 }
 
 bool x86_load_pdptes(struct x86_cpu *c, uint64_t cr3, uint64_t out[4])

@@ -161,11 +161,11 @@ END
 """
 
 
-with open(os.path.join(ROOT, "tests", "system", "guest", "returns.c"), encoding="utf-8") as _file:
-    RETURNS = f"""cat >returns.c <<'END'
-{_file.read()}END
-gcc -O2 -mno-red-zone -o returns returns.c && ./returns
-"""
+def program(name):
+    """One of tests/system/guest, compiled and run there."""
+    with open(os.path.join(ROOT, "tests", "system", "guest", name + ".c"), encoding="utf-8") as f:
+        return (f"cat >{name}.c <<'END'\n{f.read()}END\n"
+                f"gcc -O2 -mno-red-zone -o {name} {name}.c && ./{name}\n")
 
 
 def stress(name, options, seconds=4, quick=True):
@@ -182,7 +182,8 @@ JOBS = [
     Job("dpkg", DPKG),
     Job("sqlite", SQLITE),
     Job("packers", PACKERS),
-    Job("returns", RETURNS),
+    Job("returns", program("returns")),
+    Job("direct", program("direct")),
     Job("files", "find /usr/lib/python3.11 -type f | sort | xargs sha256sum | sha256sum"),
     Job("all-files", "find /usr -xdev -type f | sort | xargs sha256sum | sha256sum", quick=False),
     stress("cpu", "--cpu 2 --cpu-method fft --cpu-ops 20"),
@@ -272,12 +273,13 @@ def problem(job, got, want):
 
 
 QUICK = [j for j in JOBS if j.quick]
-WINDOWS = [j for j in JOBS if j.name in ("returns", "python", "gcc", "node", "stress-signals")]
+WINDOWS = [j for j in JOBS if j.name in ("returns", "direct", "python", "gcc", "node", "stress-signals")]
 
 
 @case("userland/smp1", 1, QUICK, cost=200)
 @case("userland/smp2", 2, QUICK, cost=200)
 @case("userland/windows", 2, WINDOWS, "DOPPEL_DBT_STRESS=windows", cost=80)
+@case("userland/direct", 2, WINDOWS, "DOPPEL_DBT_STRESS=direct", cost=80)
 @case("userland/long-smp1", 1, JOBS, cost=1500, long=True)
 @case("userland/long-smp2", 2, JOBS, cost=1500, long=True)
 def userland(smp, jobs, *environment):
@@ -305,8 +307,8 @@ def userland(smp, jobs, *environment):
     guest.poweroff()
 
 
-def windows_opened(commands, *environment):
-    """How often a program was given windows while a guest's shell did that."""
+def stats_of(commands, what, *environment):
+    """A number of -d stats while a guest's shell did that."""
     stats = tmp(f"stats{len(os.listdir(tmp('')))}")
     guest = Linux(machine="q35", options=["-d", "stats", "-D", stats], environment=environment)
     guest.wait_for_shell()
@@ -314,14 +316,28 @@ def windows_opened(commands, *environment):
         guest.run(command, 300)
     guest.poweroff()
     with open(stats, encoding="utf-8") as f:
-        return int(re.search(r"windows (\d+), fills", f.read())[1])
+        return int(re.search(what, f.read())[1])
+
+
+LOOP = "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done"
 
 
 @case("userland/windows-policy", cost=20)
 def windows_policy():
-    loop = "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done"
+    def opened(commands, stress):
+        return stats_of(commands, r"windows (\d+), fills", f"DOPPEL_DBT_STRESS={stress}")
+
     grow = "x=$(head -c 40000000 /dev/zero | tr '\\0' x); x="
-    check_equal(windows_opened([loop], "DOPPEL_DBT_STRESS=no-windows"), 0, "switched off")
-    usual = windows_opened([loop, loop])
+    check_equal(opened([LOOP], "no-windows"), 0, "switched off")
+    usual = opened([LOOP, LOOP], "no-direct")
     check(usual >= 1, "a program that runs for long had none")
-    check(windows_opened([loop, grow, loop, loop]) > usual, "a program that grew kept its windows")
+    check(opened([LOOP, grow, LOOP, LOOP], "no-direct") > usual, "a program that grew kept its windows")
+
+
+@case("userland/direct-policy", cost=15)
+def direct_policy():
+    programs, calls = r"direct: programs (\d+)", r"direct: .*system calls (\d+)"
+    check_equal(stats_of([LOOP], programs, "DOPPEL_DBT_STRESS=no-direct"), 0, "switched off")
+    check(stats_of([LOOP], programs) >= 1, "a program that computes was not run directly")
+    chatty = "dd if=/dev/zero of=/dev/null bs=1 count=1000000"
+    check(stats_of([chatty], calls) < 200000, "a program that mostly calls the kernel was")

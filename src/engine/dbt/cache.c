@@ -370,9 +370,13 @@ void cache_raised(struct dbt_cpu *v)
 	atomic_store_explicit(&v->raised.n, 0, memory_order_relaxed);
 	atomic_store_explicit(&v->raised.lock, 0, memory_order_release);
 	v->stats.pages_raised += n;
-	if (n > DBT_RAISED)
+	if (n > DBT_RAISED) {
 		cache_reset(v);
-	else
-		for (unsigned i = 0; i < n; i++)
-			cache_invalidate(v, page[i]);
+		windows_raised(v, NO_PAGE);
+		return;
+	}
+	for (unsigned i = 0; i < n; i++) {
+		cache_invalidate(v, page[i]);
+		windows_raised(v, page[i]);
+	}
 }

@@ -135,6 +135,8 @@ static void take_link(struct dbt_cpu *v)
 			interp_one(&v->in);
 		return;
 	}
+	if (direct_ahead(v, v->f.target))
+		return; /* from the run loop, which may run it directly */
 	b = find(v, v->link->apart);
 	if (b && v->link_generation == v->cache.generation)
 		cache_link(v, v->link, b, v->link->check);
@@ -178,6 +180,10 @@ static void turn(struct dbt_cpu *v)
 		return;
 	}
 	run_update(v);
+	if ((v->mode & DBT_MODE_DIRECT) && !interp_counted(&v->in) && direct_turn(v)) {
+		windows_look(v);
+		return;
+	}
 	b = find(v, false);
 	if (b && b->n_insns <= interp_left(&v->in))
 		after_exit(v, enter(v, b));
@@ -216,6 +222,7 @@ static enum engine_exit dbt_run(struct engine_vm *vm, unsigned cpu)
 	interp_begin(&v->in);
 	atomic_fetch_or(&v->in.cpu.events, EV_STEP);
 	run_set_tsc(v);
+	sched_getaffinity(0, sizeof(v->affinity), &v->affinity);
 	/* Translated code's is not for handlers. */
 	bug_on(sigaltstack(&stack, &before) < 0);
 	if (_setjmp(unwind)) {
@@ -227,6 +234,7 @@ static enum engine_exit dbt_run(struct engine_vm *vm, unsigned cpu)
 	}
 	why = loop(v, &unwind);
 	fpu_claim();
+	direct_unpin(v);
 	bug_on(sigaltstack(&before, NULL) < 0);
 	interp_end(&v->in);
 	return why;
@@ -262,7 +270,7 @@ static void raise_in(struct dbt_cpu *v, uint64_t page)
 	if (n <= DBT_RAISED)
 		atomic_store_explicit(&v->raised.n, n + 1, memory_order_relaxed);
 	atomic_store_explicit(&v->raised.lock, 0, memory_order_release);
-	atomic_store(v->in.cpu.attn, 1);
+	x86_attend(&v->in.cpu);
 }
 
 static void raised(void *opaque, uint64_t ram_off)
@@ -313,11 +321,14 @@ static void dbt_stats(struct engine_vm *vm, void (*emit)(void *opaque, const cha
 			 "cpu %u: blocks %lu, insns %lu, code bytes %lu, cache flushes %lu, "
 			 "links %lu, unlinks %lu, stale %lu, pages raised %lu, jump misses %lu, "
 			 "table fills %lu, table flushes %lu, table resets %lu, CR3 loads %lu, "
-			 "windows %lu, fills %lu, misses %lu, host faults %lu",
+			 "windows %lu, fills %lu, misses %lu, host faults %lu; "
+			 "direct: programs %lu, entries %lu, system calls %lu, interrupts %lu, "
+			 "faults %lu, fills %lu",
 			 n, s->blocks, s->insns, s->bytes, s->flushes, s->links, s->unlinks,
 			 s->stale, s->pages_raised, s->jump_misses, s->fills, s->lst_flushes,
 			 s->lst_resets, s->spaces, s->windows, s->window_fills, s->window_misses,
-			 s->host_faults);
+			 s->host_faults, s->direct, s->direct_entries, s->direct_calls,
+			 s->direct_interrupts, s->direct_faults, s->direct_fills);
 		emit(opaque, line);
 		snprintf(line, sizeof(line),
 			 "cpu %u: exits: poll %lu, fault %lu, link %lu, jump %lu, return %lu; "
@@ -386,6 +397,7 @@ static void frame_init(struct dbt_cpu *v)
 	v->f.arith = RFLAGS_ARITH;
 	v->f.not_arith = ~(RFLAGS_ARITH | no);
 	v->mode = UINT32_MAX;
+	v->direct_cpu = -1;
 	v->missed = NO_PAGE;
 }
 

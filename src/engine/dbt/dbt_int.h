@@ -9,6 +9,7 @@
  * says; the others are in the frame.  Arithmetic flags are in the host's flags, vector and x87
  * registers in their own (base/fpu.h).
  */
+#include <sched.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -123,11 +124,19 @@ struct dbt_windows { /* of an address space */
 	unsigned usual; /* the region of the last page that was mapped */
 	struct dbt_window_pool *pool;
 	bool stale; /* what is mapped must be looked at before it is used again */
+	struct direct *direct; /* the process that has the pages instead, if `away` */
+	bool away, direct_failed;
+	bool not_direct; /* not this program */
+	unsigned calm_direct, wait_direct; /* as `calm` and `wait`, for it */
+	uint64_t ran; /* ns of the host's processor, that the process has run at the last look ... */
+	uint64_t balance; /* ns gained by it, as far as they count */
+	unsigned bursts; /* ... since which it was entered so often */
 	struct dbt_shown { /* a page that is mapped */
 		uint64_t index, gpa, ram_off;
-		bool write;
+		bool write, exec;
 	} * shown_page;
 	unsigned mapped; /* how many */
+	uint32_t *slot; /* by index: where in shown_page it is, plus 1 */
 	uint64_t opened; /* when, for LRU */
 	unsigned fills, calm,
 		wait; /* since the last look; calm looks in a row; how many it takes */
@@ -137,13 +146,15 @@ struct dbt_windows { /* of an address space */
 struct dbt_window_pool {
 	void *map;
 	size_t map_size;
-	uint8_t *lists; /* of what is mapped, one a space */
+	uint8_t *lists; /* of what is mapped, and where each page is there; one a space */
 	size_t lists_size;
 	int fd; /* guest RAM */
 	bool always; /* under stress: whatever it costs */
+	bool direct; /* programs may be run directly */
+	bool umip; /* the host has it */
 	uint8_t *nothing; /* a region's size where nothing ever is */
 	unsigned n, mapped, mapped_max;
-	uint64_t clock, looked, blocks; /* blocks: translated when it was looked */
+	uint64_t clock, looked, blocks, to_user; /* the latter: dbt_cpu's when it was looked */
 	struct dbt_window {
 		uint8_t *at;
 		struct dbt_windows *of; /* NULL: free */
@@ -181,6 +192,7 @@ struct lst_code { /* one execute table: RAM page number + 1, 0: not known */
 struct lst_space {
 	uint16_t pcid;
 	uint64_t used; /* for LRU */
+	uint64_t root; /* CR3 when it was taken or flushed */
 	struct lst_tab user, su; /* su: supervisor with user pages; its upper half is sup's */
 	struct dbt_windows windows;
 	struct lst_code code;
@@ -257,7 +269,8 @@ struct tb_line { /* of the hash of blocks: a cache line */
 
 struct dbt_stats {
 	uint64_t blocks, insns, bytes, flushes, links, unlinks, fills, jump_misses, stale,
-		pages_raised, windows, window_fills, window_misses;
+		pages_raised, windows, window_fills, window_misses, direct, direct_entries, direct_calls,
+		direct_interrupts, direct_faults, direct_fills;
 	uint64_t by_insn[ZYDIS_MNEMONIC_MAX_VALUE +
 			 1]; /* run by the interpreter: what is not translated */
 	uint64_t in_place, calls, lst_flushes, lst_resets, spaces, host_faults,
@@ -306,6 +319,8 @@ static inline unsigned stub_size(unsigned size)
 #define DBT_STRESS_EXACT_FLAGS BIT(4)
 #define DBT_STRESS_WINDOWS BIT(5)
 #define DBT_STRESS_NO_WINDOWS BIT(6)
+#define DBT_STRESS_DIRECT BIT(7)
+#define DBT_STRESS_NO_DIRECT BIT(8)
 
 #define DBT_SYMBOLS_PERF BIT(0)
 #define DBT_SYMBOLS_GDB BIT(1)
@@ -342,6 +357,14 @@ struct dbt_cpu {
 	uint64_t fip_loaded, fdp_loaded; /* when guest state came into the registers */
 	struct lst lst;
 	struct dbt_window_pool pool;
+	struct direct_seen { /* pages of code that were looked at (direct.c) */
+		uint64_t page, before; /* numbers + 1; `before` lies before it, 0: not known */
+		uint32_t gen;
+		uint8_t code; /* direct_code() */
+	} direct_seen[4096];
+	int direct_cpu; /* of the host, that this thread is kept on; -1: none */
+	cpu_set_t affinity; /* what it may run on otherwise */
+	uint64_t to_user; /* how often user code was entered */
 	uint64_t missed; /* the instruction that found nothing in a window, or NO_PAGE */
 	struct dbt_cache cache;
 	struct xlate *xlate;
@@ -391,6 +414,12 @@ static inline bool windows_on(const struct dbt_cpu *v)
 	return v->lst.space[v->lst.cur].windows.on;
 }
 
+/* Is its user code run directly, or to be? */
+static inline bool windows_away(const struct dbt_cpu *v)
+{
+	return v->lst.space[v->lst.cur].windows.away;
+}
+
 /* Memory operands in translated code: a field of the frame, of the vCPU, of the jump cache. */
 static inline struct emem em_frame(int32_t disp)
 {
@@ -420,6 +449,7 @@ _Static_assert(offsetof(struct dbt_frame, sign) == 2 * FR_BIAS - 8, "");
 #define DBT_MODE_SMAP BIT(22)
 #define DBT_MODE_WINDOWS BIT(15) /* the address space has windows (64-bit user code) ... */
 #define DBT_MODE_STACK BIT(9) /* ... and RSP is in WINDOW_HIGH, or a few steps outside */
+#define DBT_MODE_DIRECT BIT(23) /* only what cannot be run directly is translated (direct.c) */
 #define DBT_MODE_USER64 (X86_MODE_CPL3 | X86_MODE_CS64)
 uint32_t dbt_mode(const struct x86_cpu *c);
 
@@ -470,11 +500,11 @@ extern const struct x86_tlb_ops dbt_tlb_ops;
 /* --- window.c: user memory by the host's page tables --- */
 void windows_create(struct dbt_cpu *v, unsigned n_cpus); /* none where that cannot be */
 void windows_destroy(struct dbt_cpu *v);
-/* windows_map - an entry of the space's table was set (was: another one before); windows_drop - n
+/* windows_map - an entry of the space's table was set; windows_drop - n
  * of them were cleared or narrowed (all in one chunk); windows_clear - all were, for good;
  * windows_stale - all were, but most are likely to come again: windows_check makes those that do,
  * before user code runs. */
-void windows_map(struct dbt_windows *w, uint64_t index, const struct x86_place *p, bool was);
+void windows_map(struct dbt_windows *w, uint64_t index, const struct x86_place *p);
 void windows_drop(struct dbt_windows *w, uint64_t index, unsigned n);
 void windows_clear(struct dbt_windows *w);
 void windows_stale(struct dbt_windows *w);
@@ -499,6 +529,48 @@ void windows_not_high(struct dbt_cpu *v, uint64_t ram_off);
 bool windows_was_not_high(const struct dbt_cpu *v, uint64_t ram_off);
 void windows_view(struct dbt_cpu *v); /* dbt_cpu.delta is to be that of the space in use */
 void windows_forget(struct dbt_cpu *v); /* which instructions those were */
+/* windows_shown - the page of that index as it is mapped, or NULL. */
+struct dbt_shown *windows_shown(const struct dbt_windows *w, uint64_t index);
+/* windows_raised - code on a page of RAM was written to (NO_PAGE: on any). */
+void windows_raised(struct dbt_cpu *v, uint64_t ram_page);
+
+/* --- direct.c: user code run by the host as it is --- */
+/* direct_start - a process for a program; ram: the descriptor of guest RAM.  NULL: the host does not
+ * let us.  On the vCPU's thread, as all else but direct_fits. */
+struct direct *direct_start(int ram);
+/* direct_has_room - has the program nothing where our own code has to be? */
+bool direct_has_room(struct x86_cpu *c);
+void direct_end(struct direct *d); /* which may be NULL */
+/* direct_fits - is the program's state one that a process of the host's can have? */
+bool direct_fits(const struct x86_cpu *c);
+/* direct_turn - run the program from s.rip on until something is to be done; false: what is at s.rip
+ * is to be translated.  May unwind. */
+bool direct_turn(struct dbt_cpu *v);
+/* direct_not_here - is it known that code at va must be translated?  From translated code, too. */
+bool direct_not_here(struct dbt_cpu *v, uint64_t va);
+/* direct_ahead - with v->mode: is the run loop to see whether code at va is run directly? */
+static inline bool direct_ahead(struct dbt_cpu *v, uint64_t va)
+{
+	return (v->mode & DBT_MODE_DIRECT) && !direct_not_here(v, va);
+}
+/* direct_time - ns of the host's processor that the process has had. */
+uint64_t direct_time(const struct direct *d);
+void direct_unpin(struct dbt_cpu *v); /* this thread may run on any of the host's processors */
+/* direct_map, direct_unmap, direct_unmap_all - before it goes on.  Also by another thread, while the
+ * vCPU is stopped.  va is such that direct_can_show. */
+void direct_map(struct direct *d, uint64_t va, uint64_t ram_off, int prot);
+void direct_unmap(struct direct *d, uint64_t va);
+void direct_unmap_all(struct direct *d);
+bool direct_can_show(uint64_t va);
+/* direct_code - what code the page has that cannot just be run directly: bits (direct_code.c).
+ * before, behind: the pages that lie there, or NULL: not known. */
+#define DIRECT_CPUID BIT(0) /* CPUID */
+#define DIRECT_UMIP BIT(1) /* what CR4.UMIP forbids */
+#define DIRECT_OTHER BIT(2) /* what the host neither traps nor does as it is in the guest */
+unsigned direct_code(const uint8_t *before, const uint8_t *page, const uint8_t *behind);
+/* direct_sample - the program is at s.rip and runs translated code for want of something that can be
+ * had.  Between turns. */
+void direct_sample(struct dbt_cpu *v);
 
 /* --- cache.c --- */
 int cache_create(struct dbt_cpu *v, size_t size, struct err **e);
@@ -580,6 +652,8 @@ bool returns_overflow(struct dbt_cpu *v, uint64_t host, uint64_t *sp);
 /* --- fpu.c --- */
 void dbt_fpu_init(struct dbt_cpu *v);
 void dbt_fpu_load(struct dbt_cpu *v);
+/* dbt_fpu_parts - xstate_bv for XRSTOR: upper halves that are all zero are restored as initial. */
+uint64_t dbt_fpu_parts(const struct x86_xsave *x);
 
 /* --- fault.c --- */
 void fault_install(void);

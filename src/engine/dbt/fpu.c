@@ -73,13 +73,18 @@ static bool upper_zero(const struct x86_xsave *x)
 	return !any;
 }
 
+uint64_t dbt_fpu_parts(const struct x86_xsave *x)
+{
+	return upper_zero(x) ? XCR0_X87 | XCR0_SSE : ALL;
+}
+
 void dbt_fpu_load(struct dbt_cpu *v)
 {
 	struct x86_xsave *x = &v->in.cpu.s.xsave;
 
 	if (fpu_live == &v->fpu)
 		return;
-	x->xstate_bv = upper_zero(x) ? XCR0_X87 | XCR0_SSE : ALL;
+	x->xstate_bv = dbt_fpu_parts(x);
 	__asm__ volatile("xrstor64 %0" : : "m"(*x), "a"(ALL), "d"(0));
 	x->xstate_bv = ALL;
 	v->fip_loaded = x->fip;

@@ -107,7 +107,7 @@ const uint8_t *jump_missed(struct dbt_cpu *v)
 	unsigned slot;
 
 	v->stats.jump_misses++;
-	if (must_return(v))
+	if (must_return(v) || direct_ahead(v, lin))
 		return NULL;
 	b = jump_find(v, lin, false);
 	if (!b)
@@ -130,7 +130,7 @@ const uint8_t *jump_link(struct dbt_cpu *v, uint64_t link)
 	v->link_generation = v->cache.generation;
 	v->f.target = lin;
 	v->f.info = l->info;
-	if (must_return(v))
+	if (must_return(v) || direct_ahead(v, lin))
 		return NULL;
 	b = jump_find(v, lin, l->apart);
 	if (!b)

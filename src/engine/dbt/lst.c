@@ -335,10 +335,12 @@ static struct lst_space *space_of(struct lst *l, uint16_t pcid)
 	return NULL;
 }
 
+/* With the same page tables as before it is the same program, for all we know. */
 static void space_is_new(struct dbt_cpu *v, struct lst_space *s)
 {
-	if (s->user.windows)
+	if (s->user.windows && s->root != v->in.cpu.s.cr3)
 		windows_new_space(v, s->user.windows);
+	s->root = v->in.cpu.s.cr3;
 }
 
 static void space(struct x86_cpu *c, uint16_t pcid, bool keep)
@@ -475,7 +477,7 @@ static void tab_set(struct dbt_cpu *v, struct lst_tab *t, uint64_t va, const str
 	t->r[index] = p->read ? delta : 0;
 	t->w[index] = p->write ? delta : 0;
 	if (t->windows)
-		windows_map(t->windows, index, p, old);
+		windows_map(t->windows, index, p);
 }
 
 bool lst_restore(struct dbt_cpu *v, uint64_t index, uint64_t ram_off, bool write)
@@ -567,10 +569,10 @@ void lst_view(struct dbt_cpu *v)
 	struct lst_space *s = &v->lst.space[v->lst.cur];
 	struct lst_tab *t = &s->user;
 
-	if (v->mode & DBT_MODE_WINDOWS) {
+	if (v->mode & (DBT_MODE_WINDOWS | DBT_MODE_DIRECT))
 		windows_check(v);
+	if (v->mode & DBT_MODE_WINDOWS)
 		windows_view(v);
-	}
 	if (DBT_VIEW(v->mode) != X86_VIEW_USER) {
 		v->f.view[0].r = (uint64_t)v->lst.sup.r;
 		v->f.view[0].w = (uint64_t)v->lst.sup.w;

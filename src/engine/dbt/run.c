@@ -34,7 +34,10 @@ uint32_t dbt_mode(const struct x86_cpu *c)
 		m |= DBT_MODE_FSGS;
 	if (x86_cpl(s) == 0)
 		m |= DBT_MODE_CPL0;
-	if ((m & DBT_MODE_USER64) == DBT_MODE_USER64 && windows_on(dbt_of_const(c)))
+	if ((m & DBT_MODE_USER64) == DBT_MODE_USER64 && windows_away(dbt_of_const(c)) &&
+	    direct_fits(c))
+		m |= DBT_MODE_DIRECT;
+	else if ((m & DBT_MODE_USER64) == DBT_MODE_USER64 && windows_on(dbt_of_const(c)))
 		m |= DBT_MODE_WINDOWS |
 		     (s->gpr[X86_RSP] >> WINDOW_SHIFT == WINDOW_HIGH ? DBT_MODE_STACK : 0);
 	if (s->cr4 & CR4_SMAP)
@@ -58,6 +61,7 @@ void run_update(struct dbt_cpu *v)
 	uint32_t mode = dbt_mode(&v->in.cpu), epoch;
 
 	if (mode != v->mode || v->lst.moved) {
+		v->to_user += mode & X86_MODE_CPL3 && !(v->mode & X86_MODE_CPL3);
 		v->mode = mode;
 		v->lst.moved = false;
 		lst_view(v);
@@ -98,7 +102,7 @@ static const uint8_t *go_on(struct dbt_cpu *v)
 		return NULL;
 	run_update(v);
 	lin = dbt_linear(v, v->in.cpu.s.rip);
-	b = jump_find(v, lin, false);
+	b = direct_ahead(v, lin) ? NULL : jump_find(v, lin, false);
 	if (!b)
 		return NULL;
 	v->f.code_base = lin & ~(PAGE_SIZE - 1);

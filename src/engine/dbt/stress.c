@@ -13,7 +13,8 @@ static const struct {
 	{"small-cache", DBT_STRESS_SMALL_CACHE}, {"flush", DBT_STRESS_FLUSH},
 	{"no-link", DBT_STRESS_NO_LINK},	 {"one-insn", DBT_STRESS_ONE_INSN},
 	{"exact-flags", DBT_STRESS_EXACT_FLAGS}, {"windows", DBT_STRESS_WINDOWS},
-	{"no-windows", DBT_STRESS_NO_WINDOWS},
+	{"no-windows", DBT_STRESS_NO_WINDOWS},	 {"direct", DBT_STRESS_DIRECT},
+	{"no-direct", DBT_STRESS_NO_DIRECT},
 };
 
 static int parse(const char *list, unsigned *out, struct err **e)
@@ -28,7 +29,7 @@ static int parse(const char *list, unsigned *out, struct err **e)
 		if (n == ARRAY_SIZE(names))
 			return err_set(e, EINVAL,
 				       "no stress '%.*s' (small-cache, flush, no-link, one-insn, "
-				       "exact-flags, windows, no-windows)",
+				       "exact-flags, windows, no-windows, direct, no-direct)",
 				       (int)len, list);
 		*out |= names[n].bit;
 		list += len + (list[len] == '+');

@@ -27,6 +27,7 @@
  *
  * Threads: as lst.c.
  */
+#include <cpuid.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -35,6 +36,7 @@
 #define REGION BIT(WINDOW_SHIFT)
 #define GUARD (4 * GiB) /* below and above: displacements are less */
 #define ROOM (REGION + 2 * GUARD)
+#define SLOTS BIT(47 - PAGE_SHIFT) /* pages of user memory */
 #define RESERVE_MAX (BIT(45) + BIT(43)) /* of all vCPUs: seven can have windows */
 
 /* Programs' habits, by looks at them (timer interrupts). */
@@ -46,6 +48,19 @@
 #define WAIT 10 /* calm looks before there are windows */
 #define WAIT_MAX 256
 #define MUCH_CODE 2000 /* for each so many blocks of a program it takes one look more */
+
+/* The same for running it directly, which costs a program that often comes to the kernel, or to
+ * new pages, more than it gains. */
+#define WAIT_DIRECT 1 /* looks in a row at which it would pay */
+#define BUSY_CYCLES 30000000 /* no more between two looks: it does not sleep */
+#define ENTRY_NS 10000 /* what it costs to go there and back, and a page */
+#define PAGE_NS 10000
+#define SLOWER 4 /* times, that it is when translated, translating included */
+#define CYCLES_NS 2 /* in a nanosecond, roughly */
+#define SHARE 60 /* percent of the time, that may be lost to those */
+#define BLOCK_NS 5000 /* that translating one takes */
+#define CREDIT_NS 10000000 /* that it may lose before it is given up */
+#define WAIT_DIRECT_MAX 32
 
 #define GUESSES 4 /* of an instruction's region */
 #define MISSES 16 /* of an instruction: from then on it goes by the shadow tables */
@@ -84,9 +99,13 @@ void windows_clear(struct dbt_windows *w)
 	w->stale = false;
 	if (!w->mapped)
 		return;
+	if (w->away)
+		direct_unmap_all(w->direct);
 	for (unsigned n = 0; n < p->n; n++)
 		if (p->window[n].of == w)
 			blank(p->window[n].at, REGION);
+	for (unsigned n = 0; n < w->mapped; n++)
+		w->slot[w->shown_page[n].index] = 0;
 	p->mapped -= w->mapped;
 	w->mapped = 0;
 }
@@ -95,7 +114,7 @@ void windows_close(struct dbt_windows *w)
 {
 	struct dbt_window_pool *p = w->pool;
 
-	if (!w->on)
+	if (!w->on && !w->away)
 		return;
 	windows_clear(w);
 	for (unsigned n = 0; n < p->n; n++) {
@@ -104,8 +123,12 @@ void windows_close(struct dbt_windows *w)
 		p->window[n].of = NULL;
 		set_delta(w, p->window[n].region, NULL);
 	}
-	w->on = false;
+	w->on = w->away = false;
 	w->calm = 0;
+	if (w->direct_failed) {
+		direct_end(w->direct);
+		w->direct = NULL;
+	}
 }
 
 /* One that is free, or that another space has had for longest. */
@@ -146,36 +169,42 @@ static uint8_t *show(struct dbt_windows *w, uint64_t index)
 }
 
 /* --- pages --- */
-static void forget(struct dbt_windows *w, struct dbt_shown *s)
+struct dbt_shown *windows_shown(const struct dbt_windows *w, uint64_t index)
 {
-	w->pool->mapped--;
-	*s = w->shown_page[--w->mapped];
+	return index < SLOTS && w->slot[index] ? &w->shown_page[w->slot[index] - 1] : NULL;
 }
 
-/* The pages of [index, index + n) that are mapped, the newest first: from `last` down. */
-static struct dbt_shown *find(struct dbt_windows *w, uint64_t index, unsigned n,
-			      struct dbt_shown *last)
+static void unmap(struct dbt_windows *w, struct dbt_shown *s)
 {
-	for (struct dbt_shown *s = last; s > w->shown_page;)
-		if ((--s)->index - index < n)
-			return s;
-	return NULL;
+	struct dbt_shown *last = &w->shown_page[w->mapped - 1];
+
+	if (w->away)
+		direct_unmap(w->direct, lst_va(s->index));
+	else
+		blank(place_of(w, s->index), PAGE_SIZE);
+	w->slot[last->index] = w->slot[s->index];
+	w->slot[s->index] = 0;
+	*s = *last;
+	w->mapped--;
+	w->pool->mapped--;
 }
 
 void windows_drop(struct dbt_windows *w, uint64_t index, unsigned n)
 {
-	struct dbt_shown *s = w->shown_page + w->mapped;
+	if (!w->mapped)
+		return;
+	for (; n; n--, index++) {
+		struct dbt_shown *s = windows_shown(w, index);
 
-	for (unsigned left = n; left && (s = find(w, index, n, s)); left--) {
-		blank(place_of(w, s->index), PAGE_SIZE);
-		forget(w, s);
+		if (s)
+			unmap(w, s);
 	}
 }
 
 /* Room in the list of what is mapped, for a page that may be there already; NULL: there is none. */
-static struct dbt_shown *enter(struct dbt_windows *w, uint64_t index, bool was)
+static struct dbt_shown *enter(struct dbt_windows *w, uint64_t index)
 {
-	struct dbt_shown *s = was ? find(w, index, 1, w->shown_page + w->mapped) : NULL;
+	struct dbt_shown *s = windows_shown(w, index);
 
 	if (s)
 		return s;
@@ -184,38 +213,66 @@ static struct dbt_shown *enter(struct dbt_windows *w, uint64_t index, bool was)
 	if (w->pool->mapped == w->pool->mapped_max)
 		return NULL; /* others have it all */
 	w->pool->mapped++;
-	return &w->shown_page[w->mapped++];
+	w->slot[index] = ++w->mapped;
+	return &w->shown_page[w->mapped - 1];
 }
 
-static void map_page(struct dbt_windows *w, uint64_t index, const struct dbt_shown *page, bool was)
+/* In a window of ours; false: that cannot be. */
+static bool map_here(struct dbt_windows *w, const struct dbt_shown *s)
 {
-	int prot = PROT_READ | (page->write ? PROT_WRITE : 0);
-	uint8_t *at = show(w, index);
+	int prot = PROT_READ | (s->write ? PROT_WRITE : 0);
+	uint8_t *at = place_of(w, s->index);
+
+	w->usual = window_region(s->index << PAGE_SHIFT);
+	return mmap(at, PAGE_SIZE, prot, MAP_SHARED | MAP_FIXED | MAP_POPULATE, w->pool->fd,
+		    (off_t)s->ram_off) != MAP_FAILED;
+}
+
+static void map_page(struct dbt_windows *w, const struct dbt_shown *page)
+{
 	struct dbt_shown *s;
 
-	if (!at)
+	if (w->away ? !direct_can_show(lst_va(page->index)) : !show(w, page->index))
 		return;
-	s = enter(w, index, was);
+	s = enter(w, page->index);
 	if (!s) {
 		windows_close(w);
 		return;
 	}
 	*s = *page;
-	w->usual = window_region(index << PAGE_SHIFT);
-	if (mmap(at, PAGE_SIZE, prot, MAP_SHARED | MAP_FIXED | MAP_POPULATE, w->pool->fd,
-		 (off_t)page->ram_off) == MAP_FAILED)
+	if (w->away)
+		direct_map(w->direct, lst_va(s->index), s->ram_off,
+			   PROT_READ | (s->write ? PROT_WRITE : 0));
+	else if (!map_here(w, s))
 		windows_close(w);
 }
 
-void windows_map(struct dbt_windows *w, uint64_t index, const struct x86_place *p, bool was)
+void windows_map(struct dbt_windows *w, uint64_t index, const struct x86_place *p)
 {
-	struct dbt_shown page = {index, p->gpa, p->ram_off, p->write};
+	struct dbt_shown page = {index, p->gpa, p->ram_off, p->write, false};
 
 	w->fills++;
-	if (w->on && p->read)
-		map_page(w, index, &page, was);
-	else if (w->on && was)
+	if (!w->on && !w->away)
+		return;
+	if (p->read)
+		map_page(w, &page);
+	else
 		windows_drop(w, index, 1);
+}
+
+void windows_raised(struct dbt_cpu *v, uint64_t ram_page)
+{
+	for (unsigned k = 0; k < v->lst.n_spaces; k++) {
+		struct dbt_windows *w = &v->lst.space[k].windows;
+
+		for (unsigned n = w->away ? w->mapped : 0; n-- > 0;) {
+			struct dbt_shown *s = &w->shown_page[n];
+
+			if (s->exec &&
+			    (ram_page == NO_PAGE || s->ram_off >> PAGE_SHIFT == ram_page))
+				unmap(w, s);
+		}
+	}
 }
 
 void windows_stale(struct dbt_windows *w)
@@ -235,25 +292,51 @@ void windows_check(struct dbt_cpu *v)
 	for (unsigned n = w->mapped; n-- > 0;) {
 		struct dbt_shown *s = &w->shown_page[n];
 
-		if (x86_still_mapped(&v->in.cpu, lst_va(s->index), s->gpa, s->write) &&
+		enum x86_access most = s->write ? X86_WRITE : s->exec ? X86_EXEC : X86_READ;
+
+		if (x86_still_mapped(&v->in.cpu, lst_va(s->index), s->gpa, most) &&
 		    (!s->write || mem_page_fast_write(&pages[s->ram_off >> PAGE_SHIFT])) &&
 		    lst_restore(v, s->index, s->ram_off, s->write))
 			continue;
-		blank(place_of(w, s->index), PAGE_SIZE);
-		forget(w, s);
+		unmap(w, s);
 	}
 }
 
 /* --- who gets them --- */
 /* What has been touched is likely to be needed, and shows which regions there are. */
-static void open_list(struct dbt_cpu *v, const struct lst_tab *t, const struct lst_list *l)
+static void open_pages(struct dbt_cpu *v, const struct lst_tab *t, const struct lst_list *l)
 {
-	for (unsigned n = 0; n < l->n && t->windows->on; n++) {
+	for (unsigned n = 0; n < l->n && (t->windows->on || t->windows->away); n++) {
 		uint64_t index = l->e[n].index;
 
 		if (t->r[index])
 			lst_fill(v, lst_va(index), t->w[index] != 0);
 	}
+}
+
+static void open_all(struct dbt_cpu *v, struct lst_tab *t)
+{
+	open_pages(v, t, &t->ng);
+	open_pages(v, t, &t->g);
+	t->windows->fills = 0;
+}
+
+static void open_direct(struct dbt_cpu *v, struct dbt_windows *w)
+{
+	fpu_claim();
+	windows_close(w);
+	w->not_direct = !direct_has_room(&v->in.cpu);
+	if (w->not_direct)
+		return;
+	if (!w->direct)
+		w->direct = direct_start(w->pool->fd);
+	w->away = w->direct != NULL;
+	w->direct_failed = !w->away;
+	v->stats.direct += w->away;
+	open_all(v, &v->lst.space[v->lst.cur].user);
+	w->bursts = w->calm_direct = 0;
+	w->balance = CREDIT_NS;
+	w->ran = w->away ? direct_time(w->direct) : 0;
 }
 
 static void turn_on(struct dbt_windows *w)
@@ -268,28 +351,47 @@ static void open_windows(struct dbt_cpu *v, struct lst_tab *t)
 
 	v->stats.windows++;
 	turn_on(w);
-	open_list(v, t, &t->ng);
-	open_list(v, t, &t->g);
-	w->fills = 0;
+	open_all(v, t);
 }
 
-void windows_look(struct dbt_cpu *v)
+/* Would it pay to run the program directly?  Only a busy one is looked at often enough. */
+static bool direct_pays(const struct dbt_cpu *v, const struct dbt_windows *w, uint64_t cycles)
 {
-	struct lst_tab *t = &v->lst.space[v->lst.cur].user;
-	struct dbt_windows *w = t->windows;
-	uint64_t now = __builtin_ia32_rdtsc();
-	unsigned fills;
-	bool calm;
+	uint64_t costs = (v->to_user - v->pool.to_user) * ENTRY_NS + w->fills * PAGE_NS / 2;
+	uint64_t gains =
+		cycles / CYCLES_NS / 100 * SHARE + (v->stats.blocks - v->pool.blocks) * BLOCK_NS;
 
-	if (!w || (v->mode & DBT_MODE_USER64) != DBT_MODE_USER64 ||
-	    now - v->pool.looked < LOOK_CYCLES)
+	return cycles < BUSY_CYCLES && costs < gains;
+}
+
+static void look_direct(struct dbt_cpu *v, struct dbt_windows *w)
+{
+	uint64_t ran = direct_time(w->direct), gain = ran - w->ran;
+	uint64_t lost = w->bursts * ENTRY_NS + w->fills * PAGE_NS;
+
+	fpu_claim();
+	direct_unpin(v);
+	/* A third of what is lost is time of the process itself. */
+	gain = (gain - min_u64(gain, lost / 3)) * (SLOWER - 1);
+	w->ran = ran;
+	w->bursts = 0;
+	w->balance = min_u64(w->balance + gain, CREDIT_NS);
+	w->balance -= min_u64(w->balance, lost);
+	if (w->balance || v->pool.always) {
+		if (w->balance == CREDIT_NS)
+			w->wait_direct = WAIT_DIRECT;
 		return;
-	v->pool.looked = now;
-	fills = w->fills;
-	calm = fills <= CALM && v->stats.blocks - v->pool.blocks <= SETTLED;
-	w->fills = 0;
-	v->pool.blocks = v->stats.blocks;
-	if (w->on && fills > BUSY && !v->pool.always) {
+	}
+	windows_close(w);
+	w->wait_direct = (unsigned)min_u64(2 * w->wait_direct, WAIT_DIRECT_MAX);
+}
+
+static void look_windows(struct dbt_cpu *v, struct lst_tab *t)
+{
+	struct dbt_windows *w = t->windows;
+	bool calm = w->fills <= CALM && v->stats.blocks - v->pool.blocks <= SETTLED;
+
+	if (w->on && w->fills > BUSY && !v->pool.always) {
 		windows_close(w);
 		w->wait = (unsigned)min_u64(2 * w->wait, WAIT_MAX);
 	} else if (!w->on) {
@@ -300,13 +402,44 @@ void windows_look(struct dbt_cpu *v)
 	}
 }
 
+void windows_look(struct dbt_cpu *v)
+{
+	struct lst_tab *t = &v->lst.space[v->lst.cur].user;
+	struct dbt_windows *w = t->windows;
+	uint64_t now = __builtin_ia32_rdtsc(), cycles = now - v->pool.looked;
+
+	if (!w || (v->mode & DBT_MODE_USER64) != DBT_MODE_USER64 || cycles < LOOK_CYCLES)
+		return;
+	v->pool.looked = now;
+	if (w->away) {
+		if (v->mode & DBT_MODE_DIRECT)
+			direct_sample(v);
+		look_direct(v, w);
+	} else {
+		w->calm_direct = direct_pays(v, w, cycles) ? w->calm_direct + 1 : 0;
+		if (v->pool.direct && !w->direct_failed && !w->not_direct &&
+		    (w->calm_direct >= w->wait_direct || v->pool.always))
+			open_direct(v, w);
+		else
+			look_windows(v, t);
+	}
+	w->fills = 0;
+	v->pool.blocks = v->stats.blocks;
+	v->pool.to_user = v->to_user;
+}
+
 void windows_new_space(struct dbt_cpu *v, struct dbt_windows *w)
 {
 	windows_close(w);
 	w->blocks = v->stats.blocks;
 	w->calm = w->fills = 0;
 	w->wait = WAIT;
-	if (w->pool->always)
+	w->wait_direct = WAIT_DIRECT;
+	w->calm_direct = 0;
+	w->not_direct = false;
+	if (w->pool->always && w->pool->direct)
+		open_direct(v, w);
+	else if (w->pool->always)
 		turn_on(w);
 }
 
@@ -453,7 +586,7 @@ static unsigned mapped_max(void)
 /* The windows, and lists of what is mapped; *at is the first window's guard. */
 static bool reserve(struct dbt_window_pool *p, unsigned n, unsigned n_spaces, uint8_t **at)
 {
-	size_t list = align_up(p->mapped_max * sizeof(struct dbt_shown), PAGE_SIZE);
+	size_t list = align_up(p->mapped_max * sizeof(struct dbt_shown), PAGE_SIZE) + SLOTS * 4;
 
 	p->lists_size = list * n_spaces;
 	p->lists = mmap(NULL, p->lists_size, PROT_READ | PROT_WRITE,
@@ -472,6 +605,13 @@ static bool reserve(struct dbt_window_pool *p, unsigned n, unsigned n_spaces, ui
 	return true;
 }
 
+static bool host_has_umip(void)
+{
+	unsigned a, b, c, d;
+
+	return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (c & BIT(2));
+}
+
 void windows_create(struct dbt_cpu *v, unsigned n_cpus)
 {
 	unsigned n = (unsigned)min_u64(RESERVE_MAX / n_cpus / ROOM, WINDOWS_MAX + 1);
@@ -486,7 +626,9 @@ void windows_create(struct dbt_cpu *v, unsigned n_cpus)
 	if (p->fd < 0 || n < 4 + 1 || !p->mapped_max || (v->stress & DBT_STRESS_NO_WINDOWS) ||
 	    !reserve(p, n, v->lst.n_spaces, &at))
 		return;
-	p->always = v->stress & DBT_STRESS_WINDOWS;
+	p->always = v->stress & (DBT_STRESS_WINDOWS | DBT_STRESS_DIRECT);
+	p->umip = host_has_umip();
+	p->direct = !(v->stress & (DBT_STRESS_WINDOWS | DBT_STRESS_NO_DIRECT));
 	p->nothing = at + GUARD;
 	for (p->n = 0; p->n < n - 1; p->n++)
 		p->window[p->n].at = at + (p->n + 1) * ROOM + GUARD;
@@ -494,19 +636,22 @@ void windows_create(struct dbt_cpu *v, unsigned n_cpus)
 		struct dbt_windows *w = &v->lst.space[k].windows;
 
 		w->pool = p;
-		w->shown_page =
-			(struct dbt_shown *)(p->lists + k * (p->lists_size / v->lst.n_spaces));
+		w->slot = (uint32_t *)(p->lists + k * (p->lists_size / v->lst.n_spaces));
+		w->shown_page = (struct dbt_shown *)(w->slot + SLOTS);
 		w->wait = WAIT;
+		w->wait_direct = WAIT_DIRECT;
 		v->lst.space[k].user.windows = w;
 		for (unsigned r = 0; r < WINDOW_REGIONS; r++)
 			set_delta(w, r, NULL);
-		if (p->always)
+		if (p->always && !p->direct)
 			turn_on(w);
 	}
 }
 
 void windows_destroy(struct dbt_cpu *v)
 {
+	for (unsigned k = 0; k < v->lst.n_spaces; k++)
+		direct_end(v->lst.space[k].windows.direct);
 	if (v->pool.map)
 		munmap(v->pool.map, v->pool.map_size);
 	if (v->pool.lists)
