@@ -130,7 +130,7 @@ struct dbt_windows { /* of an address space */
 	unsigned calm_direct, wait_direct; /* as `calm` and `wait`, for it */
 	uint64_t ran; /* ns of the host's processor, that the process has run at the last look ... */
 	uint64_t balance; /* ns gained by it, as far as they count */
-	unsigned bursts; /* ... since which it was entered so often */
+	unsigned bursts, stops; /* ... since which it was entered, and a page was missing, so often */
 	struct dbt_shown { /* a page that is mapped */
 		uint64_t index, gpa, ram_off;
 		bool write, exec;

@@ -72,7 +72,7 @@
 #define OPS 2000
 #define NS_PER_S INT64_C(1000000000)
 #define INSN_MAX 15
-#define SAMPLES 3
+#define CPUID_WANTED 90
 #define NEAR 16 /* pages that are mapped together */
 #define HOST_CS 0x33
 #define HOST_SS 0x2b
@@ -152,7 +152,8 @@ struct direct {
 	unsigned n_ops;
 	bool traps_cpuid;
 	uint64_t raised; /* address of the guest's page fault that it stopped for last, or 0 */
-	unsigned sampled; /* how often it was found where CPUID has to be trapped */
+	bool cpuid_asked; /* it was tried to have that */
+	unsigned wants_cpuid;
 	bool overflow; /* there were more: all is to be unmapped */
 };
 
@@ -588,18 +589,26 @@ bool direct_not_here(struct dbt_cpu *v, uint64_t va)
 }
 
 /* Trapping CPUID makes it dearer for the host to go to the process and back, so it is only done for
- * programs that are found in pages that have one. */
-void direct_sample(struct dbt_cpu *v)
+ * programs that are often found in pages that have one. */
+static void want_cpuid(struct dbt_cpu *v, unsigned often)
 {
 	struct direct *d = v->lst.space[v->lst.cur].windows.direct;
 	const struct direct_seen *s = seen(v, v->in.cpu.s.rip);
 	const struct op trap = {SYS_arch_prctl, {ARCH_SET_CPUID, 0}};
 
-	if (d->traps_cpuid || !s || !(s->code & DIRECT_CPUID) || ++d->sampled != SAMPLES)
+	if (d->cpuid_asked || !s || !(s->code & DIRECT_CPUID))
+		return;
+	d->wants_cpuid += often;
+	if (d->wants_cpuid < CPUID_WANTED)
 		return;
 	fpu_claim();
-	if (call(d, STUB, trap) == 0)
-		d->traps_cpuid = true;
+	d->cpuid_asked = true;
+	d->traps_cpuid = call(d, STUB, trap) == 0;
+}
+
+void direct_sample(struct dbt_cpu *v)
+{
+	want_cpuid(v, CPUID_WANTED / 3);
 }
 
 /* Make va's page executable there; false: it cannot be. */
@@ -779,6 +788,7 @@ static bool fault(struct dbt_cpu *v, struct dbt_windows *w, const siginfo_t *inf
 	if ((info->si_code != SEGV_MAPERR && info->si_code != SEGV_ACCERR) || !direct_can_show(va))
 		return false;
 	v->stats.direct_fills++;
+	w->stops++;
 	s = windows_shown(w, index);
 	if (code && !(s && s->exec) && show_code(v, w, va)) {
 		map_near(v, w, index, true);

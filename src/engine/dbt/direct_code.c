@@ -16,8 +16,8 @@
 #define BEHIND 16 /* bytes of the next page, that an instruction may go on in */
 #define RUNS 5 /* from that many places in a row */
 
-/* Of the opcodes 0F 00, 01, AE, C7, with that ModRM. */
-static unsigned by_modrm(uint8_t opcode, uint8_t modrm)
+/* Of the opcodes 0F 00, 01, AE, C7, with that ModRM, behind F3. */
+static unsigned by_modrm(uint8_t opcode, uint8_t modrm, bool f3)
 {
 	unsigned mod = modrm >> 6, reg = modrm >> 3 & 7;
 
@@ -32,14 +32,25 @@ static unsigned by_modrm(uint8_t opcode, uint8_t modrm)
 			       : 0;
 	case 0xae: /* XSAVE, XRSTOR, XSAVEOPT: of more state than the guest knows */
 		return mod != 3 && reg >= 4 && reg <= 6 ? DIRECT_OTHER : 0;
-	default: /* RDPID, RDSEED; XSAVEC */
-		return (mod == 3 ? reg == 7 : reg == 4) ? DIRECT_OTHER : 0;
+	default: /* XSAVEC; RDPID, which without its prefix is RDSEED */
+		return (mod == 3 ? reg == 7 && f3 : reg == 4) ? DIRECT_OTHER : 0;
 	}
 }
 
-/* What the bytes are from an 0F on. */
-static unsigned suspect(const uint8_t *p, size_t left)
+/* Does F3 lead, but for a REX prefix, to what is at n? */
+static bool after_f3(const uint8_t *code, size_t n)
 {
+	if (n && (code[n - 1] & 0xf0) == 0x40)
+		n--;
+	return n && code[n - 1] == 0xf3;
+}
+
+/* What the bytes at n are, from an 0F on. */
+static unsigned suspect(const uint8_t *code, size_t n, size_t size)
+{
+	const uint8_t *p = code + n;
+	size_t left = size - n;
+
 	if (p[0] != 0x0f || left < 2)
 		return 0;
 	switch (p[1]) {
@@ -53,7 +64,7 @@ static unsigned suspect(const uint8_t *p, size_t left)
 	case 0x01:
 	case 0xae:
 	case 0xc7:
-		return left < 3 ? 0 : by_modrm(p[1], p[2]);
+		return left < 3 ? 0 : by_modrm(p[1], p[2], after_f3(code, n));
 	default:
 		return 0;
 	}
@@ -126,7 +137,7 @@ unsigned direct_code(const uint8_t *before, const uint8_t *page, const uint8_t *
 	ZydisDecoderInit(&z, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
 	ZydisDecoderEnableMode(&z, ZYDIS_DECODER_MODE_MINIMAL, ZYAN_TRUE);
 	for (size_t n = begin; n < end && !(all & DIRECT_OTHER); n++) {
-		unsigned one = suspect(code + n, size - n);
+		unsigned one = suspect(code, n, size);
 
 		if (one & ~all && is_opcode(&z, code, n, size))
 			all |= one;

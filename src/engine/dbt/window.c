@@ -53,8 +53,10 @@
  * new pages, more than it gains. */
 #define WAIT_DIRECT 1 /* looks in a row at which it would pay */
 #define BUSY_CYCLES 30000000 /* no more between two looks: it does not sleep */
-#define ENTRY_NS 10000 /* what it costs to go there and back, and a page */
-#define PAGE_NS 10000
+#define ENTRY_NS 10000 /* what it costs to go there and back, ... */
+#define STOP_NS 12000 /* ... that a page is missing there, ... */
+#define MAP_NS 2000 /* ... and to map one, several at a time; */
+#define PAGE_NS 5000 /* so a new page of the program, about */
 #define SLOWER 4 /* times, that it is when translated, translating included */
 #define CYCLES_NS 2 /* in a nanosecond, roughly */
 #define SHARE 60 /* percent of the time, that may be lost to those */
@@ -334,7 +336,7 @@ static void open_direct(struct dbt_cpu *v, struct dbt_windows *w)
 	w->direct_failed = !w->away;
 	v->stats.direct += w->away;
 	open_all(v, &v->lst.space[v->lst.cur].user);
-	w->bursts = w->calm_direct = 0;
+	w->bursts = w->stops = w->calm_direct = 0;
 	w->balance = CREDIT_NS;
 	w->ran = w->away ? direct_time(w->direct) : 0;
 }
@@ -357,7 +359,7 @@ static void open_windows(struct dbt_cpu *v, struct lst_tab *t)
 /* Would it pay to run the program directly?  Only a busy one is looked at often enough. */
 static bool direct_pays(const struct dbt_cpu *v, const struct dbt_windows *w, uint64_t cycles)
 {
-	uint64_t costs = (v->to_user - v->pool.to_user) * ENTRY_NS + w->fills * PAGE_NS / 2;
+	uint64_t costs = (v->to_user - v->pool.to_user) * ENTRY_NS + w->fills * PAGE_NS;
 	uint64_t gains =
 		cycles / CYCLES_NS / 100 * SHARE + (v->stats.blocks - v->pool.blocks) * BLOCK_NS;
 
@@ -367,14 +369,14 @@ static bool direct_pays(const struct dbt_cpu *v, const struct dbt_windows *w, ui
 static void look_direct(struct dbt_cpu *v, struct dbt_windows *w)
 {
 	uint64_t ran = direct_time(w->direct), gain = ran - w->ran;
-	uint64_t lost = w->bursts * ENTRY_NS + w->fills * PAGE_NS;
+	uint64_t lost = w->bursts * ENTRY_NS + w->stops * STOP_NS + w->fills * MAP_NS;
 
 	fpu_claim();
 	direct_unpin(v);
 	/* A third of what is lost is time of the process itself. */
 	gain = (gain - min_u64(gain, lost / 3)) * (SLOWER - 1);
 	w->ran = ran;
-	w->bursts = 0;
+	w->bursts = w->stops = 0;
 	w->balance = min_u64(w->balance + gain, CREDIT_NS);
 	w->balance -= min_u64(w->balance, lost);
 	if (w->balance || v->pool.always) {
