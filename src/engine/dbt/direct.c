@@ -94,7 +94,6 @@ struct box {
 
 /* Our code: make the calls that R12 points to.  With protection keys, the box and this page can
  * only be read in here (PKRU is what the host starts processes with, before and after). */
-#define PKRU_USUAL 0x55555554
 extern const uint8_t direct_stub[], direct_stub_keys[], direct_stub_batch[], direct_stub_syscall[],
 	direct_stub_end[];
 __asm__(".pushsection .rodata\n"
@@ -835,7 +834,8 @@ static void stopped(struct dbt_cpu *v, struct dbt_windows *w, int sig, const sig
 			x86_after_insn(c, true); /* by a TF of its own */
 			return;
 		}
-		c->s.rip -= code_byte(v, w, rip - 2) == 0xcd ? 2 : 1;
+		c->s.rip -= code_byte(v, w, rip - 1) == 3 && code_byte(v, w, rip - 2) == 0xcd ? 2
+											      : 1;
 		break;
 	case SIGSYS: /* the host's emulation of an old call: it has returned to whom it was by */
 		c->s.rip = (uint64_t)info->si_call_addr;
@@ -844,9 +844,9 @@ static void stopped(struct dbt_cpu *v, struct dbt_windows *w, int sig, const sig
 	case SIGSEGV:
 		if (is_ours((uint64_t)info->si_addr))
 			w->not_direct = true; /* the program has something in that place, too */
+		/* Code that is not executable here: that is seen from the run loop. */
 		if (info->si_code != SI_KERNEL && (uint64_t)info->si_addr == rip)
-			return; /* code that is not executable here: that is seen from the run loop
-				 */
+			return;
 		break;
 	case SIGBUS:
 	case SIGILL:
@@ -923,12 +923,13 @@ uint64_t direct_time(const struct direct *d)
 }
 
 /* It was killed, and took the program's registers with it. */
-static void lost(struct dbt_cpu *v)
+static void lost(struct dbt_cpu *v, struct dbt_windows *w)
 {
 	fprintf(stderr,
 		"doppel: the process in which processor %u ran the guest's program was killed\n",
 		v->in.cpu.index);
 	v->in.cpu.shutdown = true;
+	w->direct_failed = true;
 }
 
 bool direct_turn(struct dbt_cpu *v)
@@ -939,7 +940,12 @@ bool direct_turn(struct dbt_cpu *v)
 	bool ran = false;
 	int sig = 0;
 
+	if (w->not_direct || w->direct_failed) { /* found when it stopped last */
+		windows_close(w);
+		return true;
+	}
 	if (!show_code(v, w, v->in.cpu.s.rip)) {
+		want_cpuid(v, 1);
 		return false;
 	}
 	fpu_claim();
@@ -960,7 +966,7 @@ bool direct_turn(struct dbt_cpu *v)
 			sig = -1;
 	} while (sig == SIGSEGV && fault(v, w, &info));
 	if (sig < 0)
-		lost(v);
+		lost(v, w);
 	else if (ran)
 		stopped(v, w, sig, &info);
 	if (w->direct_failed || w->not_direct)
