@@ -134,12 +134,11 @@ struct dbt_windows { /* of an address space */
 	struct dbt_shown { /* a page that is mapped */
 		uint64_t index, gpa, ram_off;
 		bool write, exec;
-	} * shown_page;
+	} *shown_page;
 	unsigned mapped; /* how many */
 	uint32_t *slot; /* by index: where in shown_page it is, plus 1 */
 	uint64_t opened; /* when, for LRU */
-	unsigned fills, calm,
-		wait; /* since the last look; calm looks in a row; how many it takes */
+	unsigned fills, calm, wait; /* since the last look; calm looks in a row; how many it takes */
 	uint64_t blocks; /* translated before the program came */
 };
 
@@ -534,7 +533,7 @@ struct dbt_shown *windows_shown(const struct dbt_windows *w, uint64_t index);
 /* windows_raised - code on a page of RAM was written to (NO_PAGE: on any). */
 void windows_raised(struct dbt_cpu *v, uint64_t ram_page);
 
-/* --- direct.c: user code run by the host as it is --- */
+/* --- direct.c, direct_process.c: user code run by the host as it is --- */
 /* direct_start - a process for a program; ram: the descriptor of guest RAM.  NULL: the host does not
  * let us.  On the vCPU's thread, as all else but direct_fits. */
 struct direct *direct_start(int ram);

@@ -293,7 +293,6 @@ void windows_check(struct dbt_cpu *v)
 	w->fills += w->mapped / CHECKS;
 	for (unsigned n = w->mapped; n-- > 0;) {
 		struct dbt_shown *s = &w->shown_page[n];
-
 		enum x86_access most = s->write ? X86_WRITE : s->exec ? X86_EXEC : X86_READ;
 
 		if (x86_still_mapped(&v->in.cpu, lst_va(s->index), s->gpa, most) &&
@@ -323,6 +322,7 @@ static void open_all(struct dbt_cpu *v, struct lst_tab *t)
 	t->windows->fills = 0;
 }
 
+/* Run the program directly, if the host lets us and it has nothing in our place. */
 static void open_direct(struct dbt_cpu *v, struct dbt_windows *w)
 {
 	fpu_claim();
@@ -341,6 +341,7 @@ static void open_direct(struct dbt_cpu *v, struct dbt_windows *w)
 	w->ran = w->away ? direct_time(w->direct) : 0;
 }
 
+/* Have windows, the highest at once. */
 static void turn_on(struct dbt_windows *w)
 {
 	w->opened = ++w->pool->clock;
@@ -366,6 +367,7 @@ static bool direct_pays(const struct dbt_cpu *v, const struct dbt_windows *w, ui
 	return cycles < BUSY_CYCLES && costs < gains;
 }
 
+/* Does it still pay? */
 static void look_direct(struct dbt_cpu *v, struct dbt_windows *w)
 {
 	uint64_t ran = direct_time(w->direct), gain = ran - w->ran;
