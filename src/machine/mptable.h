@@ -2,7 +2,7 @@
 #pragma once
 /* MultiProcessor tables (MP specification 1.4), for a machine without ACPI. */
 #include <stdbool.h>
-#include "machine/bytes.h"
+#include "base/bytes.h"
 
 struct mptable_config {
 	unsigned n_cpus; /* those with an APIC ID below 255 are told of */

@@ -4,7 +4,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include "machine/bytes.h"
+#include "base/bytes.h"
 #include "machine/ram.h"
 
 struct err;

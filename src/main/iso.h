@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /* A small ISO 9660 image with Rock Ridge names. */
-#include "machine/bytes.h"
+#include "base/bytes.h"
 
 struct iso_file {
 	const char *name; /* as Linux shows it: up to 60 characters */

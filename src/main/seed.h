@@ -6,7 +6,7 @@
  * takes from the SMBIOS tables.
  */
 #include <stdbool.h>
-#include "machine/bytes.h"
+#include "base/bytes.h"
 
 struct cmdline;
 struct err;

@@ -21,7 +21,7 @@
 #include "dev/registry.h"
 #include "fuzz.h"
 #include "machine/boot/boot.h"
-#include "machine/bytes.h"
+#include "base/bytes.h"
 #include "machine/vm.h"
 #include "main/cmdline.h"
 #include "mem/mem.h"

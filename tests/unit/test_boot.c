@@ -14,7 +14,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "machine/boot/boot.h"
-#include "machine/bytes.h"
+#include "base/bytes.h"
 #include "mem/mem.h"
 
 #define RAM (64 * MiB)

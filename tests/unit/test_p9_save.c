@@ -5,15 +5,10 @@
 
 #include "back/fs/p9_saved_int.h"
 
-/* saved - a session's bytes. */
-struct bytes {
-	uint8_t *p;
-	uint32_t len;
-};
-
+/* save - a session's bytes. */
 static struct bytes save(struct client *c)
 {
-	struct bytes b;
+	struct bytes b = {0};
 
 	b.len = p9_save(c->s, &b.p);
 	return b;

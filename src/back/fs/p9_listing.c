@@ -62,17 +62,17 @@ const uint8_t *p9_listing_after(const struct p9_listing *l, uint64_t off)
 	return NULL;
 }
 
-static void put_entry(struct p9_bytes *b, const struct p9_entry *e)
+static void put_entry(struct bytes *b, const struct p9_entry *e)
 {
-	p9_bytes_put64(b, e->off);
-	p9_bytes_put64(b, e->ino);
-	p9_bytes_put8(b, e->type);
-	p9_bytes_put16(b, (uint16_t)e->name_len);
-	p9_bytes_put(b, e->name, e->name_len);
+	bytes_u64(b, e->off);
+	bytes_u64(b, e->ino);
+	bytes_u8(b, e->type);
+	bytes_u16(b, (uint16_t)e->name_len);
+	bytes_put(b, e->name, e->name_len);
 }
 
 /* put_host - what the folder's descriptor gives from there on, in at most max bytes. */
-static bool put_host(const struct p9_fid *fid, struct p9_bytes *b, uint64_t max)
+static bool put_host(const struct p9_fid *fid, struct bytes *b, uint64_t max)
 {
 	_Alignas(struct dirent64) char buf[16384];
 	size_t begin = b->len;
@@ -94,21 +94,21 @@ static bool put_host(const struct p9_fid *fid, struct p9_bytes *b, uint64_t max)
 	return n == 0;
 }
 
-static void put_saved(const struct p9_fid *fid, const uint8_t *at, struct p9_bytes *b)
+static void put_saved(const struct p9_fid *fid, const uint8_t *at, struct bytes *b)
 {
 	const struct p9_listing *l = fid->listing;
 
-	p9_bytes_put(b, at, (size_t)(l->entries + l->len - at));
+	bytes_put(b, at, (size_t)(l->entries + l->len - at));
 }
 
-bool p9_listing_save(const struct p9_fid *fid, struct p9_bytes *b, uint64_t *budget)
+bool p9_listing_save(const struct p9_fid *fid, struct bytes *b, uint64_t *budget)
 {
 	const uint8_t *at = fid->listing ? p9_listing_after(fid->listing, fid->dir_at) : NULL;
 	size_t begin = b->len, entries;
 	bool good = true;
 
-	p9_bytes_put64(b, fid->dir_at);
-	p9_bytes_put32(b, 0);
+	bytes_u64(b, fid->dir_at);
+	bytes_u32(b, 0);
 	entries = b->len;
 	if (at)
 		put_saved(fid, at, b);
@@ -119,7 +119,7 @@ bool p9_listing_save(const struct p9_fid *fid, struct p9_bytes *b, uint64_t *bud
 		return false;
 	}
 	*budget -= b->len - entries;
-	put_le32(b->data + entries - 4, (uint32_t)(b->len - entries));
+	put_le32(b->p + entries - 4, (uint32_t)(b->len - entries));
 	return true;
 }
 

@@ -38,7 +38,7 @@ static bool spend(uint64_t *budget, uint64_t n)
 }
 
 /* put_xattr - one with a name of ours; false when it can't be had. */
-static bool put_xattr(const char *path, const char *name, uint8_t *value, struct p9_bytes *b,
+static bool put_xattr(const char *path, const char *name, uint8_t *value, struct bytes *b,
 		      uint64_t *budget)
 {
 	size_t len = strlen(name);
@@ -46,14 +46,14 @@ static bool put_xattr(const char *path, const char *name, uint8_t *value, struct
 
 	if (n < 0 || !spend(budget, len + (size_t)n))
 		return false;
-	p9_bytes_put16(b, (uint16_t)len);
-	p9_bytes_put(b, name, len);
-	p9_bytes_put32(b, (uint32_t)n);
-	p9_bytes_put(b, value, (size_t)n);
+	bytes_u16(b, (uint16_t)len);
+	bytes_put(b, name, len);
+	bytes_u32(b, (uint32_t)n);
+	bytes_put(b, value, (size_t)n);
 	return true;
 }
 
-static bool put_xattrs(const char *path, struct p9_bytes *b, uint64_t *budget)
+static bool put_xattrs(const char *path, struct bytes *b, uint64_t *budget)
 {
 	char *names = xzalloc(FS_XATTR_MAX);
 	uint8_t *value = xzalloc(FS_XATTR_MAX);
@@ -62,26 +62,26 @@ static bool put_xattrs(const char *path, struct p9_bytes *b, uint64_t *budget)
 	uint16_t n = 0;
 	bool good = len >= 0 || errno == EOPNOTSUPP;
 
-	p9_bytes_put16(b, 0);
+	bytes_u16(b, 0);
 	for (ssize_t at = 0; at < len && good; at += (ssize_t)strlen(names + at) + 1) {
 		if (strncmp(names + at, XATTR_PREFIX, strlen(XATTR_PREFIX)))
 			continue;
 		good = put_xattr(path, names + at, value, b, budget);
 		n++;
 	}
-	put_le16(b->data + count_at, n);
+	put_le16(b->p + count_at, n);
 	free(names);
 	free(value);
 	return good;
 }
 
 /* put_contents - exactly `size` bytes of them. */
-static bool put_contents(int fd, uint64_t size, struct p9_bytes *b)
+static bool put_contents(int fd, uint64_t size, struct bytes *b)
 {
 	uint8_t *buf = xzalloc(64 * KiB);
 	uint64_t at = 0;
 
-	p9_bytes_put64(b, size);
+	bytes_u64(b, size);
 	while (at < size) {
 		ssize_t n = pread(fd, buf, min_u64(size - at, 64 * KiB), (off_t)at);
 
@@ -89,14 +89,14 @@ static bool put_contents(int fd, uint64_t size, struct p9_bytes *b)
 			continue;
 		if (n <= 0)
 			break;
-		p9_bytes_put(b, buf, (size_t)n);
+		bytes_put(b, buf, (size_t)n);
 		at += (uint64_t)n;
 	}
 	free(buf);
 	return at == size;
 }
 
-bool p9_orphan_save(struct fsdev *f, int node, struct p9_bytes *b, uint64_t *budget)
+bool p9_orphan_save(struct fsdev *f, int node, struct bytes *b, uint64_t *budget)
 {
 	uint64_t left = *budget;
 	size_t len = b->len;
@@ -110,13 +110,13 @@ bool p9_orphan_save(struct fsdev *f, int node, struct p9_bytes *b, uint64_t *bud
 	fd = local_open(f, node, O_RDONLY | O_NOATIME);
 	if (fd < 0)
 		return false;
-	p9_bytes_put32(b, st.st_mode & 07777);
-	p9_bytes_put32(b, st.st_uid);
-	p9_bytes_put32(b, st.st_gid);
-	p9_bytes_put64(b, (uint64_t)st.st_atim.tv_sec);
-	p9_bytes_put32(b, (uint32_t)st.st_atim.tv_nsec);
-	p9_bytes_put64(b, (uint64_t)st.st_mtim.tv_sec);
-	p9_bytes_put32(b, (uint32_t)st.st_mtim.tv_nsec);
+	bytes_u32(b, st.st_mode & 07777);
+	bytes_u32(b, st.st_uid);
+	bytes_u32(b, st.st_gid);
+	bytes_u64(b, (uint64_t)st.st_atim.tv_sec);
+	bytes_u32(b, (uint32_t)st.st_atim.tv_nsec);
+	bytes_u64(b, (uint64_t)st.st_mtim.tv_sec);
+	bytes_u32(b, (uint32_t)st.st_mtim.tv_nsec);
 	good = put_xattrs(proc_path(node).s, b, &left) && put_contents(fd, (uint64_t)st.st_size, b);
 	local_close(f, fd);
 	if (good)

@@ -48,7 +48,7 @@
 
 struct writer {
 	struct p9_server *s;
-	struct p9_bytes b;
+	struct bytes b;
 	uint32_t n_nodes, n_moved;
 	uint64_t orphan_mem, listing_mem; /* that may still be used */
 	struct orphan {
@@ -86,43 +86,12 @@ bool p9_same_file(const struct p9_ident *a, const struct p9_ident *b)
 	       (!known || (a->born_s == b->born_s && a->born_ns == b->born_ns));
 }
 
-void p9_bytes_put(struct p9_bytes *b, const void *p, size_t len)
-{
-	if (b->cap - b->len < len) {
-		b->cap = (b->len + len) * 2;
-		b->data = xrealloc(b->data, b->cap);
-	}
-	if (len)
-		memcpy(b->data + b->len, p, len);
-	b->len += len;
-}
-
-void p9_bytes_put8(struct p9_bytes *b, uint8_t v)
-{
-	p9_bytes_put(b, &v, sizeof(v));
-}
-
-void p9_bytes_put16(struct p9_bytes *b, uint16_t v)
-{
-	p9_bytes_put(b, &v, sizeof(v));
-}
-
-void p9_bytes_put32(struct p9_bytes *b, uint32_t v)
-{
-	p9_bytes_put(b, &v, sizeof(v));
-}
-
-void p9_bytes_put64(struct p9_bytes *b, uint64_t v)
-{
-	p9_bytes_put(b, &v, sizeof(v));
-}
-
 static void put_string(struct writer *w, const char *s)
 {
 	size_t len = strlen(s);
 
-	p9_bytes_put16(&w->b, (uint16_t)len);
-	p9_bytes_put(&w->b, s, len);
+	bytes_u16(&w->b, (uint16_t)len);
+	bytes_put(&w->b, s, len);
 }
 
 /* put_node - its number. */
@@ -131,15 +100,15 @@ static uint32_t put_node(struct writer *w, uint32_t parent, const char *name,
 {
 	uint64_t qid = 0;
 
-	p9_bytes_put32(&w->b, parent);
+	bytes_u32(&w->b, parent);
 	put_string(w, name);
-	p9_bytes_put8(&w->b, (uint8_t)(flags | (id->inner ? P9_SAVED_INNER : 0)));
-	p9_bytes_put32(&w->b, id->type);
-	p9_bytes_put64(&w->b, id->ino);
-	p9_bytes_put64(&w->b, (uint64_t)id->born_s);
-	p9_bytes_put32(&w->b, id->born_ns);
+	bytes_u8(&w->b, (uint8_t)(flags | (id->inner ? P9_SAVED_INNER : 0)));
+	bytes_u32(&w->b, id->type);
+	bytes_u64(&w->b, id->ino);
+	bytes_u64(&w->b, (uint64_t)id->born_s);
+	bytes_u32(&w->b, id->born_ns);
 	local_qid_path(w->s->f, id->dev, id->ino, &qid);
-	p9_bytes_put64(&w->b, qid);
+	bytes_u64(&w->b, qid);
 	return ++w->n_nodes;
 }
 
@@ -215,7 +184,7 @@ static uint32_t put_orphan(struct writer *w, const struct p9_node *n, const stru
 	if (!first && w->n_orphans == P9_ORPHANS_MAX)
 		return 0;
 	at = put_node(w, n->parent->saved, n->name, id, P9_SAVED_GONE | P9_SAVED_KEPT);
-	p9_bytes_put32(&w->b, first);
+	bytes_u32(&w->b, first);
 	if (first)
 		return at;
 	if (!p9_orphan_save(w->s->f, n->fd, &w->b, &w->orphan_mem)) {
@@ -241,7 +210,7 @@ static void put_file(struct writer *w, struct p9_node *n)
 	bool known;
 
 	if (!n->parent) {
-		p9_bytes_put32(&w->b, 0);
+		bytes_u32(&w->b, 0);
 		n->saved = ++w->n_nodes;
 		return;
 	}
@@ -276,34 +245,34 @@ static void put_branch(struct writer *w, struct p9_node *n)
 
 static void put_value(struct writer *w, const struct p9_fid *fid)
 {
-	p9_bytes_put32(&w->b, (uint32_t)fid->xattr_len);
-	p9_bytes_put(&w->b, fid->xattr, fid->xattr_len);
+	bytes_u32(&w->b, (uint32_t)fid->xattr_len);
+	bytes_put(&w->b, fid->xattr, fid->xattr_len);
 }
 
 static void put_listing(struct writer *w, const struct p9_fid *fid)
 {
 	size_t at = w->b.len;
 
-	p9_bytes_put8(&w->b, 1);
+	bytes_u8(&w->b, 1);
 	if (fid->dir_at && p9_listing_save(fid, &w->b, &w->listing_mem))
 		return;
-	w->b.data[at] = 0;
+	w->b.p[at] = 0;
 }
 
 static void put_fid(struct writer *w, const struct p9_fid *fid)
 {
-	p9_bytes_put32(&w->b, fid->num);
-	p9_bytes_put32(&w->b, fid->uid);
-	p9_bytes_put8(&w->b, (uint8_t)(fid->kind | (fid->stale ? P9_SAVED_STALE : 0)));
+	bytes_u32(&w->b, fid->num);
+	bytes_u32(&w->b, fid->uid);
+	bytes_u8(&w->b, (uint8_t)(fid->kind | (fid->stale ? P9_SAVED_STALE : 0)));
 	if (fid->stale)
 		return;
-	p9_bytes_put32(&w->b, fid->node->saved);
+	bytes_u32(&w->b, fid->node->saved);
 	switch (fid->kind) {
 	case FID_NODE:
 		break;
 	case FID_FILE:
 	case FID_DIR:
-		p9_bytes_put32(&w->b, (uint32_t)(fid->flags & P9_SAVED_FLAGS));
+		bytes_u32(&w->b, (uint32_t)(fid->flags & P9_SAVED_FLAGS));
 		if (fid->kind == FID_DIR)
 			put_listing(w, fid);
 		break;
@@ -312,8 +281,8 @@ static void put_fid(struct writer *w, const struct p9_fid *fid)
 		break;
 	case FID_XATTR_WRITE:
 		put_string(w, fid->xattr_name);
-		p9_bytes_put32(&w->b, (uint32_t)fid->xattr_flags);
-		p9_bytes_put32(&w->b, (uint32_t)fid->xattr_size);
+		bytes_u32(&w->b, (uint32_t)fid->xattr_flags);
+		bytes_u32(&w->b, (uint32_t)fid->xattr_size);
 		put_value(w, fid);
 		break;
 	}
@@ -350,14 +319,14 @@ uint32_t p9_save(struct p9_server *s, uint8_t **data)
 	path_of(s->f->root, w.root);
 	if (!strcmp(w.root, "/"))
 		w.root[0] = 0;
-	p9_bytes_put32(&w.b, s->msize);
+	bytes_u32(&w.b, s->msize);
 	count_at = w.b.len;
-	p9_bytes_put32(&w.b, 0);
+	bytes_u32(&w.b, 0);
 	for (unsigned i = 0; i < s->n_fids; i++)
 		if (!fids[i]->stale)
 			put_branch(&w, fids[i]->node);
-	put_le32(w.b.data + count_at, w.n_nodes);
-	p9_bytes_put32(&w.b, s->n_fids);
+	put_le32(w.b.p + count_at, w.n_nodes);
+	bytes_u32(&w.b, s->n_fids);
 	for (unsigned i = 0; i < s->n_fids; i++)
 		put_fid(&w, fids[i]);
 	for (unsigned i = 0; i < s->n_fids; i++)
@@ -366,6 +335,6 @@ uint32_t p9_save(struct p9_server *s, uint8_t **data)
 	free(fids);
 	free(w.orphans);
 	bug_on(w.b.len > P9_SAVED_MAX || w.n_nodes > P9_SAVED_NODES_MAX);
-	*data = w.b.data;
+	*data = w.b.p;
 	return (uint32_t)w.b.len;
 }

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 #include <time.h>
+#include "base/bytes.h"
 
 struct fsdev;
 struct p9_fid;
@@ -34,17 +35,6 @@ struct p9_ident {
 	dev_t dev; /* not compared */
 };
 
-/* A saved form that grows; data is malloc'ed. */
-struct p9_bytes {
-	uint8_t *data;
-	size_t len, cap;
-};
-void p9_bytes_put(struct p9_bytes *b, const void *p, size_t len);
-void p9_bytes_put8(struct p9_bytes *b, uint8_t v);
-void p9_bytes_put16(struct p9_bytes *b, uint16_t v);
-void p9_bytes_put32(struct p9_bytes *b, uint32_t v);
-void p9_bytes_put64(struct p9_bytes *b, uint64_t v);
-
 /*
  * Files without a name (p9_orphan.c), of which a state keeps what is in them: P9_ORPHANS_MAX, with
  * P9_ORPHAN_MEM bytes (a budget of the caller's, that goes down) in all.
@@ -60,7 +50,7 @@ struct p9_orphan { /* as read; pointers go into the saved form */
 };
 /* p9_orphan_save - add it to b; false, and b is as it was: it is no regular file, has a name still,
  * can't be read, or is too large. */
-bool p9_orphan_save(struct fsdev *f, int node, struct p9_bytes *b, uint64_t *budget);
+bool p9_orphan_save(struct fsdev *f, int node, struct bytes *b, uint64_t *budget);
 /* p9_orphan_read - what is wrong with it, or NULL. */
 const char *p9_orphan_read(struct p9_in *in, struct p9_orphan *o, uint64_t *budget);
 /* p9_orphan_make - a node of such a file, in the host's folder for temporary files, which can be
@@ -72,7 +62,7 @@ void p9_orphan_finish(int node, const struct p9_orphan *o);
  * it takes more than is left of the budget, or the host refuses.  p9_listing_read: what is wrong
  * with one, or NULL and (if it is not cut short) *out. */
 #define P9_LISTING_MEM (16 * 1024 * 1024)
-bool p9_listing_save(const struct p9_fid *fid, struct p9_bytes *b, uint64_t *budget);
+bool p9_listing_save(const struct p9_fid *fid, struct bytes *b, uint64_t *budget);
 const char *p9_listing_read(struct p9_in *in, struct p9_listing **out, uint64_t *budget);
 struct p9_listing *p9_listing_copy(const struct p9_listing *l); /* NULL: NULL */
 uint64_t p9_listing_from(const struct p9_listing *l); /* the position where it begins */

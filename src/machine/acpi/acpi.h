@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "dev/pci/pci.h"
-#include "machine/bytes.h"
+#include "base/bytes.h"
 #include "machine/ram.h"
 
 /* What of a board its tables tell; const in each board. */

@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include "machine/bytes.h"
+#include "base/bytes.h"
 
 /* Where the package length of an open term goes. */
 struct aml_mark {
